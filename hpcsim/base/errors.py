@@ -1,0 +1,166 @@
+"""What can go wrong, said once.
+
+    HpcsimError
+    ├── InputError        the user's input is wrong: every problem at once, exit status 2
+    └── CheckFailure      the input is fine and a check on it failed, exit status 1
+
+A :class:`ProblemKind` is registered once, with a message and a remedy; a :class:`Problem` is one occurrence of it at a place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import string
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+__all__ = [
+    "CheckFailure",
+    "HpcsimError",
+    "InputError",
+    "Problem",
+    "ProblemKind",
+    "Problems",
+    "problem_kind",
+    "problem_kinds",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake at one place.
+
+    Attributes
+    ----------
+    code : str
+        Registered code, such as ``"unknown-key"``.
+    message : str
+        What is wrong, in one sentence without a full stop.
+    hint : str
+        The remedy; empty when there is none to give.
+    path : str
+        Dotted path of the offending value in the scenario; empty when the problem has no path.
+    file : str
+        File name as the user gave it; empty when the input is not a file.
+    line, column : int
+        Position in the file, counted from 1; 0 when unknown.
+    """
+
+    code: str
+    message: str
+    hint: str = ""
+    path: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        place = self.file
+        if self.line:
+            place = f"{place or '<text>'}:{self.line}:{self.column}"
+        parts = [part for part in (place, self.path, self.message) if part]
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{': '.join(parts)}{hint} [{self.code}]"
+
+    def located(self, file: str = "", line: int = 0, column: int = 0, path: str = "") -> Problem:
+        """Return the same problem with the empty parts of its place filled in."""
+        return dataclasses.replace(
+            self,
+            file=self.file or file,
+            line=self.line or line,
+            column=self.column or column,
+            path=self.path or path,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemKind:
+    """A registered kind of problem; calling it makes a :class:`Problem`.
+
+    ``message`` and ``hint`` are templates for :meth:`str.format`; their fields are the keyword arguments of the call.
+    """
+
+    code: str
+    message: str
+    hint: str
+
+    def __call__(
+        self, *, path: str = "", file: str = "", line: int = 0, column: int = 0, hint: str | None = None, **fields: object
+    ) -> Problem:
+        remedy = self.hint.format(**fields) if hint is None else hint
+        return Problem(self.code, self.message.format(**fields), remedy, path, file, line, column)
+
+    def error(self, *, path: str = "", file: str = "", hint: str | None = None, **fields: object) -> InputError:
+        """Return an :class:`InputError` that holds this one problem, ready to be raised."""
+        return InputError([self(path=path, file=file, hint=hint, **fields)])
+
+
+_KINDS: dict[str, ProblemKind] = {}
+
+
+def problem_kind(code: str, message: str, hint: str = "") -> ProblemKind:
+    """Register a kind of problem.
+
+    Parameters
+    ----------
+    code : str
+        Unique, lower case with hyphens.
+    message, hint : str
+        Templates with named fields; ``hint`` is the remedy.
+
+    Raises
+    ------
+    ValueError
+        When the code is taken or malformed: a mistake of the programmer, not of the user.
+    """
+    if not code or set(code) - set(string.ascii_lowercase + string.digits + "-"):
+        raise ValueError(f"malformed problem code {code!r}")
+    if code in _KINDS:
+        raise ValueError(f"problem code {code!r} is registered twice")
+    kind = ProblemKind(code, message, hint)
+    _KINDS[code] = kind
+    return kind
+
+
+def problem_kinds() -> dict[str, ProblemKind]:
+    """Return every registered kind by code, in order of registration."""
+    return dict(_KINDS)
+
+
+class HpcsimError(Exception):
+    """Base of everything that hpcsim raises on purpose."""
+
+
+class InputError(HpcsimError):
+    """The input is wrong; ``problems`` lists every mistake that was found, in reading order."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems: list[Problem] = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[list[Problem]]]:
+        return (type(self), (self.problems,))
+
+
+class CheckFailure(HpcsimError):
+    """A check on sound input failed."""
+
+
+@dataclass(slots=True)
+class Problems:
+    """Collects problems so that all of them can be reported at once."""
+
+    items: list[Problem] = field(default_factory=list)
+
+    def add(self, problem: Problem) -> None:
+        """Note one problem."""
+        self.items.append(problem)
+
+    def absorb(self, error: InputError, path: str = "") -> None:
+        """Note every problem of ``error``, under ``path`` where it has none of its own."""
+        self.items.extend(problem.located(path=path) for problem in error.problems)
+
+    def raise_if_any(self) -> None:
+        """Raise :class:`InputError` when anything was noted."""
+        if self.items:
+            raise InputError(self.items)
