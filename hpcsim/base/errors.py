@@ -87,8 +87,9 @@ class ProblemKind:
     def __call__(
         self, *, path: str = "", file: str = "", line: int = 0, column: int = 0, hint: str | None = None, **fields: object
     ) -> Problem:
-        remedy = self.hint.format(**fields) if hint is None else hint
-        return Problem(self.code, self.message.format(**fields), remedy, path, file, line, column)
+        words = {"path": path, "file": file, **fields}
+        remedy = self.hint.format(**words) if hint is None else hint
+        return Problem(self.code, self.message.format(**words), remedy, path, file, line, column)
 
     def error(self, *, path: str = "", file: str = "", hint: str | None = None, **fields: object) -> InputError:
         """Return an :class:`InputError` that holds this one problem, ready to be raised."""

@@ -24,7 +24,7 @@ UNKNOWN_UNIT = problem_kind("unknown-unit", "unknown unit {unit!r} in {value!r}"
 NOT_A_QUANTITY = problem_kind("not-a-quantity", "{value!r} is not {what}", "for example {example!r}")
 NOT_FINITE = problem_kind("not-finite", "{value!r} is not a finite number", "give a finite value")
 NOT_A_COUNT = problem_kind("not-a-count", "{value!r} is not a whole number", "a plain number or one with an SI suffix, such as 366e9 or '366 G'")
-NOT_A_FRACTION = problem_kind("not-a-fraction", "{value!r} is not a fraction between {low:g} and {high:g}", "for example 0.85 or '85 %'")
+NOT_A_FRACTION = problem_kind("not-a-fraction", "{value!r} is not a number from {low:g} to {high:g}", "a plain number or a percentage, such as 0.85 or '85 %'")
 
 
 class Dimension(NamedTuple):
@@ -53,7 +53,7 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("compute rate", "FLOP/s", "312 TFLOP/s", _exps(flop=1, s=-1)),
         Dimension("power", "W", "700 W", _exps(j=1, s=-1)),
         Dimension("energy", "J", "25 MWh", _exps(j=1)),
-        Dimension("money", "USD", "300 kUSD", _exps(usd=1)),
+        Dimension("amount of money", "USD", "300 kUSD", _exps(usd=1)),
         Dimension("price per time", "USD/s", "2.5 USD/h", _exps(usd=1, s=-1)),
         Dimension("price of energy", "USD/J", "0.12 USD/kWh", _exps(usd=1, j=-1)),
         Dimension("price of data", "USD/B", "0.09 USD/GB", _exps(usd=1, byte=-1)),
@@ -164,10 +164,19 @@ def _slurm_seconds(match: re.Match[str]) -> float:
     return float(g["a"] * 60 + g["b"])
 
 
+def _named(dimension: Dimension) -> str:
+    return f"{'an' if dimension.name[0] in 'aeiou' else 'a'} {dimension.name}"
+
+
+def _hopeless(number: str) -> bool:
+    exponent = re.search(r"[eE]([-+]?\d+)$", number)
+    return len(number) > 400 or (exponent is not None and (len(exponent[1]) > 4 or abs(int(exponent[1])) > 400))
+
+
 @lru_cache(maxsize=4096)
 def _parse(text: str, dimension: str) -> float:
     want = DIMENSIONS[dimension]
-    what = f"a {want.name}"
+    what = _named(want)
     if dimension == "time" and (slurm := _SLURM_TIME.match(text)):
         return _slurm_seconds(slurm)
     match = _QUANTITY.match(text)
@@ -176,13 +185,13 @@ def _parse(text: str, dimension: str) -> float:
             raise NOT_FINITE.error(value=text)
         raise NOT_A_QUANTITY.error(value=text, what=what, example=want.example)
     number, unit = match.groups()
-    if len(number) > 400 or abs(int((re.search(r"[eE]([-+]?\d+)", number) or [0, "0"])[1])) > 400:
+    if _hopeless(number):
         raise NOT_FINITE.error(value=text)
     if not unit:
         raise UNITLESS.error(value=text, what=what, example=want.example)
     factor, exponents = _unit(unit, text)
     if exponents != want.exponents:
-        got = next((f"a {d.name}" for d in DIMENSIONS.values() if d.exponents == exponents), "of another kind")
+        got = next((_named(d) for d in DIMENSIONS.values() if d.exponents == exponents), "of another kind")
         raise WRONG_DIMENSION.error(value=text, got=got, what=what, example=want.example)
     return _to_float(Fraction(number.replace("_", "")) * factor, text)
 
@@ -220,8 +229,8 @@ def parse_quantity(text: object, dimension: str) -> float:
     if isinstance(text, (int, float)) and not isinstance(text, bool):
         if not math.isfinite(text):
             raise NOT_FINITE.error(value=text)
-        raise UNITLESS.error(value=text, what=f"a {want.name}", example=want.example)
-    raise NOT_A_QUANTITY.error(value=text, what=f"a {want.name}", example=want.example)
+        raise UNITLESS.error(value=text, what=_named(want), example=want.example)
+    raise NOT_A_QUANTITY.error(value=text, what=_named(want), example=want.example)
 
 
 def parse_count(value: object) -> int:
@@ -248,7 +257,7 @@ def parse_count(value: object) -> int:
             raise NOT_A_COUNT.error(value=value)
         return int(value)
     match = re.match(rf"^\s*({_NUMBER})\s*([kKMGBTPE]?)\s*$", value) if isinstance(value, str) else None
-    if not match or len(str(value)) > 60:
+    if not match or _hopeless(match[1]):
         raise NOT_A_COUNT.error(value=value)
     number = Fraction(match[1].replace("_", "")) * _COUNT_SUFFIX[match[2]]
     if number.denominator != 1:
@@ -270,7 +279,7 @@ def parse_fraction(value: object, low: float = 0.0, high: float = 1.0) -> float:
     0.85
     """
     result: float | None = None
-    if isinstance(value, str) and (match := re.match(rf"^\s*({_NUMBER})\s*(%?)\s*$", value)) and len(value) < 60:
+    if isinstance(value, str) and (match := re.match(rf"^\s*({_NUMBER})\s*(%?)\s*$", value)) and not _hopeless(match[1]):
         result = _to_float(Fraction(match[1].replace("_", "")) / (100 if match[2] else 1), value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         result = float(value)
@@ -309,7 +318,7 @@ def readable(value: float, dimension: str, digits: int = 4) -> str:
     """
     if not math.isfinite(value):
         return "–"
-    if dimension == "money":
+    if dimension == "amount of money":
         return f"{value:,.2f} USD" if abs(value) < 1000 else f"{value:,.0f} USD"
     if dimension == "price per time":
         return f"{value * 3600:,.4g} USD/h"

@@ -1,0 +1,1 @@
+"""Scenarios: frozen data, read from YAML with positions, varied by dotted path."""

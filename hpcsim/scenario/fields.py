@@ -1,0 +1,179 @@
+"""Field types of a scenario: quantities with units, counts, shares and names, each with its range and its JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import PydanticCustomError, core_schema
+
+from hpcsim.base.errors import InputError, Problem, problem_kind
+from hpcsim.base.units import DIMENSIONS, exact_text, parse_count, parse_fraction, parse_quantity, readable
+
+__all__ = ["Count", "Frozen", "FrozenMap", "Name", "NamedMap", "Quantity", "Share", "Spec", "fail"]
+
+OUT_OF_RANGE = problem_kind("out-of-range", "{value} is out of range: {rule}", "{remedy}")
+BAD_NAME = problem_kind("bad-name", "{value!r} is no name", "letters, digits, '-' and '_', beginning with a letter or digit, at most 64")
+
+_LIMIT = {
+    "data size": 1e24,
+    "data rate": 1e21,
+    "time": 3.2e11,
+    "frequency": 1e12,
+    "work": 1e33,
+    "compute rate": 1e27,
+    "power": 1e13,
+    "energy": 1e21,
+    "amount of money": 1e15,
+    "price per time": 1e9,
+    "price of energy": 1.0,
+    "carbon intensity": 1e-5,
+    "water intensity": 1e-3,
+}
+_COUNT_LIMIT = 10**19
+
+
+def fail(problem: Problem) -> NoReturn:
+    """Raise ``problem`` inside a pydantic validator, so that it is collected with all others."""
+    context = {"message": problem.message.replace("{", "(").replace("}", ")"), "hint": problem.hint}
+    raise PydanticCustomError(problem.code, "{message}", context)  # type: ignore[arg-type]
+
+
+def _guarded(parse: Callable[[object], Any]) -> Callable[[object], Any]:
+    def inner(value: object) -> Any:
+        try:
+            return parse(value)
+        except InputError as error:
+            fail(error.problems[0])
+
+    return inner
+
+
+class Quantity:
+    """Annotation of a float that is written with its unit: ``Annotated[float, Quantity("time")]``.
+
+    Parameters
+    ----------
+    dimension : str
+        Key of :data:`hpcsim.base.units.DIMENSIONS`.
+    zero : bool
+        Whether zero is allowed; negative values never are.
+    """
+
+    def __init__(self, dimension: str, *, zero: bool = False) -> None:
+        self.dimension = dimension
+        self.zero = zero
+
+    def parse(self, value: object) -> float:
+        """Return the SI value of ``value`` or raise InputError."""
+        number = parse_quantity(value, self.dimension)
+        limit = _LIMIT.get(self.dimension, 1e30)
+        if number < 0 or (number == 0 and not self.zero):
+            rule = "it must not be negative" if self.zero else "it must be greater than zero"
+            raise OUT_OF_RANGE.error(value=repr(value), rule=rule, remedy=f"for example {DIMENSIONS[self.dimension].example!r}")
+        if number > limit:
+            most = readable(limit, self.dimension)
+            raise OUT_OF_RANGE.error(value=repr(value), rule=f"it must be at most {most}", remedy="check the unit and its prefix")
+        return number
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            _guarded(self.parse),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda v: exact_text(v, self.dimension)),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        dimension = DIMENSIONS[self.dimension]
+        return {"type": "string", "description": f"{dimension.name} with its unit", "examples": [dimension.example]}
+
+
+class Count:
+    """Annotation of a whole number, plain or with an SI suffix: ``Annotated[int, Count(1)]``."""
+
+    def __init__(self, low: int = 0, high: int = _COUNT_LIMIT) -> None:
+        self.low = low
+        self.high = high
+
+    def parse(self, value: object) -> int:
+        """Return the whole number or raise InputError."""
+        number = parse_count(value)
+        if not self.low <= number <= self.high:
+            raise OUT_OF_RANGE.error(value=repr(value), rule=f"{self.low} to {self.high:g} is needed", remedy="")
+        return number
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            _guarded(self.parse), serialization=core_schema.plain_serializer_function_ser_schema(int)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        text = "a whole number, plain or with an SI suffix"
+        return {"anyOf": [{"type": "number", "minimum": self.low}, {"type": "string", "examples": ["366 G"]}], "description": text}
+
+
+class Share:
+    """Annotation of a dimensionless number in a range, plain or with ``%``: ``Annotated[float, Share(0, 1)]``."""
+
+    def __init__(self, low: float = 0.0, high: float = 1.0) -> None:
+        self.low = low
+        self.high = high
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            _guarded(lambda v: parse_fraction(v, self.low, self.high)),
+            serialization=core_schema.plain_serializer_function_ser_schema(float),
+        )
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        number = {"type": "number", "minimum": self.low, "maximum": self.high}
+        return {"anyOf": [number, {"type": "string", "pattern": "%$"}], "description": f"a number from {self.low:g} to {self.high:g}"}
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+
+
+def _name(value: str) -> str:
+    if not _NAME.match(value):
+        fail(BAD_NAME(value=value))
+    return value
+
+
+Name = Annotated[str, AfterValidator(_name)]
+"""A name that a dotted path can reach."""
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class FrozenMap(dict[K, V], Generic[K, V]):
+    """A dict that refuses to be changed; scenarios are data, a what-if is a new scenario."""
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise TypeError("a scenario is never changed in place; use scenario.vary({path: value})")
+
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
+
+    def __reduce__(self) -> tuple[type[FrozenMap[K, V]], tuple[dict[K, V]]]:
+        return (type(self), (dict(self),))
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(self.items()))
+
+
+def _frozen(value: Mapping[K, V]) -> FrozenMap[K, V]:
+    return FrozenMap(value)
+
+
+Frozen = AfterValidator(_frozen)
+T = TypeVar("T")
+NamedMap = Annotated[dict[Name, T], Frozen]
+"""A map from names to specs that cannot be changed in place."""
+
+
+class Spec(BaseModel):
+    """Base of every part of a scenario: frozen, unknown keys refused, defaults checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True, defer_build=True)

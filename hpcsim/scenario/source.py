@@ -1,0 +1,212 @@
+"""YAML text → plain data, with the position of every key and value, and every mistake of form at once.
+
+The reader follows YAML 1.2's core schema (``1e9`` is a number, ``NO`` is text), refuses duplicate keys, tags, aliases that grow without
+bound, and more than one document.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from hpcsim.base.errors import Problem, Problems, problem_kind
+
+__all__ = ["Source", "parse_yaml", "read_text"]
+
+NO_FILE = problem_kind("file-missing", "there is no such file", "check the path; {near}")
+IS_FOLDER = problem_kind("file-is-a-folder", "this is a folder, a file is needed", "name the file inside it")
+UNREADABLE = problem_kind("file-unreadable", "the file cannot be read: {why}", "check its permissions")
+NOT_TEXT = problem_kind("file-not-text", "this is no UTF-8 text (byte {byte} at offset {offset})", "a scenario is a YAML file in UTF-8")
+TOO_LARGE = problem_kind("file-too-large", "the file has {size} bytes; at most {most} are read", "a scenario is small; keep job logs in files of their own")
+EMPTY = problem_kind("file-empty", "the file is empty", "see scenarios/ for examples to start from")
+BAD_YAML = problem_kind("yaml-syntax", "{why}", "check indentation, colons, quotes and brackets near this place")
+NOT_A_MAP = problem_kind("not-a-map", "{what} must be a map of keys and values", "for example 'name: demo'")
+DUPLICATE = problem_kind("duplicate-key", "the key {key!r} is given twice", "the first is on line {first}; keep one of them")
+BAD_KEY = problem_kind("bad-key", "a key must be plain text", "write the key as a word")
+TAGGED = problem_kind("yaml-tag", "the tag {tag!r} is not supported", "remove it")
+RECURSIVE = problem_kind("yaml-recursion", "an alias refers to itself, or the file is nested too deeply or expands too far", "write the values out")
+BAD_NUMBER = problem_kind("bad-number", "a number of {digits} digits is not sensible", "check the value")
+
+_MOST_BYTES = 20_000_000
+_MOST_NODES = 500_000
+_MOST_DEPTH = 60
+
+Path_ = tuple[str | int, ...]
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The C loader with the scalars of YAML 1.2."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
+    ("null", r"^(?:~|null|Null|NULL|)$", ("~", "n", "N", "")),
+    ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
+    ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$", "-+.0123456789"),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a scenario was read: file name, folder, and the line and column of every dotted path."""
+
+    file: str
+    folder: Path
+    marks: dict[Path_, tuple[int, int]]
+
+    def place(self, path: Path_, *, key: bool = False) -> tuple[int, int]:
+        """Return line and column of ``path``, or of its nearest ancestor that the file has."""
+        if key and (*path, None) in self.marks:
+            return self.marks[(*path, None)]  # type: ignore[index]
+        while path and path not in self.marks:
+            path = path[:-1]
+        return self.marks.get(path, (1, 1))
+
+
+def read_text(path: Path, name: str) -> str:
+    """Return the text of a file.
+
+    Raises
+    ------
+    InputError
+        Missing, a folder, unreadable, too large, empty, or not UTF-8.
+    """
+    try:
+        if path.is_dir():
+            raise IS_FOLDER.error(file=name)
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise TOO_LARGE.error(file=name, size=size, most=_MOST_BYTES)
+        data = path.read_bytes()
+    except FileNotFoundError:
+        folder = path.parent
+        names = sorted(p.name for p in folder.glob("*.y*ml"))[:5] if folder.is_dir() else []
+        near = f"{folder}/ has " + ", ".join(names) if names else "no YAML file lies in that folder"
+        raise NO_FILE.error(file=name, near=near) from None
+    except NotADirectoryError:
+        raise NO_FILE.error(file=name, near="a part of the path is a file, not a folder") from None
+    except (OSError, ValueError) as error:
+        raise UNREADABLE.error(file=name, why=getattr(error, "strerror", None) or error) from None
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NOT_TEXT.error(file=name, byte=f"0x{data[error.start]:02x}", offset=error.start) from None
+    if "\0" in text:
+        raise NOT_TEXT.error(file=name, byte="0x00", offset=text.index("\0"))
+    if not text.strip():
+        raise EMPTY.error(file=name)
+    return text
+
+
+def _syntax(error: yaml.MarkedYAMLError) -> tuple[str, int, int]:
+    mark = error.problem_mark or error.context_mark
+    why = " ".join(str(part) for part in (error.context, error.problem) if part)
+    return why, (mark.line + 1 if mark else 1), (mark.column + 1 if mark else 1)
+
+
+class _Reader:
+    def __init__(self, name: str, problems: Problems) -> None:
+        self.name = name
+        self.problems = problems
+        self.marks: dict[Any, tuple[int, int]] = {}
+        self.nodes = 0
+
+    def note(self, problem: Problem, mark: Any) -> None:
+        self.problems.add(problem.located(file=self.name, line=mark.line + 1, column=mark.column + 1))
+
+    def value(self, node: yaml.Node, path: Path_) -> Any:
+        self.nodes += 1
+        if self.nodes > _MOST_NODES or len(path) > _MOST_DEPTH:
+            raise RECURSIVE.error(file=self.name)
+        self.marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
+        if isinstance(node, yaml.MappingNode):
+            return self.mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
+        return self.scalar(node, path)
+
+    def mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+        out: dict[str, Any] = {}
+        first: dict[str, int] = {}
+        for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.note(BAD_KEY(path=_dotted(path)), key_node.start_mark)
+                continue
+            key = str(key_node.value)
+            if key in out:
+                self.note(DUPLICATE(key=key, first=first[key], path=_dotted((*path, key))), key_node.start_mark)
+                continue
+            first[key] = key_node.start_mark.line + 1
+            self.marks[(*path, key, None)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
+            out[key] = self.value(value_node, (*path, key))
+        return out
+
+    def scalar(self, node: yaml.Node, path: Path_) -> Any:
+        kind, text = node.tag.removeprefix("tag:yaml.org,2002:"), str(node.value)
+        if kind == "int":
+            if len(text) > 400:
+                self.note(BAD_NUMBER(digits=len(text), path=_dotted(path)), node.start_mark)
+                return 0
+            return int(text)
+        if kind == "float":
+            return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+        if kind == "bool":
+            return text.lower() == "true"
+        if kind == "null":
+            return None
+        if kind != "str":
+            self.note(TAGGED(tag=node.tag, path=_dotted(path)), node.start_mark)
+        return text
+
+
+def _dotted(path: Path_) -> str:
+    return ".".join(str(part) for part in path)
+
+
+def parse_yaml(text: str, name: str, folder: Path, problems: Problems) -> tuple[dict[str, Any], Source]:
+    """Read YAML text into plain data.
+
+    Parameters
+    ----------
+    text : str
+        One YAML document whose root is a map.
+    name : str
+        File name for messages.
+    folder : Path
+        Folder that relative paths inside the document refer to.
+    problems : Problems
+        Takes the mistakes after which reading can go on, such as duplicate keys.
+
+    Returns
+    -------
+    data : dict
+    source : Source
+
+    Raises
+    ------
+    InputError
+        Broken syntax, several documents, or a root that is no map.
+    """
+    try:
+        root = yaml.compose(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        why, line, column = _syntax(error)
+        raise BAD_YAML.error(file=name, why=why).__class__([BAD_YAML(file=name, line=line, column=column, why=why)]) from None
+    except yaml.YAMLError as error:
+        raise BAD_YAML.error(file=name, why=" ".join(str(error).split())) from None
+    except RecursionError:
+        raise RECURSIVE.error(file=name) from None
+    if root is None:
+        raise EMPTY.error(file=name)
+    reader = _Reader(name, problems)
+    data = reader.value(root, ())
+    if not isinstance(data, dict):
+        problem = NOT_A_MAP(file=name, line=root.start_mark.line + 1, column=root.start_mark.column + 1, what="a scenario")
+        raise RECURSIVE.error().__class__([problem])
+    return data, Source(name, folder, reader.marks)

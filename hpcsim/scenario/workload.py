@@ -1,0 +1,223 @@
+"""The workload part of a scenario: training runs, job logs, decomposed tasks and matrix products."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from hpcsim.base.errors import problem_kind
+from hpcsim.scenario.cluster import Precision
+from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
+
+__all__ = [
+    "CheckpointSpec",
+    "JobsSpec",
+    "LayoutSpec",
+    "MatrixProductSpec",
+    "ModelSpec",
+    "SyntheticSpec",
+    "TaskSpec",
+    "TraceSpec",
+    "TrainingSpec",
+    "WorkloadSpec",
+]
+
+EXACTLY_ONE = problem_kind("exactly-one", "exactly one of {keys} is needed; here {given}", "keep one of them")
+LAYOUT_TEXT = problem_kind("layout-text", "{value!r} is no layout", "'auto', or keys with values such as 'tp=8,pp=4,micro_batch=1'")
+
+
+def _exactly_one(spec: Spec, *keys: str) -> None:
+    given = [k for k in keys if getattr(spec, k) is not None]
+    if len(given) != 1:
+        fail(EXACTLY_ONE(keys=" or ".join(keys), given=" and ".join(given) or "none is given"))
+
+
+_Dim = Annotated[int, Count(1, 10_000_000)] | None
+
+
+class ModelSpec(Spec):
+    """A neural network: a catalog model, its changed hyper-parameters, or all of them inline."""
+
+    base: str | None = Field(None, description="catalog model whose other values are kept")
+    family: str | None = Field(None, description="gpt, llama, moe, mla, bert, encoder-decoder, …")
+    layers: _Dim = Field(None, description="layers (encoder layers of an encoder-decoder)")
+    decoder_layers: _Dim = Field(None, description="decoder layers of an encoder-decoder")
+    hidden: _Dim = Field(None, description="hidden size")
+    ffn: _Dim = Field(None, description="width of the feed-forward layer")
+    heads: _Dim = Field(None, description="query heads")
+    kv_heads: _Dim = Field(None, description="key and value heads")
+    head_dim: _Dim = Field(None, description="size of a head")
+    vocab: _Dim = Field(None, description="size of the vocabulary")
+    gated: bool | None = Field(None, description="gated feed-forward layer (SwiGLU)")
+    tied: bool | None = Field(None, description="input and output embeddings share their weights")
+    experts: _Dim = Field(None, description="routed experts of a layer")
+    experts_per_token: _Dim = Field(None, description="routed experts that a token visits")
+    shared_experts: Annotated[int, Count(0, 1000)] | None = Field(None, description="experts that every token visits")
+    expert_ffn: _Dim = Field(None, description="width of an expert")
+    dense_layers: Annotated[int, Count(0, 10_000)] | None = Field(None, description="first layers without experts")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: Any) -> Any:
+        return {"base": data} if isinstance(data, str) else data
+
+
+class LayoutSpec(Spec):
+    """How a model and its batch are laid over the devices."""
+
+    auto: bool = Field(False, description="let hpcsim choose the fastest layout that fits; keys that are given stay fixed")
+    dp: Annotated[int, Count(1, 10_000_000)] | None = Field(None, description="data-parallel replicas; devices/(tp·pp·cp) by default")
+    tp: Annotated[int, Count(1, 100_000)] | None = Field(None, description="tensor-parallel devices")
+    pp: Annotated[int, Count(1, 100_000)] | None = Field(None, description="pipeline stages")
+    vpp: Annotated[int, Count(1, 1000)] | None = Field(None, description="model chunks of a stage (interleaved schedule)")
+    cp: Annotated[int, Count(1, 100_000)] | None = Field(None, description="context-parallel devices")
+    ep: Annotated[int, Count(1, 100_000)] | None = Field(None, description="expert-parallel devices")
+    etp: Annotated[int, Count(1, 100_000)] | None = Field(None, description="tensor-parallel devices inside an expert")
+    micro_batch: Annotated[int, Count(1, 1_000_000)] | None = Field(None, description="sequences of a micro-batch")
+    zero_stage: Annotated[int, Count(0, 3)] | None = Field(None, description="ZeRO stage: 0 none, 1 optimizer, 2 gradients, 3 weights")
+    recompute: Literal["none", "selective", "full"] | None = Field(None, description="activations that are computed again in the backward pass")
+    sequence_parallel: bool | None = Field(None, description="activations outside the tensor-parallel blocks are split too")
+    schedule: Literal["gpipe", "1f1b", "interleaved", "zb-h1", "zb-h2", "zb-v", "dualpipe"] | None = Field(None, description="pipeline schedule")
+    overlap: bool | None = Field(None, description="gradient reduction overlaps the backward pass")
+    offload: bool = Field(False, description="optimizer states live in host memory")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _text(cls, data: Any) -> Any:
+        if not isinstance(data, str):
+            return data
+        if data.strip() == "auto":
+            return {"auto": True}
+        words: dict[str, Any] = {}
+        for part in data.split(","):
+            key, equals, value = (word.strip() for word in part.partition("="))
+            if not equals or not key or not value:
+                fail(LAYOUT_TEXT(value=data))
+            words[key] = {"true": True, "false": False}.get(value.lower(), value)
+        return words
+
+
+class CheckpointSpec(Spec):
+    """Checkpoints of a training run."""
+
+    every: Annotated[float, Quantity("time")] | None = Field(None, description="work between checkpoints; Young's interval without it, where failures are given")
+    to: str = Field(description="storage tier that takes them")
+    bytes_per_parameter: Annotated[float, Share(1, 64)] = Field(14.0, description="bytes written for a parameter: 2 weights and 12 optimizer states by default")
+
+
+class TrainingSpec(Spec):
+    """A training run."""
+
+    model: ModelSpec = Field(description="catalog model by name, or inline hyper-parameters")
+    tokens: Annotated[int, Count(1)] | None = Field(None, description="tokens of the whole run")
+    steps: Annotated[int, Count(1)] | None = Field(None, description="optimizer steps of the whole run")
+    samples: Annotated[int, Count(1)] | None = Field(None, description="sequences or images of the whole run")
+    global_batch: Annotated[int, Count(1, 10**9)] = Field(description="sequences (images) of one optimizer step")
+    sequence: Annotated[int, Count(1, 10**8)] = Field(1, description="tokens of a sequence; of the decoder's as well in an encoder-decoder")
+    precision: Precision = Field("bf16", description="precision of the matrix products")
+    layout: LayoutSpec = Field(default_factory=lambda: LayoutSpec(auto=True), description="'auto', or the layout")
+    nodes: str | None = Field(None, description="node group; the only one with accelerators by default")
+    count: Annotated[int, Count(1, 10_000_000)] | None = Field(None, description="nodes of the run; the whole group by default")
+    submit: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time of submission", validate_default=False)
+    checkpoint: CheckpointSpec | None = Field(None, description="checkpoints")
+    restart: Annotated[float, Quantity("time", zero=True)] = Field(
+        600.0, description="time from a failure to work again, besides reading the checkpoint", validate_default=False
+    )
+    framework: str | None = Field(None, description="software that runs it, such as megatron-lm or pytorch-fsdp")
+    year: Annotated[int, Count(2012, 2040)] | None = Field(None, description="year of that software")
+
+    @model_validator(mode="after")
+    def _length(self) -> TrainingSpec:
+        _exactly_one(self, "tokens", "steps", "samples")
+        return self
+
+
+class TraceSpec(Spec):
+    """A job log."""
+
+    file: str = Field(description="path, relative to the scenario's file")
+    format: str | None = Field(None, description="trace reader; found from the file by default")
+    processors: Literal["allocated", "requested"] = Field("allocated", description="which processor count a job takes")
+    cut: bool = Field(False, description="cut jobs at their requested time; without it they run on")
+    max_jobs: Annotated[int, Count(1)] | None = Field(None, description="read no more than so many jobs")
+
+
+class SyntheticSpec(Spec):
+    """Jobs drawn from the distributions of the field (see the workload model page)."""
+
+    jobs: Annotated[int, Count(1, 100_000_000)] | None = Field(None, description="number of jobs")
+    load: Annotated[float, Share(0.001, 10)] | None = Field(None, description="offered load: requested processor-seconds over those the group has")
+    duration: Annotated[float, Quantity("time")] = Field(description="time over which jobs arrive")
+    serial: Annotated[float, Share()] = Field(0.24, description="share of jobs on one processor")
+    power_of_two: Annotated[float, Share()] = Field(0.75, description="share of the parallel jobs whose size is a power of two")
+    max_processors: Annotated[int, Count(1)] | None = Field(None, description="largest job; a quarter of the group by default")
+    median_run: Annotated[float, Quantity("time")] = Field(1800.0, description="median run time", validate_default=False)
+    max_run: Annotated[float, Quantity("time")] = Field(3 * 86400.0, description="longest run time and the queue's limit", validate_default=False)
+    users: Annotated[int, Count(1, 1_000_000)] = Field(100, description="users who submit, a few of them most of the jobs")
+    daily_cycle: bool = Field(True, description="more arrivals by day and on weekdays")
+
+    @model_validator(mode="after")
+    def _amount(self) -> SyntheticSpec:
+        _exactly_one(self, "jobs", "load")
+        return self
+
+
+class JobsSpec(Spec):
+    """Batch jobs for the scheduler."""
+
+    trace: TraceSpec | None = Field(None, description="a job log")
+    synthetic: SyntheticSpec | None = Field(None, description="generated jobs")
+    nodes: str | None = Field(None, description="node group that runs them; the only one by default")
+    unit: Literal["core", "accelerator", "node"] | None = Field(
+        None, description="what a job's processor is; an accelerator where the group has them, else a core"
+    )
+
+    @model_validator(mode="after")
+    def _source(self) -> JobsSpec:
+        _exactly_one(self, "trace", "synthetic")
+        return self
+
+
+class TaskSpec(Spec):
+    """A decomposed task: split, partition, dispatch, run, merge (T = ΣT_i, D = ΣD_i)."""
+
+    data: Annotated[float, Quantity("data size")] = Field(description="D: data of the whole task")
+    work: Annotated[float, Quantity("work", zero=True)] = Field(description="c: work of the whole task")
+    nodes: tuple[str, ...] | None = Field(None, description="node groups that share it; all by default")
+    parts_per_node: Annotated[int, Count(1, 10_000)] = Field(1, description="sub-tasks of a node; more of them even out what is not foreseen")
+    partition: Literal["throughput", "equal", "printed"] = Field(
+        "throughput",
+        description="throughput: shares by speed, all finish together; equal: equal shares; printed: the documents' C_i, which leaves data unassigned",
+    )
+    from_storage: str | None = Field(None, description="storage tier that holds the data; dispatch is limited by it")
+    split_rate: Annotated[float, Quantity("data rate")] | None = Field(None, description="rate at which one node cuts the data; no time without it")
+    result: Annotated[float, Quantity("data size", zero=True)] = Field(0.0, description="data of the merged result", validate_default=False)
+    merge_rate: Annotated[float, Quantity("data rate")] | None = Field(None, description="rate at which one node merges results; no time without it")
+    submit: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time of submission", validate_default=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lists(cls, data: Any) -> Any:
+        return {**data, "nodes": tuple(data["nodes"])} if isinstance(data, dict) and isinstance(data.get("nodes"), list) else data
+
+
+class MatrixProductSpec(Spec):
+    """C = A·B with the rows of A spread over ranks, a local product, and a gather of C."""
+
+    rows: Annotated[int, Count(1, 10**9)] = Field(description="rows of A and C")
+    inner: Annotated[int, Count(1, 10**9)] = Field(description="columns of A and rows of B")
+    columns: Annotated[int, Count(1, 10**9)] = Field(description="columns of B and C")
+    ranks: Annotated[int, Count(1, 10**7)] = Field(description="processes, one a node")
+    precision: Precision = Field("fp64", description="precision of the elements")
+    nodes: str | None = Field(None, description="node group; the only one by default")
+    submit: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time of submission", validate_default=False)
+
+
+class WorkloadSpec(Spec):
+    """What the cluster has to do."""
+
+    training: NamedMap[TrainingSpec] = Field(default_factory=dict, description="training runs by name")
+    jobs: JobsSpec | None = Field(None, description="batch jobs")
+    tasks: NamedMap[TaskSpec] = Field(default_factory=dict, description="decomposed tasks by name")
+    matrix_products: NamedMap[MatrixProductSpec] = Field(default_factory=dict, description="row-partitioned matrix products by name")
