@@ -13,6 +13,7 @@ import dataclasses
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = [
     "CheckFailure",
@@ -24,6 +25,31 @@ __all__ = [
     "problem_kind",
     "problem_kinds",
 ]
+
+
+_LONGEST = 120
+
+
+def _shown(value: object) -> str:
+    """Return the ``repr`` of a user's value, shortened, whatever it is."""
+    try:
+        text = repr(value)
+    except Exception:  # a huge int, or a foreign class: the message matters more than the value
+        text = f"<a value of type {type(value).__name__}>"
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _one_line(text: str) -> str:
+    """Return ``text`` with everything that does not print (line breaks, terminal escapes, half surrogates) written out."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+class _Template(string.Formatter):
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        return _shown(value) if conversion == "r" else super().convert_field(value, conversion)  # type: ignore[arg-type]
+
+
+_TEMPLATE = _Template()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +84,10 @@ class Problem:
         place = self.file
         if self.line:
             place = f"{place or '<text>'}:{self.line}:{self.column}"
-        parts = [part for part in (place, self.path, self.message) if part]
+        path = self.path if len(self.path) <= 2 * _LONGEST else f"{self.path[: 2 * _LONGEST - 1]}…"
+        parts = [part for part in (place, path, self.message) if part]
         hint = f" ({self.hint})" if self.hint else ""
-        return f"{': '.join(parts)}{hint} [{self.code}]"
+        return _one_line(f"{': '.join(parts)}{hint} [{self.code}]")
 
     def located(self, file: str = "", line: int = 0, column: int = 0, path: str = "") -> Problem:
         """Return the same problem with the empty parts of its place filled in."""
@@ -77,7 +104,8 @@ class Problem:
 class ProblemKind:
     """A registered kind of problem; calling it makes a :class:`Problem`.
 
-    ``message`` and ``hint`` are templates for :meth:`str.format`; their fields are the keyword arguments of the call.
+    ``message`` and ``hint`` are templates for :meth:`str.format`; their fields are the keyword arguments of the call, and ``!r``
+    shortens what is long.
     """
 
     code: str
@@ -87,13 +115,15 @@ class ProblemKind:
     def __call__(
         self, *, path: str = "", file: str = "", line: int = 0, column: int = 0, hint: str | None = None, **fields: object
     ) -> Problem:
-        words = {"path": path, "file": file, **fields}
-        remedy = self.hint.format(**words) if hint is None else hint
-        return Problem(self.code, self.message.format(**words), remedy, path, file, line, column)
+        """Return one problem of this kind; ``hint`` replaces the registered remedy."""
+        words: dict[str, Any] = {"path": path, "file": file, **fields}
+        remedy = _TEMPLATE.vformat(self.hint, (), words) if hint is None else hint
+        return Problem(self.code, _TEMPLATE.vformat(self.message, (), words), remedy, path, file, line, column)
 
     def error(self, *, path: str = "", file: str = "", hint: str | None = None, **fields: object) -> InputError:
         """Return an :class:`InputError` that holds this one problem, ready to be raised."""
-        return InputError([self(path=path, file=file, hint=hint, **fields)])
+        problem = self(path=path, file=file, hint=hint, **fields)  # type: ignore[arg-type]
+        return InputError([problem])
 
 
 _KINDS: dict[str, ProblemKind] = {}

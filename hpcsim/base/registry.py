@@ -17,7 +17,9 @@ __all__ = ["Registry"]
 T = TypeVar("T")
 
 UNKNOWN_NAME = problem_kind("unknown-name", "unknown {what} {name!r}", "{near}")
-BROKEN_PLUGIN = problem_kind("broken-plugin", "the plug-in {name!r} of {group} cannot be loaded: {why}", "mend or uninstall the package that provides it")
+BROKEN_PLUGIN = problem_kind(
+    "broken-plugin", "the plug-in {name!r} of {group} cannot be loaded: {why}", "mend or uninstall the package that provides it"
+)
 
 
 class Registry(Generic[T]):

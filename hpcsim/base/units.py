@@ -23,8 +23,12 @@ WRONG_DIMENSION = problem_kind("wrong-dimension", "{value!r} is {got}, but {what
 UNKNOWN_UNIT = problem_kind("unknown-unit", "unknown unit {unit!r} in {value!r}", "{near}")
 NOT_A_QUANTITY = problem_kind("not-a-quantity", "{value!r} is not {what}", "for example {example!r}")
 NOT_FINITE = problem_kind("not-finite", "{value!r} is not a finite number", "give a finite value")
-NOT_A_COUNT = problem_kind("not-a-count", "{value!r} is not a whole number", "a plain number or one with an SI suffix, such as 366e9 or '366 G'")
-NOT_A_FRACTION = problem_kind("not-a-fraction", "{value!r} is not a number from {low:g} to {high:g}", "a plain number or a percentage, such as 0.85 or '85 %'")
+NOT_A_COUNT = problem_kind(
+    "not-a-count", "{value!r} is not a whole number", "a plain number or one with an SI suffix, such as 366e9 or '366 G'"
+)
+NOT_A_FRACTION = problem_kind(
+    "not-a-fraction", "{value!r} is not a number from {low:g} to {high:g}", "a plain number or a percentage, such as 0.85 or '85 %'"
+)
 
 
 class Dimension(NamedTuple):
@@ -53,7 +57,7 @@ DIMENSIONS: dict[str, Dimension] = {
         Dimension("compute rate", "FLOP/s", "312 TFLOP/s", _exps(flop=1, s=-1)),
         Dimension("power", "W", "700 W", _exps(j=1, s=-1)),
         Dimension("energy", "J", "25 MWh", _exps(j=1)),
-        Dimension("amount of money", "USD", "300 kUSD", _exps(usd=1)),
+        Dimension("money", "USD", "300 kUSD", _exps(usd=1)),
         Dimension("price per time", "USD/s", "2.5 USD/h", _exps(usd=1, s=-1)),
         Dimension("price of energy", "USD/J", "0.12 USD/kWh", _exps(usd=1, j=-1)),
         Dimension("price of data", "USD/B", "0.09 USD/GB", _exps(usd=1, byte=-1)),
@@ -165,6 +169,8 @@ def _slurm_seconds(match: re.Match[str]) -> float:
 
 
 def _named(dimension: Dimension) -> str:
+    if dimension.name == "money":
+        return "an amount of money"
     return f"{'an' if dimension.name[0] in 'aeiou' else 'a'} {dimension.name}"
 
 
@@ -318,7 +324,7 @@ def readable(value: float, dimension: str, digits: int = 4) -> str:
     """
     if not math.isfinite(value):
         return "–"
-    if dimension == "amount of money":
+    if dimension == "money":
         return f"{value:,.2f} USD" if abs(value) < 1000 else f"{value:,.0f} USD"
     if dimension == "price per time":
         return f"{value * 3600:,.4g} USD/h"

@@ -27,7 +27,7 @@ _LIMIT = {
     "compute rate": 1e27,
     "power": 1e13,
     "energy": 1e21,
-    "amount of money": 1e15,
+    "money": 1e15,
     "price per time": 1e9,
     "price of energy": 1.0,
     "carbon intensity": 1e-5,
@@ -39,7 +39,7 @@ _COUNT_LIMIT = 10**19
 def fail(problem: Problem) -> NoReturn:
     """Raise ``problem`` inside a pydantic validator, so that it is collected with all others."""
     context = {"message": problem.message.replace("{", "(").replace("}", ")"), "hint": problem.hint}
-    raise PydanticCustomError(problem.code, "{message}", context)  # type: ignore[arg-type]
+    raise PydanticCustomError(problem.code, "{message}", context)
 
 
 def _guarded(parse: Callable[[object], Any]) -> Callable[[object], Any]:
@@ -154,13 +154,10 @@ class FrozenMap(dict[K, V], Generic[K, V]):
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise TypeError("a scenario is never changed in place; use scenario.vary({path: value})")
 
-    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = clear = pop = popitem = setdefault = update = __ior__ = _refuse
 
     def __reduce__(self) -> tuple[type[FrozenMap[K, V]], tuple[dict[K, V]]]:
         return (type(self), (dict(self),))
-
-    def __hash__(self) -> int:  # type: ignore[override]
-        return hash(tuple(self.items()))
 
 
 def _frozen(value: Mapping[K, V]) -> FrozenMap[K, V]:

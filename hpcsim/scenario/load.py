@@ -98,7 +98,9 @@ def _problem(error: Any) -> Problem:
     if "hint" in context and "message" in context:
         return Problem(kind, str(context["message"]), str(context["hint"]), _dotted(path))
     message = str(error["msg"]).replace("Input should be", "this should be").replace("a valid dictionary", "a map of keys and values")
-    message = message.replace(" or instance of " + str(context.get("class_name", "\0")), "").replace("dictionary", "map").replace("tuple", "list")
+    message = (
+        message.replace(" or instance of " + str(context.get("class_name", "\0")), "").replace("dictionary", "map").replace("tuple", "list")
+    )
     shown = "it is empty" if value is None else repr(value)
     return WRONG_TYPE(message=message, value=shown if len(shown) < 80 else shown[:77] + "...", what=_describe(path), path=_dotted(path))
 
@@ -217,7 +219,9 @@ class Scenario:
         """Return ``problem`` with file, line and column of its path filled in."""
         if self.source is None:
             return problem
-        path = tuple(int(p) if p.isdigit() and (*tuple(problem.path.split(".")),) not in self.source.marks else p for p in problem.path.split("."))
+        path = tuple(
+            int(p) if p.isdigit() and (*tuple(problem.path.split(".")),) not in self.source.marks else p for p in problem.path.split(".")
+        )
         line, column = self.source.place(path if problem.path else ())
         return problem.located(file=self.source.file, line=line, column=column)
 

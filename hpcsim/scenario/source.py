@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from hpcsim.base.errors import Problem, Problems, problem_kind
+from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
 
 __all__ = ["Source", "parse_yaml", "read_text"]
 
@@ -21,14 +21,18 @@ NO_FILE = problem_kind("file-missing", "there is no such file", "check the path;
 IS_FOLDER = problem_kind("file-is-a-folder", "this is a folder, a file is needed", "name the file inside it")
 UNREADABLE = problem_kind("file-unreadable", "the file cannot be read: {why}", "check its permissions")
 NOT_TEXT = problem_kind("file-not-text", "this is no UTF-8 text (byte {byte} at offset {offset})", "a scenario is a YAML file in UTF-8")
-TOO_LARGE = problem_kind("file-too-large", "the file has {size} bytes; at most {most} are read", "a scenario is small; keep job logs in files of their own")
+TOO_LARGE = problem_kind(
+    "file-too-large", "the file has {size} bytes; at most {most} are read", "a scenario is small; keep job logs in files of their own"
+)
 EMPTY = problem_kind("file-empty", "the file is empty", "see scenarios/ for examples to start from")
 BAD_YAML = problem_kind("yaml-syntax", "{why}", "check indentation, colons, quotes and brackets near this place")
 NOT_A_MAP = problem_kind("not-a-map", "{what} must be a map of keys and values", "for example 'name: demo'")
 DUPLICATE = problem_kind("duplicate-key", "the key {key!r} is given twice", "the first is on line {first}; keep one of them")
 BAD_KEY = problem_kind("bad-key", "a key must be plain text", "write the key as a word")
 TAGGED = problem_kind("yaml-tag", "the tag {tag!r} is not supported", "remove it")
-RECURSIVE = problem_kind("yaml-recursion", "an alias refers to itself, or the file is nested too deeply or expands too far", "write the values out")
+RECURSIVE = problem_kind(
+    "yaml-recursion", "an alias refers to itself, or the file is nested too deeply or expands too far", "write the values out"
+)
 BAD_NUMBER = problem_kind("bad-number", "a number of {digits} digits is not sensible", "check the value")
 
 _MOST_BYTES = 20_000_000
@@ -58,12 +62,12 @@ class Source:
 
     file: str
     folder: Path
-    marks: dict[Path_, tuple[int, int]]
+    marks: dict[Any, tuple[int, int]]
 
     def place(self, path: Path_, *, key: bool = False) -> tuple[int, int]:
         """Return line and column of ``path``, or of its nearest ancestor that the file has."""
         if key and (*path, None) in self.marks:
-            return self.marks[(*path, None)]  # type: ignore[index]
+            return self.marks[(*path, None)]
         while path and path not in self.marks:
             path = path[:-1]
         return self.marks.get(path, (1, 1))
@@ -197,7 +201,7 @@ def parse_yaml(text: str, name: str, folder: Path, problems: Problems) -> tuple[
         root = yaml.compose(text, _Loader)
     except yaml.MarkedYAMLError as error:
         why, line, column = _syntax(error)
-        raise BAD_YAML.error(file=name, why=why).__class__([BAD_YAML(file=name, line=line, column=column, why=why)]) from None
+        raise InputError([BAD_YAML(file=name, line=line, column=column, why=why)]) from None
     except yaml.YAMLError as error:
         raise BAD_YAML.error(file=name, why=" ".join(str(error).split())) from None
     except RecursionError:
@@ -208,5 +212,5 @@ def parse_yaml(text: str, name: str, folder: Path, problems: Problems) -> tuple[
     data = reader.value(root, ())
     if not isinstance(data, dict):
         problem = NOT_A_MAP(file=name, line=root.start_mark.line + 1, column=root.start_mark.column + 1, what="a scenario")
-        raise RECURSIVE.error().__class__([problem])
+        raise InputError([problem])
     return data, Source(name, folder, reader.marks)

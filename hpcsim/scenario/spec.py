@@ -31,7 +31,9 @@ class SchedulerSpec(Spec):
     """How the queue is served."""
 
     policy: str = Field("fcfs", description="registered policy: fcfs, sjf, easy, easy-sjbf, …")
-    order: Literal["batch", "event"] = Field("batch", description="batch: one pass after all events of an instant; event: a pass after each")
+    order: Literal["batch", "event"] = Field(
+        "batch", description="batch: one pass after all events of an instant; event: a pass after each"
+    )
     estimates: Literal["requested", "actual"] = Field("requested", description="run times that the policy plans with")
 
 
@@ -67,7 +69,9 @@ class ScenarioSpec(Spec):
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec, description="how the queue is served")
     failures: FailuresSpec = Field(default_factory=FailuresSpec, description="what breaks; nothing without it")
     simulate: SimulateSpec = Field(default_factory=SimulateSpec, description="horizon and seed")
-    sweep: Annotated[dict[str, tuple[Any, ...]], Frozen] = Field(default_factory=dict, description="axes of a sweep: dotted path and its values")
+    sweep: Annotated[dict[str, tuple[Any, ...]], Frozen] = Field(
+        default_factory=dict, description="axes of a sweep: dotted path and its values"
+    )
     published: NamedMap[PublishedSpec] = Field(default_factory=dict, description="published figures by summary key")
 
     @model_validator(mode="before")

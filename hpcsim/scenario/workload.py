@@ -76,9 +76,13 @@ class LayoutSpec(Spec):
     etp: Annotated[int, Count(1, 100_000)] | None = Field(None, description="tensor-parallel devices inside an expert")
     micro_batch: Annotated[int, Count(1, 1_000_000)] | None = Field(None, description="sequences of a micro-batch")
     zero_stage: Annotated[int, Count(0, 3)] | None = Field(None, description="ZeRO stage: 0 none, 1 optimizer, 2 gradients, 3 weights")
-    recompute: Literal["none", "selective", "full"] | None = Field(None, description="activations that are computed again in the backward pass")
+    recompute: Literal["none", "selective", "full"] | None = Field(
+        None, description="activations that are computed again in the backward pass"
+    )
     sequence_parallel: bool | None = Field(None, description="activations outside the tensor-parallel blocks are split too")
-    schedule: Literal["gpipe", "1f1b", "interleaved", "zb-h1", "zb-h2", "zb-v", "dualpipe"] | None = Field(None, description="pipeline schedule")
+    schedule: Literal["gpipe", "1f1b", "interleaved", "zb-h1", "zb-h2", "zb-v", "dualpipe"] | None = Field(
+        None, description="pipeline schedule"
+    )
     overlap: bool | None = Field(None, description="gradient reduction overlaps the backward pass")
     offload: bool = Field(False, description="optimizer states live in host memory")
 
@@ -101,9 +105,13 @@ class LayoutSpec(Spec):
 class CheckpointSpec(Spec):
     """Checkpoints of a training run."""
 
-    every: Annotated[float, Quantity("time")] | None = Field(None, description="work between checkpoints; Young's interval without it, where failures are given")
+    every: Annotated[float, Quantity("time")] | None = Field(
+        None, description="work between checkpoints; Young's interval without it, where failures are given"
+    )
     to: str = Field(description="storage tier that takes them")
-    bytes_per_parameter: Annotated[float, Share(1, 64)] = Field(14.0, description="bytes written for a parameter: 2 weights and 12 optimizer states by default")
+    bytes_per_parameter: Annotated[float, Share(1, 64)] = Field(
+        14.0, description="bytes written for a parameter: 2 weights and 12 optimizer states by default"
+    )
 
 
 class TrainingSpec(Spec):
@@ -147,13 +155,17 @@ class SyntheticSpec(Spec):
     """Jobs drawn from the distributions of the field (see the workload model page)."""
 
     jobs: Annotated[int, Count(1, 100_000_000)] | None = Field(None, description="number of jobs")
-    load: Annotated[float, Share(0.001, 10)] | None = Field(None, description="offered load: requested processor-seconds over those the group has")
+    load: Annotated[float, Share(0.001, 10)] | None = Field(
+        None, description="offered load: requested processor-seconds over those the group has"
+    )
     duration: Annotated[float, Quantity("time")] = Field(description="time over which jobs arrive")
     serial: Annotated[float, Share()] = Field(0.24, description="share of jobs on one processor")
     power_of_two: Annotated[float, Share()] = Field(0.75, description="share of the parallel jobs whose size is a power of two")
     max_processors: Annotated[int, Count(1)] | None = Field(None, description="largest job; a quarter of the group by default")
     median_run: Annotated[float, Quantity("time")] = Field(1800.0, description="median run time", validate_default=False)
-    max_run: Annotated[float, Quantity("time")] = Field(3 * 86400.0, description="longest run time and the queue's limit", validate_default=False)
+    max_run: Annotated[float, Quantity("time")] = Field(
+        3 * 86400.0, description="longest run time and the queue's limit", validate_default=False
+    )
     users: Annotated[int, Count(1, 1_000_000)] = Field(100, description="users who submit, a few of them most of the jobs")
     daily_cycle: bool = Field(True, description="more arrivals by day and on weekdays")
 
@@ -185,15 +197,21 @@ class TaskSpec(Spec):
     data: Annotated[float, Quantity("data size")] = Field(description="D: data of the whole task")
     work: Annotated[float, Quantity("work", zero=True)] = Field(description="c: work of the whole task")
     nodes: tuple[str, ...] | None = Field(None, description="node groups that share it; all by default")
-    parts_per_node: Annotated[int, Count(1, 10_000)] = Field(1, description="sub-tasks of a node; more of them even out what is not foreseen")
+    parts_per_node: Annotated[int, Count(1, 10_000)] = Field(
+        1, description="sub-tasks of a node; more of them even out what is not foreseen"
+    )
     partition: Literal["throughput", "equal", "printed"] = Field(
         "throughput",
         description="throughput: shares by speed, all finish together; equal: equal shares; printed: the documents' C_i, which leaves data unassigned",
     )
     from_storage: str | None = Field(None, description="storage tier that holds the data; dispatch is limited by it")
-    split_rate: Annotated[float, Quantity("data rate")] | None = Field(None, description="rate at which one node cuts the data; no time without it")
+    split_rate: Annotated[float, Quantity("data rate")] | None = Field(
+        None, description="rate at which one node cuts the data; no time without it"
+    )
     result: Annotated[float, Quantity("data size", zero=True)] = Field(0.0, description="data of the merged result", validate_default=False)
-    merge_rate: Annotated[float, Quantity("data rate")] | None = Field(None, description="rate at which one node merges results; no time without it")
+    merge_rate: Annotated[float, Quantity("data rate")] | None = Field(
+        None, description="rate at which one node merges results; no time without it"
+    )
     submit: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time of submission", validate_default=False)
 
     @model_validator(mode="before")

@@ -1,0 +1,56 @@
+"""hpcsim: a discrete-event simulator and capacity planner for HPC and AI clusters.
+
+The public verbs are loaded when they are first used::
+
+    import hpcsim
+    scenario = hpcsim.load("scenarios/bloom-176b.yaml")
+    results = hpcsim.simulate(scenario, seed=1)
+    results.summary, results.jobs
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpcsim.base.errors import HpcsimError as HpcsimError
+    from hpcsim.base.errors import InputError as InputError
+    from hpcsim.catalog.lookup import default as catalog
+    from hpcsim.run.bind import check as check
+    from hpcsim.run.estimate import estimate as estimate
+    from hpcsim.run.simulate import simulate as simulate
+    from hpcsim.scenario.load import Scenario as Scenario
+    from hpcsim.scenario.load import load as load
+    from hpcsim.study.replay import replay as replay
+    from hpcsim.study.sweep import sweep as sweep
+
+__version__ = "0.1.0"
+
+__all__ = ["HpcsimError", "InputError", "Scenario", "__version__", "catalog", "check", "estimate", "load", "replay", "simulate", "sweep"]
+
+_PLACES = {
+    "load": "hpcsim.scenario.load:load",
+    "Scenario": "hpcsim.scenario.load:Scenario",
+    "check": "hpcsim.run.bind:check",
+    "estimate": "hpcsim.run.estimate:estimate",
+    "simulate": "hpcsim.run.simulate:simulate",
+    "replay": "hpcsim.study.replay:replay",
+    "sweep": "hpcsim.study.sweep:sweep",
+    "catalog": "hpcsim.catalog.lookup:default",
+    "HpcsimError": "hpcsim.base.errors:HpcsimError",
+    "InputError": "hpcsim.base.errors:InputError",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'hpcsim' has no attribute {name!r}")
+    module, _, attribute = _PLACES[name].partition(":")
+    value = getattr(importlib.import_module(module), attribute)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,7 @@
+"""``python -m hpcsim``."""
+
+import sys
+
+from hpcsim.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""Facts on hardware, models, prices, energy and failures, each with its source, and their look-up."""

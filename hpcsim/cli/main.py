@@ -1,0 +1,93 @@
+"""Entry point of the command line; a command's module is imported only when the command is used."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from hpcsim.base.errors import CheckFailure, InputError
+
+__all__ = ["COMMANDS", "build_parser", "main"]
+
+COMMANDS: dict[str, str] = {
+    "run": "simulate a scenario event by event and write its report",
+    "check": "check scenarios without running them",
+    "estimate": "closed-form time, memory, energy, money and carbon of training runs",
+    "replay": "replay a job log under one or several scheduling policies",
+    "sweep": "run a scenario at every combination of changed values",
+    "catalog": "list and show the facts that hpcsim knows, with their sources",
+    "schema": "print the JSON Schema of scenarios, for editors",
+}
+_EPILOG = "exit status: 0 done, 1 a check failed, 2 wrong input (every problem is listed with its place and remedy)"
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser; only the arguments of ``command`` are filled in, so that nothing else is imported."""
+    parser = argparse.ArgumentParser(
+        prog="hpcsim", description="Simulate and plan HPC and AI clusters.", epilog=_EPILOG, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    for name, text in COMMANDS.items():
+        sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False)
+        if name == command:
+            importlib.import_module(f"hpcsim.cli.{name}").add_arguments(sub)
+            sub.add_argument(
+                "--format", choices=("table", "json"), default="table", help="what is printed on standard output (default: table)"
+            )
+            sub.add_argument("--quiet", action="store_true", help="print nothing but errors, and JSON where it is asked for")
+    return parser
+
+
+def _dispatch(argv: Sequence[str]) -> int:
+    command = next((word for word in argv if not word.startswith("-")), None)
+    parser = build_parser(command)
+    args = parser.parse_args(argv)
+    if args.version:
+        import hpcsim
+
+        print(f"hpcsim {hpcsim.__version__}")
+        return 0
+    if not args.command:
+        parser.print_help()
+        return 0
+    status: int = importlib.import_module(f"hpcsim.cli.{args.command}").run(args)
+    return status
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; never lets a traceback out.
+
+    Setting the environment variable ``HPCSIM_TRACEBACK`` shows the traceback of an error inside hpcsim itself.
+    """
+    try:
+        status = _dispatch(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+        return status
+    except InputError as error:
+        for problem in error.problems:
+            _say(str(problem))
+        return 2
+    except CheckFailure as error:
+        _say(str(error))
+        return 1
+    except KeyboardInterrupt:
+        _say("interrupted; files that were complete stay, nothing is half written")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("HPCSIM_TRACEBACK"):
+            raise
+        _say(
+            f"hpcsim failed: {type(error).__name__}: {error} (a fault of hpcsim; HPCSIM_TRACEBACK=1 shows where, please report it) [internal]"
+        )
+        return 3

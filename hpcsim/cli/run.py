@@ -1,0 +1,30 @@
+"""``hpcsim run``."""
+
+from __future__ import annotations
+
+import argparse
+
+from hpcsim.cli.scenarios import add_scenario, load_with_settings
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_scenario(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder of the report (default: reports/<name>/)")
+    parser.add_argument("--no-charts", action="store_true", help="write summary and tables only")
+    parser.add_argument("--parquet", action="store_true", help="write the tables as parquet as well")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Simulate, write the report, print the summary."""
+    scenario = load_with_settings(args.scenario, args.set, args.seed)
+    from hpcsim.run.simulate import simulate
+
+    folder = args.out or f"reports/{scenario.name}"
+    from hpcsim.cli.output import prepare_folder, print_results, write_results
+
+    prepare_folder(folder)
+    results = simulate(scenario)
+    paths = write_results(results, folder, charts=not args.no_charts, parquet=args.parquet)
+    print_results(results, args, folder=folder, files=len(paths))
+    return 0

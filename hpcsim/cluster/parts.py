@@ -1,0 +1,415 @@
+"""The parts of a resolved cluster: frozen data in SI units, ready for the cost formulas, the graph and the engine.
+
+A value that neither the scenario nor the catalog knows is ``None``; who needs it asks with ``need`` and so raises a problem that
+names the key to add. Nothing is filled in silently.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from hpcsim.base.errors import InputError, problem_kind
+
+__all__ = [
+    "Accelerator",
+    "Cluster",
+    "Fabric",
+    "NodeGroup",
+    "Price",
+    "Site",
+    "SourceRow",
+    "StorageTier",
+    "missing",
+]
+
+MISSING_VALUE = problem_kind(
+    "missing-value", "{what} of {name!r} is not known: neither the scenario nor the catalog gives it", "add {key}, for example {example!r}"
+)
+MISSING_RATE = problem_kind(
+    "missing-rate", "the {precision} rate of {name!r} is not known; known: {known}", "add {key}, or choose a precision that is known"
+)
+UNKNOWN_GROUP = problem_kind("unknown-node-group", "the cluster has no node group {name!r}", "{near}")
+UNKNOWN_TIER = problem_kind("unknown-storage-tier", "the cluster has no storage tier {name!r}", "{near}")
+
+
+class SourceRow(NamedTuple):
+    """One value of the catalog that a cluster rests on: a row of the results' table ``sources``."""
+
+    path: str
+    """Dotted path in the scenario that asked for it."""
+    name: str
+    field: str
+    value: str
+    unit: str
+    source: str
+    kind: str
+    """``read``, ``measured``, ``derived``, ``given`` or ``remembered``."""
+
+
+class _Missing(NamedTuple):
+    what: str
+    key: str
+    example: str
+
+
+_KEYS = {
+    "idle_w": _Missing("idle power", "idle_power", "600 W"),
+    "max_w": _Missing("highest power", "max_power", "1.5 kW"),
+    "cores": _Missing("the number of cores", "cores", "64"),
+    "memory_bytes": _Missing("main memory", "memory", "512 GB"),
+    "accelerator": _Missing("the accelerator", "accelerator", "h100-sxm"),
+    "nic_bytes_per_s": _Missing("the network port", "fabric", "{link: ndr}"),
+    "accelerator.memory_bytes": _Missing("device memory", "accelerator.memory", "80 GB"),
+    "accelerator.memory_bytes_per_s": _Missing("memory bandwidth", "accelerator.memory_bandwidth", "2 TB/s"),
+    "accelerator.scale_up_bytes_per_s": _Missing("scale-up bandwidth", "accelerator.scale_up", "300 GB/s"),
+    "accelerator.tdp_w": _Missing("thermal design power", "accelerator.tdp", "400 W"),
+    "accelerator.idle_w": _Missing("idle power of a device", "accelerator.idle", "60 W"),
+    "capacity_bytes": _Missing("capacity", "capacity", "1 PB"),
+    "read_bytes_per_s": _Missing("read bandwidth", "read", "100 GB/s"),
+    "write_bytes_per_s": _Missing("write bandwidth", "write", "50 GB/s"),
+    "power_w": _Missing("power", "power", "10 kW"),
+    "switch_w": _Missing("the power of a switch", "switch_power", "700 W"),
+    "latency_s": _Missing("latency", "latency", "2 us"),
+    "carbon_kg_co2e_per_j": _Missing("carbon intensity", "carbon", "350 g/kWh"),
+    "electricity_usd_per_j": _Missing("the price of electricity", "electricity", "0.12 USD/kWh"),
+}
+
+
+def missing(path: str, name: str, field: str) -> InputError:
+    """Return the error that says which key of the part at ``path`` has to be added for ``field``."""
+    words = _KEYS[field]
+    place = "cluster" if field == "nic_bytes_per_s" else path
+    return MISSING_VALUE.error(path=place, what=words.what, name=name, key=f"{place}.{words.key}", example=words.example)
+
+
+def _needed(part: Any, path: str, name: str, field: str) -> Any:
+    value: Any = part
+    for step in field.split("."):
+        value = None if value is None else getattr(value, step)
+    if value is None:
+        raise missing(path, name, field)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accelerator:
+    """One device of a node group.
+
+    Attributes
+    ----------
+    id : str
+        Catalog entry, or the node group where the scenario describes the device in line.
+    category : str
+        ``gpu``, ``tpu``, ``fpga``, ``asic`` or ``cpu``; ``""`` where the scenario describes the device in line.
+    peak_flop_per_s, matmul_flop_per_s : mapping of str to float
+        Dense peak rate, and best measured rate of a large matrix product, by precision [FLOP/s].
+    memory_bytes, memory_bytes_per_s : float or None
+        Device memory [B] and its bandwidth [B/s].
+    scale_up_bytes_per_s : float or None
+        Bandwidth to the other devices of the domain, one way [B/s]; over the host link where there is no other.
+    scale_up_link, scale_up_kind : str
+        Catalog link and kind of edge: ``nvlink``, ``ici`` or ``pcie``.
+    scale_up_latency_s : float or None
+        One-way latency of that link [s].
+    host_bytes_per_s : float or None
+        Bandwidth to the host, one way [B/s].
+    tdp_w, idle_w : float or None
+        Thermal design power and idle power [W].
+    compute_units : int or None
+        Units that the tiles of a matrix product are spread over.
+    year : int or None
+        Year of first shipment.
+    """
+
+    id: str
+    category: str = ""
+    vendor: str = ""
+    peak_flop_per_s: Mapping[str, float] = field(default_factory=dict)
+    matmul_flop_per_s: Mapping[str, float] = field(default_factory=dict)
+    memory_bytes: float | None = None
+    memory_bytes_per_s: float | None = None
+    scale_up_bytes_per_s: float | None = None
+    scale_up_link: str = ""
+    scale_up_kind: str = "nvlink"
+    scale_up_latency_s: float | None = None
+    host_bytes_per_s: float | None = None
+    tdp_w: float | None = None
+    idle_w: float | None = None
+    compute_units: int | None = None
+    year: int | None = None
+
+    def rate_flop_per_s(self, precision: str) -> float | None:
+        """Return the best rate of a large matrix product [FLOP/s]: measured where known, else the peak; None where neither is.
+
+        fp64 and fp32 take the rate of matrix units where the device has them.
+        """
+        for table in (self.matmul_flop_per_s, self.peak_flop_per_s):
+            known = [table[p] for p in (precision, f"{precision}_tensor") if p in table]
+            if known:
+                return max(known)
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeGroup:
+    """A group of equal nodes.
+
+    Attributes
+    ----------
+    name, path : str
+        Name and dotted path of the group in the scenario.
+    count, spares : int
+        Nodes that work, and further nodes that stand by.
+    type : str
+        Catalog node type; empty where there is none.
+    accelerator : Accelerator or None
+        The device; None for nodes without accelerators.
+    per_node : int
+        Accelerators of a node.
+    domain : int
+        Accelerators that share the scale-up link; 0 without accelerators.
+    cores, memory_bytes : int or None, float or None
+        Processor cores and main memory [B] of a node.
+    cpu : Accelerator or None
+        The processor socket where the catalog knows it.
+    cpus : int
+        Sockets of a node.
+    nics : int
+        Network ports of a node.
+    nic_bytes_per_s : float or None
+        Bandwidth of one port, one way [B/s]; None without a fabric.
+    idle_w, max_w : float or None
+        Power of an idle and of a fully used node without its accelerators [W].
+    given_speed_flop_per_s : float or None
+        Sustained rate of a whole node as the scenario gives it [FLOP/s].
+    """
+
+    name: str
+    path: str
+    count: int
+    spares: int = 0
+    type: str = ""
+    accelerator: Accelerator | None = None
+    per_node: int = 0
+    domain: int = 0
+    cores: int | None = None
+    memory_bytes: float | None = None
+    cpu: Accelerator | None = None
+    cpus: int = 1
+    nics: int = 1
+    nic_bytes_per_s: float | None = None
+    idle_w: float | None = None
+    max_w: float | None = None
+    given_speed_flop_per_s: float | None = None
+
+    @property
+    def total(self) -> int:
+        """Nodes that are installed: those that work and the spares."""
+        return self.count + self.spares
+
+    @property
+    def device_count(self) -> int:
+        """Accelerators of the working nodes."""
+        return self.count * self.per_node
+
+    @property
+    def injection_bytes_per_s(self) -> float:
+        """Bandwidth of all ports of a node together, one way [B/s]; unbounded without a fabric."""
+        return math.inf if self.nic_bytes_per_s is None else self.nics * self.nic_bytes_per_s
+
+    def need(self, field: str) -> Any:
+        """Return ``field`` (``"idle_w"``, ``"accelerator.memory_bytes"``), or raise the problem that names the key to add."""
+        return _needed(self, self.path, self.name, field)
+
+    def speed_flop_per_s(self, precision: str = "fp32") -> float:
+        """Return the sustained rate of a whole node in decomposed tasks and matrix products [FLOP/s].
+
+        The scenario's ``speed`` where it is given; else the sum over the node's accelerators, or over its sockets, of the best
+        matrix rate in ``precision`` (measured where known, else the peak, which no program quite reaches).
+
+        Raises
+        ------
+        InputError
+            Neither is known.
+        """
+        if self.given_speed_flop_per_s is not None:
+            return self.given_speed_flop_per_s
+        device, number = (self.accelerator, self.per_node) if self.accelerator else (self.cpu, self.cpus)
+        rate = device.rate_flop_per_s(precision) if device else None
+        if rate is None:
+            known = ", ".join(sorted({*device.peak_flop_per_s, *device.matmul_flop_per_s})) if device else "none"
+            raise MISSING_RATE.error(path=self.path, precision=precision, name=self.name, known=known or "none", key=f"{self.path}.speed")
+        return number * rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fabric:
+    """The network between the nodes.
+
+    Attributes
+    ----------
+    topology, link : str
+        Registered topology; catalog link, or the rate as it was written.
+    bytes_per_s : float
+        Bandwidth of one port, one way [B/s].
+    latency_s : float
+        One-way latency of a small message between two nodes through one switch [s].
+    hop_s : float
+        Further latency of each further switch [s]; 0 where the scenario gives the latency, or the catalog has no figure.
+    per_node : int
+        Ports of a node as the scenario gives them; groups carry their own number.
+    radix : int or None
+        Ports of a switch.
+    oversubscription : float
+        Capacity down over capacity up of a leaf switch.
+    down, up, parallel : tuple of int, or None
+        Shape of a generalised fat tree, leaf level first.
+    switch_w : float or None
+        Power of a switch [W].
+    """
+
+    topology: str
+    link: str
+    bytes_per_s: float
+    latency_s: float
+    hop_s: float = 0.0
+    per_node: int = 1
+    radix: int | None = None
+    oversubscription: float = 1.0
+    down: tuple[int, ...] | None = None
+    up: tuple[int, ...] | None = None
+    parallel: tuple[int, ...] | None = None
+    switch_w: float | None = None
+    category: str = ""
+    path: str = "cluster.fabric"
+
+    def need(self, field: str) -> Any:
+        """Return ``field``, or raise the problem that names the key to add."""
+        return _needed(self, self.path, self.link, field)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageTier:
+    """A storage tier on the fabric.
+
+    Attributes
+    ----------
+    name, kind, path : str
+        Name; kind (``lustre``, ``object``, …) or catalog entry; dotted path in the scenario.
+    read_bytes_per_s, write_bytes_per_s : float
+        Bandwidth of the whole tier [B/s].
+    capacity_bytes : float or None
+        Usable capacity [B].
+    latency_s : float
+        Time to the first byte [s]; 0 where neither scenario nor catalog gives it.
+    power_w : float or None
+        Power of the whole tier [W].
+    ports : int
+        Fabric ports that connect it.
+    """
+
+    name: str
+    kind: str
+    path: str
+    read_bytes_per_s: float
+    write_bytes_per_s: float
+    capacity_bytes: float | None = None
+    latency_s: float = 0.0
+    power_w: float | None = None
+    ports: int = 1
+
+    def need(self, field: str) -> Any:
+        """Return ``field``, or raise the problem that names the key to add."""
+        return _needed(self, self.path, self.name, field)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Site:
+    """The building: cooling overhead, electricity, its carbon.
+
+    ``pue`` is 1 where neither the scenario nor the catalog gives one; :attr:`Cluster.notes` says so.
+    """
+
+    pue: float = 1.0
+    pue_known: bool = False
+    carbon_kg_co2e_per_j: float | None = None
+    electricity_usd_per_j: float | None = None
+    region: str = ""
+    path: str = "cluster.site"
+
+    def need(self, field: str) -> Any:
+        """Return ``field``, or raise the problem that names the key to add."""
+        return _needed(self, self.path, "site", field)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Price:
+    """What one unit of a node group costs: one accelerator, or one node where it has none.
+
+    Either ``usd_per_s`` is set, or ``capex_usd`` and ``lifetime_s`` are.
+    """
+
+    group: str
+    per: str
+    path: str
+    usd_per_s: float | None = None
+    capex_usd: float | None = None
+    lifetime_s: float | None = None
+    interest_frac: float = 0.0
+    salvage_frac: float = 0.0
+    maintenance_frac: float = 0.0
+    billing: str = "reserved"
+    includes_electricity: bool = False
+    provider: str = ""
+
+
+def _pick(items: Mapping[str, Any], name: str, kind: Any, path: str) -> Any:
+    if name in items:
+        return items[name]
+    near = difflib.get_close_matches(name, items, 1)
+    hint = f"did you mean {near[0]!r}?" if near else "named here: " + (", ".join(items) or "none")
+    raise kind.error(path=path, name=name, near=hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """A machine with every value resolved, and where each came from."""
+
+    groups: Mapping[str, NodeGroup]
+    fabric: Fabric | None = None
+    storage: Mapping[str, StorageTier] = field(default_factory=dict)
+    site: Site = field(default_factory=Site)
+    prices: Mapping[str, Price] = field(default_factory=dict)
+    sources: tuple[SourceRow, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def nodes(self) -> int:
+        """Installed nodes of all groups, spares included."""
+        return sum(group.total for group in self.groups.values())
+
+    def group(self, name: str, path: str = "") -> NodeGroup:
+        """Return a node group by name.
+
+        Raises
+        ------
+        InputError
+            The cluster has no such group.
+        """
+        found: NodeGroup = _pick(self.groups, name, UNKNOWN_GROUP, path)
+        return found
+
+    def tier(self, name: str, path: str = "") -> StorageTier:
+        """Return a storage tier by name.
+
+        Raises
+        ------
+        InputError
+            The cluster has no such tier.
+        """
+        found: StorageTier = _pick(self.storage, name, UNKNOWN_TIER, path)
+        return found

@@ -1,0 +1,1 @@
+"""The discrete events: the only place where time passes, and the only importer of SimPy."""

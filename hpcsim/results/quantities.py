@@ -1,0 +1,191 @@
+"""Named quantities: the unit, label and meaning of every summary key, and how a value is shown to a reader.
+
+The declared keys (:data:`SUMMARY`) come first; any other name is read by its unit suffix (``_s``, ``_bytes_per_s``, ``_usd`` …).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from hpcsim.base.units import parse_quantity, readable
+
+__all__ = ["SUMMARY", "Quantity", "label", "quantity", "scale", "show", "show_range"]
+
+
+class Quantity(NamedTuple):
+    """What a named number is."""
+
+    name: str
+    unit: str
+    """SI symbol; ``"1"`` for a ratio, empty for a count."""
+    dimension: str
+    """Key of :data:`hpcsim.base.units.DIMENSIONS`, ``"fraction"``, ``"ratio"`` or ``"count"``."""
+    label: str
+    meaning: str
+    machine: bool = False
+    """Whether the value depends on the machine that ran hpcsim and so differs from run to run."""
+
+
+_DECLARED = (
+    ("makespan_s", "makespan", "First submission to last end."),
+    ("wall_clock_s", "wall clock", "Time from start to end of the work."),
+    ("node_time_s", "node time", "Wall clock times nodes: what is occupied and billed."),
+    ("device_time_s", "device time", "Wall clock times accelerators."),
+    ("step_time_s", "step time", "Wall clock of one optimizer step."),
+    ("mfu_frac", "model FLOP utilisation", "Model FLOP over peak FLOP in the same time."),
+    ("tokens_per_s", "throughput", "Tokens (or samples) trained per second."),
+    ("goodput_frac", "goodput", "Share of the wall clock that advances the work."),
+    ("jobs", "jobs", "Jobs submitted."),
+    ("jobs_finished", "jobs finished", "Jobs that ended as they should."),
+    ("jobs_failed", "jobs failed", "Jobs that a failure ended."),
+    ("mean_wait_s", "mean wait", "Mean time from submission to start."),
+    ("median_wait_s", "median wait", "Median time from submission to start."),
+    ("p95_wait_s", "wait, 95th percentile", "95 % of the jobs wait less."),
+    ("max_wait_s", "longest wait", "Longest time from submission to start."),
+    ("mean_bounded_slowdown", "mean bounded slowdown", "Mean of max(1, (wait + run) / max(run, 10 s))."),
+    ("utilisation_frac", "utilisation", "Busy processor-seconds over all processor-seconds of the makespan."),
+    ("steady_utilisation_frac", "steady utilisation", "Utilisation without the run-in and the drain."),
+    ("it_energy_j", "energy, IT", "Energy of nodes, network and storage."),
+    ("facility_energy_j", "energy, facility", "Energy with cooling and power distribution."),
+    ("peak_power_w", "peak power", "Largest power of the facility."),
+    ("carbon_kg_co2e", "carbon", "Emissions of the electricity used."),
+    ("water_l", "water", "Water that cooling evaporates."),
+    ("cost_usd", "cost", "Sum of the bill."),
+    ("cost_per_mtoken_usd", "cost per million tokens", "Bill over millions of tokens trained."),
+    ("peak_memory_bytes", "peak memory per device", "Memory use of the fullest device."),
+    ("memory_capacity_bytes", "memory of a device", "Memory that one device has."),
+    ("events", "events", "Events that the simulation handled."),
+    ("runs", "runs", "Combinations that were run."),
+    ("cpu_s", "processor time of hpcsim", "Processor seconds of the simulation itself."),
+    ("wall_s", "run time of hpcsim", "Wall clock of the whole command."),
+)
+
+_MACHINE = frozenset({"cpu_s", "wall_s", "search_cpu_s"})
+
+_SUFFIXES: tuple[tuple[str, str, str], ...] = (
+    ("_flop_per_s", "FLOP/s", "compute rate"),
+    ("_bytes_per_s", "B/s", "data rate"),
+    ("_tokens_per_s", "tokens/s", "ratio"),
+    ("_samples_per_s", "samples/s", "ratio"),
+    ("_per_s", "1/s", "ratio"),
+    ("_kg_co2e_per_j", "kg/J", "carbon intensity"),
+    ("_usd_per_j", "USD/J", "price of energy"),
+    ("_usd_per_s", "USD/s", "price per time"),
+    ("_kg_co2e", "kg", "carbon mass"),
+    ("_bytes", "B", "data size"),
+    ("_frac", "1", "fraction"),
+    ("_flop", "FLOP", "work"),
+    ("_usd", "USD", "money"),
+    ("_w", "W", "power"),
+    ("_j", "J", "energy"),
+    ("_l", "L", "litres"),
+    ("_s", "s", "time"),
+    ("slowdown", "1", "ratio"),
+    ("ratio", "1", "ratio"),
+)
+
+
+def _by_suffix(name: str) -> tuple[str, str, str]:
+    for suffix, unit, dimension in _SUFFIXES:
+        if f"_{name}".endswith(suffix):
+            stem = name.removesuffix(suffix) if suffix.startswith("_") else name
+            return unit, dimension, stem.replace("_", " ") or name
+    return "", "count", name.replace("_", " ")
+
+
+def _declare(name: str, text: str, meaning: str) -> Quantity:
+    unit, dimension, _ = _by_suffix(name)
+    return Quantity(name, unit, dimension, text, meaning, name in _MACHINE)
+
+
+SUMMARY: dict[str, Quantity] = {row[0]: _declare(*row) for row in _DECLARED}
+"""The summary keys in the order in which they are shown."""
+
+
+def quantity(name: str) -> Quantity:
+    """Return what ``name`` is: declared, or read by the unit suffix of its last dotted part.
+
+    >>> quantity("network_w").dimension
+    'power'
+    """
+    if name in SUMMARY:
+        return SUMMARY[name]
+    last = name.rpartition(".")[2]
+    unit, dimension, text = _by_suffix(last)
+    return Quantity(name, unit, dimension, text, "", name in _MACHINE)
+
+
+def label(name: str) -> str:
+    """Return the name for a reader.
+
+    >>> label("mean_wait_s")
+    'mean wait'
+    """
+    return quantity(name).label
+
+
+def show(name: str, value: Any) -> str:
+    """Return a value for a reader, scaled and with its unit.
+
+    >>> show("mean_wait_s", 7200.0), show("mfu_frac", 0.412), show("jobs_finished", 28481)
+    ('2 h', '41.2 %', '28,481')
+    """
+    if value is None:
+        return "–"
+    if isinstance(value, str):
+        return value
+    number = float(value)
+    if math.isnan(number):
+        return "–"
+    what = quantity(name)
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
+    if what.dimension == "fraction":
+        return f"{100 * number:.3g} %" if abs(number) < 0.9995 else f"{100 * number:.4g} %"
+    if what.dimension == "money" and 0 < abs(number) < 0.1:
+        return f"{number:.3g} USD"
+    if what.dimension in ("count", "ratio", "litres"):
+        unit = "" if what.unit in ("", "1") else f" {what.unit}"
+        return f"{_plain(number)}{unit}"
+    return readable(number, what.dimension)
+
+
+def show_range(name: str, low: float, high: float) -> str:
+    """Return an interval for a reader, the unit once where both ends have the same.
+
+    >>> show_range("step_time_s", 3.2, 3.9)
+    '3.2 – 3.9 s'
+    """
+    first, last = show(name, low), show(name, high)
+    (a, _, unit), (_, _, other) = first.rpartition(" "), last.rpartition(" ")
+    return f"{a if a and unit == other else first} – {last}"
+
+
+def scale(name: str, largest: float) -> tuple[float, str]:
+    """Return the divisor and the unit symbol in which values up to ``largest`` read well.
+
+    >>> scale("total_w", 2.4e6)
+    (1000000.0, 'MW')
+    """
+    what = quantity(name)
+    if what.dimension == "fraction":
+        return 0.01, "%"
+    if what.dimension in ("count", "ratio", "litres"):
+        return 1.0, "" if what.unit == "1" else what.unit
+    if what.dimension == "money":
+        return next(
+            ((10.0**n, text) for n, text in ((9, "billion USD"), (6, "million USD"), (3, "thousand USD")) if largest >= 2 * 10**n),
+            (1.0, "USD"),
+        )
+    if not math.isfinite(largest) or largest <= 0:
+        return 1.0, what.unit
+    unit = readable(largest, what.dimension).rpartition(" ")[2]
+    return parse_quantity(f"1 {unit}", what.dimension), unit
+
+
+def _plain(number: float) -> str:
+    if number == int(number) and abs(number) < 1e15:
+        return f"{int(number):,}"
+    text = f"{number:,.4g}"
+    return text if "e" not in text or abs(number) < 1 else f"{number:,.0f}"

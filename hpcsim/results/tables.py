@@ -1,0 +1,487 @@
+"""The result tables, declared once: name, type, unit, meaning and null rule of every column.
+
+:func:`frame` builds a table and checks it against its declaration; :func:`read_csv` reads one back; :func:`markdown` renders the
+declarations as the reference page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from hpcsim.base.errors import HpcsimError
+
+__all__ = ["TABLES", "Column", "Table", "TableMismatch", "frame", "markdown", "mismatches", "read_csv"]
+
+
+class Column(NamedTuple):
+    """One column of a result table."""
+
+    name: str
+    dtype: str
+    """``"float64"``, ``"int64"``, ``"str"`` or ``"bool"``; a nullable ``int64`` is held as pandas' ``Int64``."""
+    unit: str
+    """SI symbol, or empty for names and counts."""
+    meaning: str
+    nullable: bool = False
+    values: tuple[str, ...] = ()
+    """The words a text column may hold; empty for free text."""
+    optional: bool = False
+    """Whether the whole column may be absent."""
+
+
+class Table(NamedTuple):
+    """One result table; ``columns`` is empty for a free-form table."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+
+    @property
+    def free(self) -> bool:
+        """Whether the columns are not declared in advance."""
+        return not self.columns
+
+    def column(self, name: str) -> Column | None:
+        """Return the declaration of column ``name``, or None."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+class TableMismatch(HpcsimError, ValueError):
+    """A table differs from its declaration: a mistake in the program that built it, with every difference listed."""
+
+
+def _text(name: str, meaning: str, *, null: bool = False, values: tuple[str, ...] = (), optional: bool = False) -> Column:
+    return Column(name, "str", "", meaning, null, values, optional)
+
+
+def _count(name: str, meaning: str, *, unit: str = "", null: bool = False) -> Column:
+    return Column(name, "int64", unit, meaning, null)
+
+
+def _real(name: str, unit: str, meaning: str, *, null: bool = False) -> Column:
+    return Column(name, "float64", unit, meaning, null)
+
+
+_POLICY = _text("policy", "Scheduling policy of this row; present where several policies ran side by side.", optional=True)
+
+_JOBS = Table(
+    "jobs",
+    "Every job that was submitted, one row each; also those that never started.",
+    (
+        _POLICY,
+        _count("job_id", "Number of the job: the log's own, or counted from 1."),
+        _text("name", "Name of the job.", null=True),
+        _text("kind", "What the job does.", values=("batch", "training", "task", "matrix-product")),
+        _text("group", "Node group that the job asks for or ran on.", null=True),
+        _text("user", "Who submitted it.", null=True),
+        _real("submit_s", "s", "Time of submission."),
+        _real("start_s", "s", "Time of start; empty if it never started.", null=True),
+        _real("end_s", "s", "Time of end; empty if it had not ended.", null=True),
+        _real("wait_s", "s", "Start less submission; empty if it never started.", null=True),
+        _real("run_s", "s", "End less start; for a job that has not ended, the run time it would need where that is known.", null=True),
+        _real("estimate_s", "s", "Run time that the scheduler was told.", null=True),
+        _count("processors", "Processors that the job holds while it runs."),
+        _count("nodes", "Nodes that the job holds while it runs.", null=True),
+        _text("status", "What became of it by the end of the simulation.", values=("finished", "running", "queued", "failed", "cancelled")),
+        _real("bounded_slowdown", "1", "max(1, (wait + run) / max(run, 10 s)); empty if it has not ended.", null=True),
+        _real("device_s", "s", "Processors times run time.", null=True),
+        _real("cost_usd", "USD", "What the job is billed.", null=True),
+        _text("submit_time", "Date and time of submission (ISO 8601), for logs with dates.", null=True, optional=True),
+    ),
+)
+
+_POLICIES = Table(
+    "policies",
+    "One row per scheduling policy of a replay, over all its jobs.",
+    (
+        _text("policy", "Scheduling policy."),
+        _count("jobs", "Jobs replayed."),
+        _real("mean_wait_s", "s", "Mean wait."),
+        _real("median_wait_s", "s", "Median wait."),
+        _real("p95_wait_s", "s", "95th percentile of the wait."),
+        _real("max_wait_s", "s", "Longest wait."),
+        _real("mean_bounded_slowdown", "1", "Mean bounded slowdown, bound 10 s."),
+        _real("makespan_s", "s", "Last end less first submission."),
+        _real("utilisation_frac", "1", "Busy processor-seconds over processors times makespan."),
+        _real("steady_utilisation_frac", "1", "The same without the run-in and the drain.", null=True),
+        _real("cpu_s", "s", "Processor seconds of the simulation itself; differs between machines and runs.", null=True),
+    ),
+)
+
+_TRAINING = Table(
+    "training",
+    "One row per training job: its layout and what came of it.",
+    (
+        _text("name", "Name of the training job."),
+        _text("model", "Model that is trained."),
+        _text("group", "Node group it runs on.", null=True),
+        _count("devices", "Accelerators it uses."),
+        _count("dp", "Data-parallel replicas."),
+        _count("tp", "Tensor-parallel devices."),
+        _count("pp", "Pipeline stages."),
+        _count("vpp", "Model chunks per pipeline stage (interleaving)."),
+        _count("cp", "Context-parallel devices."),
+        _count("ep", "Expert-parallel devices."),
+        _count("micro_batch", "Sequences per micro-batch and replica."),
+        _count("zero_stage", "ZeRO stage: what is sharded over the data-parallel replicas (0 nothing … 3 parameters)."),
+        _text("recompute", "Which activations are computed again in the backward pass."),
+        _count("global_batch", "Sequences (or samples) per step.", null=True),
+        _count("sequence", "Tokens per sequence.", unit="tokens", null=True),
+        _text("precision", "Number format of the matrix products."),
+        _count("steps", "Optimizer steps of the whole job."),
+        _real("step_time_s", "s", "Wall-clock time of one step."),
+        _real("tokens_per_s", "tokens/s", "Tokens (or samples) trained per second, failures left out.", null=True),
+        _real("mfu_frac", "1", "Model FLOP utilisation: model FLOP per step over peak FLOP in the step time.", null=True),
+        _real("peak_memory_bytes", "B", "Largest memory use of one device.", null=True),
+        _real("memory_capacity_bytes", "B", "Memory of one device.", null=True),
+        _count("checkpoints", "Checkpoints written.", null=True),
+        _count("failures", "Failures that interrupted the job.", null=True),
+        _real("lost_s", "s", "Wall-clock time lost to failures: work done twice, detection, restart.", null=True),
+        _real("goodput_frac", "1", "Share of the wall clock that advanced the training.", null=True),
+    ),
+)
+
+_BREAKDOWN = Table(
+    "breakdown",
+    "Where the time of one step or one task goes.",
+    (
+        _text("name", "Training job or task."),
+        _text("term", "Part of the time."),
+        _real("seconds", "s", "Time that this part adds."),
+        _real("fraction", "1", "Its share; the shares of one name sum to 1."),
+    ),
+)
+
+_MEMORY = Table(
+    "memory",
+    "Where the memory of the fullest device goes.",
+    (
+        _text("name", "Training job."),
+        _text("term", "Part of the memory."),
+        _real("size_bytes", "B", "Its size on the fullest device."),
+    ),
+)
+
+_STATES = Table(
+    "states",
+    "Processors by state and the queue, as intervals that tile the horizon of each group.",
+    (
+        _POLICY,
+        _text("group", "Node group."),
+        _real("start_s", "s", "Start of the interval."),
+        _real("end_s", "s", "End of the interval."),
+        _count("busy", "Processors at work."),
+        _count("idle", "Processors that are up and free."),
+        _count("down", "Processors that are out of service."),
+        _count("queued_jobs", "Jobs that wait for this group."),
+        _count("queued_processors", "Processors that those jobs ask for."),
+    ),
+)
+
+_POWER = Table(
+    "power",
+    "Electrical power, as intervals that tile the horizon.",
+    (
+        _real("start_s", "s", "Start of the interval."),
+        _real("end_s", "s", "End of the interval."),
+        _real("compute_w", "W", "Nodes, what work adds above their idle power."),
+        _real("idle_w", "W", "Nodes, their idle power."),
+        _real("network_w", "W", "Switches and links."),
+        _real("storage_w", "W", "Storage systems."),
+        _real("cooling_w", "W", "Cooling and power distribution: what PUE adds to the above."),
+        _real("total_w", "W", "Sum of the five."),
+    ),
+)
+
+_ENERGY = Table(
+    "energy",
+    "Energy and carbon by component; power integrated over time.",
+    (
+        _text("component", "Part of the facility.", values=("compute", "idle", "network", "storage", "cooling")),
+        _real("energy_j", "J", "Energy it used."),
+        _real("carbon_kg_co2e", "kg", "Emissions of that energy at the site's carbon intensity.", null=True),
+    ),
+)
+
+_COSTS = Table(
+    "costs",
+    "Every item of the bill.",
+    (
+        _text("item", "What is paid for."),
+        _text("group", "Node group, storage tier or other part it belongs to.", null=True),
+        _real("quantity", "", "How much of it, in the unit beside."),
+        _text("unit", "Unit of the quantity."),
+        _real("usd", "USD", "Amount."),
+    ),
+)
+
+_TASKS = Table(
+    "tasks",
+    "The five stages of a decomposed task, part by part.",
+    (
+        _text("name", "Task."),
+        _count("part", "Number of the sub-task, from 0; empty for a stage of the whole task.", null=True),
+        _text("node", "Node on which it happens.", null=True),
+        _real("share_bytes", "B", "Data that this part handles.", null=True),
+        _real("start_s", "s", "Start of the stage."),
+        _real("end_s", "s", "End of the stage."),
+        _text("stage", "Which of the five stages.", values=("split", "partition", "dispatch", "run", "merge")),
+    ),
+)
+
+_COMPARISON = Table(
+    "comparison",
+    "Published figures beside the predicted ones.",
+    (
+        _text("metric", "What is compared."),
+        _text("unit", "Unit of both values.", null=True),
+        _real("published", "", "Published value, in the unit beside."),
+        _real("predicted", "", "Predicted value, in the same unit; empty where hpcsim predicts none.", null=True),
+        _real("ratio", "1", "Predicted over published.", null=True),
+        _text("source", "Where the published value is from."),
+    ),
+)
+
+_SOURCES = Table(
+    "sources",
+    "Every fact that the result rests on, with its source.",
+    (
+        _text("path", "Place in the scenario that asked for it.", null=True),
+        _text("name", "Catalog entry, or what it describes."),
+        _text("field", "Which property of it."),
+        _text("value", "Value used."),
+        _text("unit", "Unit of the value.", null=True),
+        _text("source", "Where the value is from."),
+        _text(
+            "kind",
+            "How it came to be known; a remembered value is unverified.",
+            values=("read", "remembered", "derived", "measured", "given"),
+        ),
+    ),
+)
+
+_QUALITY = Table(
+    "quality",
+    "What was wrong with the input logs and what was done about it.",
+    (
+        _text("file", "File that was read."),
+        _text("issue", "What is wrong."),
+        _count("rows", "How many rows have it."),
+        _text("action", "What was done with them, such as dropped, cut, repaired or kept."),
+        _text("example", "One such row, by line or job number.", null=True),
+    ),
+)
+
+_SWEEP = Table("sweep", "One row per combination: the axes first (dotted paths, then the seed), then the summary of each run.", ())
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        _JOBS,
+        _POLICIES,
+        _TRAINING,
+        _BREAKDOWN,
+        _MEMORY,
+        _STATES,
+        _POWER,
+        _ENERGY,
+        _COSTS,
+        _TASKS,
+        _COMPARISON,
+        _SOURCES,
+        _QUALITY,
+        _SWEEP,
+    )
+}
+"""Every result table by name."""
+
+
+def frame(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """Build a result table and check it against its declaration.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`TABLES`.
+    columns : mapping of str to array-like, shape (n,), or scalar
+        One entry per declared column, in any order; a scalar holds for every row (there must be an array beside it, else the table
+        has one row). A nullable column may be left out; it is then empty.
+
+    Returns
+    -------
+    DataFrame
+        The columns as declared, in the declared order; in a free-form table as given.
+
+    Raises
+    ------
+    TableMismatch
+        Unknown table, missing, surplus or unequally long columns, a wrong type, a null where none may be, a word that is not declared.
+
+    Examples
+    --------
+    >>> frame("memory", {"name": "bloom", "term": ["weights", "gradients"], "size_bytes": [7.2e9, 7.2e9]}).shape
+    (2, 3)
+    """
+    table = TABLES.get(name)
+    if table is None:
+        raise TableMismatch(f"there is no result table {name!r}; declared are {', '.join(TABLES)}")
+    given = {key: _one_dimensional(value) for key, value in columns.items()}
+    lengths = {key: len(value) for key, value in given.items() if value is not None}
+    if len(set(lengths.values())) > 1:
+        raise TableMismatch(f"{name}: columns of different lengths: {lengths}")
+    rows = next(iter(lengths.values()), 1 if columns else 0)
+    if table.free:
+        return pd.DataFrame({key: columns[key] if value is None else value for key, value in given.items()}, index=pd.RangeIndex(rows))
+    problems = [f"surplus column {key}" for key in given if table.column(key) is None]
+    built: dict[str, pd.Series] = {}
+    for column in table.columns:
+        if column.name in given:
+            array = given[column.name]
+            values = np.full(rows, columns[column.name], dtype=_dtype_of_scalar(columns[column.name])) if array is None else array
+            series, problem = _typed(values, column)
+            problems += [f"{column.name}: {problem}"] if problem else []
+            built[column.name] = series
+        elif column.nullable and not column.optional:
+            built[column.name] = _typed(np.full(rows, None, dtype=object), column)[0]
+        elif not column.optional:
+            problems.append(f"missing column {column.name}")
+    if problems:
+        raise TableMismatch(f"{name}: " + "; ".join(problems))
+    return pd.DataFrame(built, index=pd.RangeIndex(rows))
+
+
+def mismatches(name: str, data: pd.DataFrame) -> list[str]:
+    """Return in words every way in which ``data`` differs from the declaration of table ``name``; empty when it fits."""
+    table = TABLES.get(name)
+    if table is None:
+        return [f"there is no result table {name!r}"]
+    if table.free:
+        return []
+    given = [str(key) for key in data.columns]
+    wanted = [column.name for column in table.columns if column.name in given or not column.optional]
+    if given != wanted:
+        return [f"{name}: the columns are {', '.join(given)}, but {', '.join(wanted)} are declared"]
+    found = [(key, _difference(data[key], column)) for key in given if (column := table.column(key))]
+    return [f"{name}: {key}: {problem}" for key, problem in found if problem]
+
+
+def read_csv(path: str | Path, name: str) -> pd.DataFrame:
+    """Read a table that was written as CSV back as :func:`frame` built it."""
+    table = TABLES[name]
+    if table.free:
+        return pd.read_csv(path)
+    text = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8", lineterminator="\n")
+    columns: dict[str, Any] = {}
+    for column in table.columns:
+        if column.name not in text.columns:
+            continue
+        words = text[column.name].to_numpy(dtype=object)
+        if column.dtype == "str":
+            columns[column.name] = words
+        elif column.dtype == "bool":
+            columns[column.name] = words == "True"
+        else:
+            kind: type = int if column.dtype == "int64" else float
+            columns[column.name] = np.array([kind(word) if word else None for word in words], dtype=object)
+    return frame(name, columns)
+
+
+def markdown() -> str:
+    """Return the reference page of all declared tables."""
+    lines = [
+        "# Result tables",
+        "",
+        "Generated from the declarations in `hpcsim/results/tables.py`. A run has the tables that apply to it: as `results.jobs`,",
+        "`results.power`, … in Python, and as `jobs.csv`, `power.csv`, … in its folder. A cell that is null is an empty field in CSV.",
+        "Units are SI; `1` marks a ratio, no unit a name or a count.",
+    ]
+    for table in TABLES.values():
+        lines += ["", f"## {table.name}", "", table.meaning]
+        if table.free:
+            continue
+        lines += ["", "| column | type | unit | null | meaning |", "|---|---|---|---|---|"]
+        for c in table.columns:
+            words = f" One of {', '.join(f'`{word}`' for word in c.values)}." if c.values else ""
+            null = "column may be absent" if c.optional else "yes" if c.nullable else "no"
+            lines.append(f"| `{c.name}` | {c.dtype} | {c.unit} | {null} | {c.meaning}{words} |")
+    return "\n".join(lines) + "\n"
+
+
+_HELD_AS = {"float64": ("float64",), "int64": ("int64", "Int64"), "str": ("str", "object", "string"), "bool": ("bool", "boolean")}
+
+
+def _difference(series: pd.Series, column: Column) -> str:
+    """Return in words how a finished column differs from its declaration, "" if it does not."""
+    if str(series.dtype) not in _HELD_AS[column.dtype]:
+        return f"{series.dtype} values where {column.dtype} is declared"
+    if column.dtype == "str":
+        return _typed_text(series, column)[1]
+    return "" if column.nullable or not series.isna().any() else f"{int(series.isna().sum())} null values"
+
+
+def _one_dimensional(value: Any) -> Any:
+    """Return an array of one dimension, or None for a scalar."""
+    if value is None or isinstance(value, (str, bytes)) or np.ndim(value) == 0:
+        return None
+    if isinstance(value, np.ndarray):
+        array = value
+    elif hasattr(value, "to_numpy"):
+        array = value.to_numpy()
+    else:
+        items = list(value)
+        array = np.empty(len(items), dtype=object)
+        array[:] = items
+    if array.ndim != 1:
+        raise TableMismatch(f"a column has one dimension, not {array.ndim}")
+    return array
+
+
+def _dtype_of_scalar(value: Any) -> Any:
+    return object if value is None or isinstance(value, str) else np.asarray(value).dtype
+
+
+def _typed(values: Any, column: Column) -> tuple[pd.Series, str]:
+    """Return the column in its declared type, and what is wrong with it ("" if nothing)."""
+    series = pd.Series(values)
+    if column.dtype == "str":
+        return _typed_text(series, column)
+    null = series.isna()
+    if null.any() and not column.nullable:
+        return series, f"{int(null.sum())} null values"
+    if column.dtype == "bool":
+        if not all(isinstance(item, (bool, np.bool_)) for item in series[~null]):
+            return series, "not all true or false"
+        return (series.astype("boolean") if column.nullable else series.astype(bool)), ""
+    if any(isinstance(item, (bool, np.bool_, str)) for item in series[~null]) if series.dtype == object else series.dtype.kind not in "iuf":
+        return series, f"{series.dtype} values where {column.dtype} is declared"
+    if column.dtype == "float64":
+        return series.astype("float64"), ""
+    known = series[~null]
+    try:
+        whole = known.astype("int64")
+    except (TypeError, ValueError, OverflowError):
+        return series, "not all whole numbers"
+    if not (whole == known).all():
+        return series, "not all whole numbers"
+    return (series.astype("Int64") if column.nullable else whole), ""
+
+
+def _typed_text(series: pd.Series, column: Column) -> tuple[pd.Series, str]:
+    codes, words = pd.factorize(series)  # all that follows looks at each different word once
+    if not all(isinstance(word, str) for word in words):
+        return series, "not all text"
+    clean = [word.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "") for word in words]
+    strange = [word for word in clean if column.values and word not in column.values]
+    if strange:
+        return series, f"{', '.join(map(repr, strange[:5]))} is none of {', '.join(column.values)}"
+    if not column.nullable and (codes < 0).any():
+        return series, f"{int((codes < 0).sum())} null values"
+    lookup = np.array([*(word if word or not column.nullable else None for word in clean), None], dtype=object)
+    if pd.__version__ >= "3":
+        return pd.Series(pd.array(lookup, dtype="str").take(codes)), ""
+    return pd.Series(lookup[codes], dtype=object), ""

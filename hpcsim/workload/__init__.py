@@ -1,0 +1,1 @@
+"""What the cluster has to do: batch jobs from logs and generators, models, training runs, decomposed tasks."""
