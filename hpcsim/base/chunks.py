@@ -35,7 +35,14 @@ def in_chunks(
     -------
     dict of str to array, shape (n, …)
         The same values as one call over all rows.
+
+    Raises
+    ------
+    ValueError
+        Columns of several lengths, none at all, or fewer than one row a piece: mistakes of the caller.
     """
+    if rows < 1:
+        raise ValueError(f"a piece needs at least one row, not {rows}")
     lengths = {len(column) for column in columns.values()}
     if len(lengths) != 1:
         raise ValueError(f"columns of one length are needed, not {sorted(lengths)}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import string
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,15 +22,17 @@ __all__ = [
     "Problem",
     "ProblemKind",
     "Problems",
+    "markdown",
     "problem_kind",
     "problem_kinds",
+    "shown",
 ]
 
 
 _LONGEST = 120
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return the ``repr`` of a user's value, shortened, whatever it is."""
     try:
         text = repr(value)
@@ -46,7 +48,7 @@ def _one_line(text: str) -> str:
 
 class _Template(string.Formatter):
     def convert_field(self, value: Any, conversion: str | None) -> Any:
-        return _shown(value) if conversion == "r" else super().convert_field(value, conversion)  # type: ignore[arg-type]
+        return shown(value) if conversion == "r" else super().convert_field(value, conversion)
 
 
 _TEMPLATE = _Template()
@@ -156,6 +158,30 @@ def problem_kind(code: str, message: str, hint: str = "") -> ProblemKind:
 def problem_kinds() -> dict[str, ProblemKind]:
     """Return every registered kind by code, in order of registration."""
     return dict(_KINDS)
+
+
+def _template_words(template: str) -> Iterator[str]:
+    for text, name, _, _ in _TEMPLATE.parse(template):
+        yield text
+        if name is not None:
+            yield f"{{{name}}}"
+
+
+def markdown() -> str:
+    """Return the reference page of all problems that are registered so far; import what registers them first."""
+    lines = [
+        "# Problems",
+        "",
+        "Generated from the registered kinds. A problem is shown as `file:line:column: path: message (remedy) [code]`; words in braces",
+        "stand for what the input gave. Wrong input ends a command with exit status 2 after all problems were listed.",
+        "",
+        "| code | message | remedy |",
+        "|---|---|---|",
+    ]
+    for code, kind in sorted(_KINDS.items()):
+        texts = [_one_line("".join(_template_words(text))).replace("|", "\\|") for text in (kind.message, kind.hint)]
+        lines.append(f"| `{code}` | {texts[0]} | {texts[1] or '–'} |")
+    return "\n".join(lines) + "\n"
 
 
 class HpcsimError(Exception):

@@ -7,8 +7,10 @@ that ``"0.1 GB/s"`` is the float nearest to 1e8 and a round trip through text is
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import math
+import numbers
 import re
 from fractions import Fraction
 from functools import lru_cache
@@ -16,13 +18,15 @@ from typing import NamedTuple
 
 from hpcsim.base.errors import problem_kind
 
-__all__ = ["DIMENSIONS", "Dimension", "exact_text", "parse_count", "parse_fraction", "parse_quantity", "readable"]
+__all__ = ["DIMENSIONS", "Dimension", "exact_text", "markdown", "parse_count", "parse_fraction", "parse_quantity", "readable"]
 
 UNITLESS = problem_kind("unitless-quantity", "{value!r} has no unit; {what} is needed", "write it with its unit, for example {example!r}")
 WRONG_DIMENSION = problem_kind("wrong-dimension", "{value!r} is {got}, but {what} is needed", "for example {example!r}")
 UNKNOWN_UNIT = problem_kind("unknown-unit", "unknown unit {unit!r} in {value!r}", "{near}")
 NOT_A_QUANTITY = problem_kind("not-a-quantity", "{value!r} is not {what}", "for example {example!r}")
-NOT_FINITE = problem_kind("not-finite", "{value!r} is not a finite number", "give a finite value")
+NOT_FINITE = problem_kind(
+    "not-finite", "{value!r} is not a finite number that can be computed with", "give a finite value of sensible size"
+)
 NOT_A_COUNT = problem_kind(
     "not-a-count", "{value!r} is not a whole number", "a plain number or one with an SI suffix, such as 366e9 or '366 G'"
 )
@@ -85,51 +89,58 @@ _SMALL = {"m": Fraction(1, 10**3), "u": Fraction(1, 10**6), "µ": Fraction(1, 10
 _BIG = {p: f for p, f in _SI.items() if p != "K"}
 
 
-def _unit_table() -> dict[str, tuple[Fraction, tuple[int, ...]]]:
-    table: dict[str, tuple[Fraction, tuple[int, ...]]] = {}
+class _Row(NamedTuple):
+    """Units that differ in their name alone."""
 
-    def put(names: str, factor: Fraction | int, exponents: tuple[int, ...], prefixes: dict[str, Fraction] | None = None) -> None:
-        for name in names.split():
-            for prefix, scale in (prefixes or {"": Fraction(1)}).items():
-                table[prefix + name] = (scale * factor, exponents)
-
-    byte, second, joule, watt = _exps(byte=1), _exps(s=1), _exps(j=1), _exps(j=1, s=-1)
-    byte_rate = _exps(byte=1, s=-1)
-    put("B byte bytes", 1, byte, _SI | _IEC)
-    put("b bit bits", Fraction(1, 8), byte, _SI | _IEC)
-    put("Bps", 1, byte_rate, _SI | _IEC)
-    put("bps", Fraction(1, 8), byte_rate, _SI | _IEC)
-    put("s sec second seconds", 1, second)
-    put("s", 1, second, _SMALL)
-    for names, length in (
-        ("min minute minutes", 60),
-        ("h hr hour hours", 3600),
-        ("d day days", 86400),
-        ("w week weeks", 7 * 86400),
-        ("month months", 2_629_746),
-        ("a y yr year years", 31_556_952),
-    ):
-        put(names, length, second)
-    put("Hz", 1, _exps(s=-1), _BIG)
-    put("FLOP flop", 1, _exps(flop=1), _SI)
-    put("FLOPS FLOPs/s flops", 1, _exps(flop=1, s=-1), _SI)
-    put("FLOPs", 1, _exps(flop=1), _SI)
-    put("W", 1, watt, _BIG | _SMALL)
-    put("J", 1, joule, _BIG | _SMALL)
-    put("Wh", 3600, joule, _BIG)
-    put("USD $", 1, _exps(usd=1), _BIG)
-    put("g gCO2 gCO2e", Fraction(1, 1000), _exps(kg=1), {p: _BIG[p] for p in ("", "k", "M", "G")} | {"m": Fraction(1, 1000)})
-    put("t tCO2 tCO2e tonne tonnes", 1000, _exps(kg=1), {p: _BIG[p] for p in ("", "k", "M")})
-    put("L l litre litres", 1, _exps(l=1), {p: _BIG[p] for p in ("", "k", "M")} | {"m": Fraction(1, 1000)})
-    put("m", 1, _exps(m=1), {"": Fraction(1), "k": Fraction(1000)})
-    put("1", 1, _exps())
-    return table
+    names: str
+    factor: Fraction
+    """Value of the first prefix-free name in SI units."""
+    exponents: tuple[int, ...]
+    prefixes: dict[str, Fraction]
 
 
-_UNITS = _unit_table()
-_NUMBER = r"[-+]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_QUANTITY = re.compile(rf"^\s*({_NUMBER})\s*(\S.*?)?\s*$")
-_SLURM_TIME = re.compile(r"^\s*(?:(?P<d>\d+)-(?P<h>\d+)(?::(?P<m>\d+)(?::(?P<s>\d+))?)?|(?P<a>\d+):(?P<b>\d+)(?::(?P<c>\d+))?)\s*$")
+_PLAIN = {"": Fraction(1)}
+_ROWS: tuple[_Row, ...] = (
+    _Row("B byte bytes", Fraction(1), _exps(byte=1), _SI | _IEC),
+    _Row("b bit bits", Fraction(1, 8), _exps(byte=1), _SI | _IEC),
+    _Row("Bps", Fraction(1), _exps(byte=1, s=-1), _SI | _IEC),
+    _Row("bps", Fraction(1, 8), _exps(byte=1, s=-1), _SI | _IEC),
+    _Row("s", Fraction(1), _exps(s=1), _PLAIN | _SMALL),
+    _Row("sec second seconds", Fraction(1), _exps(s=1), _PLAIN),
+    _Row("min minute minutes", Fraction(60), _exps(s=1), _PLAIN),
+    _Row("h hr hour hours", Fraction(3600), _exps(s=1), _PLAIN),
+    _Row("d day days", Fraction(86_400), _exps(s=1), _PLAIN),
+    _Row("w week weeks", Fraction(7 * 86_400), _exps(s=1), _PLAIN),
+    _Row("month months", Fraction(2_629_746), _exps(s=1), _PLAIN),
+    _Row("a y yr year years", Fraction(31_556_952), _exps(s=1), _PLAIN),
+    _Row("Hz", Fraction(1), _exps(s=-1), _BIG),
+    _Row("FLOP flop FLOPs", Fraction(1), _exps(flop=1), _SI),
+    _Row("FLOPS FLOPs/s flops", Fraction(1), _exps(flop=1, s=-1), _SI),
+    _Row("W", Fraction(1), _exps(j=1, s=-1), _BIG | _SMALL),
+    _Row("J", Fraction(1), _exps(j=1), _BIG | _SMALL),
+    _Row("Wh", Fraction(3600), _exps(j=1), _BIG),
+    _Row("USD $", Fraction(1), _exps(usd=1), _BIG),
+    _Row("g gCO2 gCO2e", Fraction(1, 1000), _exps(kg=1), {p: _BIG[p] for p in ("", "k", "M", "G")} | {"m": Fraction(1, 1000)}),
+    _Row("t tCO2 tCO2e tonne tonnes", Fraction(1000), _exps(kg=1), {p: _BIG[p] for p in ("", "k", "M")}),
+    _Row("L l litre litres", Fraction(1), _exps(l=1), {p: _BIG[p] for p in ("", "k", "M")} | {"m": Fraction(1, 1000)}),
+    _Row("m", Fraction(1), _exps(m=1), {p: _BIG[p] for p in ("", "k")}),
+    _Row("1", Fraction(1), _exps(), _PLAIN),
+)
+_UNITS = {
+    prefix + name: (scale * row.factor, row.exponents)
+    for row in _ROWS
+    for name in row.names.split()
+    for prefix, scale in row.prefixes.items()
+}
+_NUMBER = r"[-+]?(?:[0-9]+(?:_[0-9]+)*(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"
+_QUANTITY = re.compile(rf"({_NUMBER})\s*(\S.*)?")
+_COUNT = re.compile(rf"({_NUMBER})\s*([kKMGBTPE]?)")
+_PERCENT = re.compile(rf"({_NUMBER})\s*(%?)")
+_SLURM_TIME = re.compile(
+    r"(?:(?P<d>[0-9]+)-(?P<h>[0-9]+)(?::(?P<m>[0-9]+)(?::(?P<s>[0-9]+))?)?|(?P<a>[0-9]+):(?P<b>[0-9]+)(?::(?P<c>[0-9]+))?)"
+)
+_LONGEST = 600
+"""Characters of a quantity: any longer text is a mistake, and matching it would cost time."""
 _COUNT_SUFFIX = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12, "P": 10**15, "E": 10**18}
 
 
@@ -156,16 +167,18 @@ def _to_float(number: Fraction, value: object) -> float:
         result = float(number)
     except OverflowError:
         raise NOT_FINITE.error(value=value) from None
+    if result == 0 != number:
+        raise NOT_FINITE.error(value=value)
     return result
 
 
-def _slurm_seconds(match: re.Match[str]) -> float:
+def _slurm_seconds(match: re.Match[str]) -> Fraction:
     g = {k: int(v) if v else 0 for k, v in match.groupdict().items()}
     if match["d"] is not None:
-        return float(g["d"] * 86400 + g["h"] * 3600 + g["m"] * 60 + g["s"])
+        return Fraction(g["d"] * 86400 + g["h"] * 3600 + g["m"] * 60 + g["s"])
     if match["c"] is not None:
-        return float(g["a"] * 3600 + g["b"] * 60 + g["c"])
-    return float(g["a"] * 60 + g["b"])
+        return Fraction(g["a"] * 3600 + g["b"] * 60 + g["c"])
+    return Fraction(g["a"] * 60 + g["b"])
 
 
 def _named(dimension: Dimension) -> str:
@@ -183,11 +196,14 @@ def _hopeless(number: str) -> bool:
 def _parse(text: str, dimension: str) -> float:
     want = DIMENSIONS[dimension]
     what = _named(want)
-    if dimension == "time" and (slurm := _SLURM_TIME.match(text)):
-        return _slurm_seconds(slurm)
-    match = _QUANTITY.match(text)
+    bare = text.strip()
+    if len(bare) > _LONGEST:
+        raise NOT_A_QUANTITY.error(value=text, what=what, example=want.example)
+    if dimension == "time" and (slurm := _SLURM_TIME.fullmatch(bare)):
+        return _to_float(_slurm_seconds(slurm), text)
+    match = _QUANTITY.fullmatch(bare)
     if not match:
-        if text.strip().lstrip("+-").lower() in {"nan", "inf", "infinity", ".nan", ".inf"}:
+        if bare.lstrip("+-").lower() in {"nan", "inf", "infinity", ".nan", ".inf"}:
             raise NOT_FINITE.error(value=text)
         raise NOT_A_QUANTITY.error(value=text, what=what, example=want.example)
     number, unit = match.groups()
@@ -232,8 +248,8 @@ def parse_quantity(text: object, dimension: str) -> float:
     if isinstance(text, str):
         return _parse(text, dimension)
     want = DIMENSIONS[dimension]
-    if isinstance(text, (int, float)) and not isinstance(text, bool):
-        if not math.isfinite(text):
+    if isinstance(text, numbers.Real) and not isinstance(text, bool):
+        if isinstance(text, float) and not math.isfinite(text):
             raise NOT_FINITE.error(value=text)
         raise UNITLESS.error(value=text, what=_named(want), example=want.example)
     raise NOT_A_QUANTITY.error(value=text, what=_named(want), example=want.example)
@@ -254,21 +270,22 @@ def parse_count(value: object) -> int:
     """
     if isinstance(value, bool):
         raise NOT_A_COUNT.error(value=value)
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise NOT_FINITE.error(value=value)
-        if value != int(value):
-            raise NOT_A_COUNT.error(value=value)
+    if isinstance(value, numbers.Integral):
         return int(value)
-    match = re.match(rf"^\s*({_NUMBER})\s*([kKMGBTPE]?)\s*$", value) if isinstance(value, str) else None
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        if not math.isfinite(number):
+            raise NOT_FINITE.error(value=value)
+        if not number.is_integer():
+            raise NOT_A_COUNT.error(value=value)
+        return int(number)
+    match = _COUNT.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST else None
     if not match or _hopeless(match[1]):
         raise NOT_A_COUNT.error(value=value)
-    number = Fraction(match[1].replace("_", "")) * _COUNT_SUFFIX[match[2]]
-    if number.denominator != 1:
+    exact = Fraction(match[1].replace("_", "")) * _COUNT_SUFFIX[match[2]]
+    if exact.denominator != 1:
         raise NOT_A_COUNT.error(value=value)
-    return int(number)
+    return int(exact)
 
 
 def parse_fraction(value: object, low: float = 0.0, high: float = 1.0) -> float:
@@ -285,10 +302,12 @@ def parse_fraction(value: object, low: float = 0.0, high: float = 1.0) -> float:
     0.85
     """
     result: float | None = None
-    if isinstance(value, str) and (match := re.match(rf"^\s*({_NUMBER})\s*(%?)\s*$", value)) and not _hopeless(match[1]):
+    match = _PERCENT.fullmatch(value.strip()) if isinstance(value, str) and len(value) <= _LONGEST else None
+    if isinstance(value, str) and match and not _hopeless(match[1]):
         result = _to_float(Fraction(match[1].replace("_", "")) / (100 if match[2] else 1), value)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        result = float(value)
+    elif isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            result = float(value)
     if result is None or not math.isfinite(result) or not low <= result <= high:
         raise NOT_A_FRACTION.error(value=value, low=low, high=high)
     return result
@@ -300,7 +319,7 @@ def exact_text(value: float, dimension: str) -> str:
     >>> exact_text(5e10, "data rate")
     '50000000000.0 B/s'
     """
-    return f"{value!r} {DIMENSIONS[dimension].si}"
+    return f"{float(value)!r} {DIMENSIONS[dimension].si}"
 
 
 _READABLE: dict[str, list[tuple[float, str]]] = {
@@ -341,6 +360,76 @@ def readable(value: float, dimension: str, digits: int = 4) -> str:
     if size == 0:
         unit, scaled = DIMENSIONS[dimension].si, 0.0
     text = f"{scaled:,.{digits}g}"
-    if "e" in text:
+    if "e" in text and abs(scaled) >= 1:
         text = f"{scaled:,.0f}"
     return f"{text} {unit}"
+
+
+def _prefix_text(prefixes: dict[str, Fraction]) -> str:
+    names = [p for p in prefixes if p]
+    if not names:
+        return "–"
+    return " ".join(sorted(names, key=lambda p: (p in _IEC, prefixes[p], p)))
+
+
+def _si_text(exponents: tuple[int, ...]) -> str:
+    names = zip(("B", "s", "J", "USD", "kg", "FLOP", "L", "m"), exponents, strict=True)
+    alone = " ".join(name for name, power in names if power == 1)
+    return next((d.si for d in DIMENSIONS.values() if d.exponents == exponents), alone)
+
+
+def markdown() -> str:
+    """Return the reference page of quantities, generated from the tables of this module."""
+    lines = [
+        "# Quantities and units",
+        "",
+        "Generated from `hpcsim/base/units.py`. Every dimensional quantity of a scenario is text with its unit; the table of units is",
+        "closed, and what is not in it is refused. Inside, and in every result, values are floats in the SI unit below.",
+        "",
+        "## Dimensions",
+        "",
+        "| dimension | SI unit | example |",
+        "|---|---|---|",
+    ]
+    lines += [f"| {d.name} | {d.si} | `{d.example}` |" for d in DIMENSIONS.values()]
+    lines += ["", "## Units", "", "Units of one row mean the same. A prefix is written directly before the unit.", ""]
+    lines += ["| units | value in SI | prefixes |", "|---|---|---|"]
+    for row in _ROWS:
+        value = f"{float(row.factor):.12g} {_si_text(row.exponents)}".strip()
+        lines.append(f"| {' '.join(f'`{name}`' for name in row.names.split())} | {value} | {_prefix_text(row.prefixes)} |")
+    lines += [
+        "",
+        "Units combine by division from left to right: `USD/GB/month` is money per data size and per time. A year is 365.2425 days, a",
+        "month its twelfth, a week seven days.",
+        "",
+        "## Prefixes",
+        "",
+        "| prefix | factor |",
+        "|---|---|",
+    ]
+    lines += [f"| {' '.join(f'`{p}`' for p in group)} | {text} |" for group, text in _prefix_rows()]
+    lines += [
+        "",
+        "## Other forms",
+        "",
+        "- A time may be written as the batch system Slurm does: `MM:SS`, `HH:MM:SS`, `D-HH`, `D-HH:MM`, `D-HH:MM:SS`.",
+        "- A count is a plain whole number (`366e9`) or takes a suffix: "
+        + ", ".join(f"`{s}` {float(f):g}" for s, f in _COUNT_SUFFIX.items() if s)
+        + ".",
+        "- A share is a plain number (`0.85`) or a percentage (`85 %`).",
+        "- Digits are 0 to 9, with `_` between them where that helps the eye (`1_000`), a point for decimals, and `e` for powers of ten.",
+        "- Not finite, beyond the range of a double, or without a unit: refused.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _prefix_rows() -> list[tuple[list[str], str]]:
+    rows: dict[Fraction, list[str]] = {}
+    for prefix, factor in (_SMALL | _BIG | {"K": _SI["K"]} | _IEC).items():
+        if prefix:
+            rows.setdefault(factor, []).append(prefix)
+    texts = {
+        factor: f"2^{(factor.numerator.bit_length() - 1)}" if set(names) & set(_IEC) else f"{float(factor):g}"
+        for factor, names in rows.items()
+    }
+    return [(rows[factor], texts[factor]) for factor in sorted(rows)]

@@ -29,11 +29,17 @@ class Price(Entry):
     accelerator: str | None = Field(None, description="catalog accelerator that is priced")
     devices: Annotated[int, Field(ge=1)] = Field(1, description="accelerators that the hourly price buys")
     date: str | None = Field(None, description="date of the price")
-    usd_per_s: Annotated[dict[Term, Hourly], Frozen] = Field(default_factory=dict, alias="hourly", description="price by term; the median over regions")
+    usd_per_s: Annotated[dict[Term, Hourly], Frozen] = Field(
+        default_factory=dict, alias="hourly", description="price by term; the median over regions"
+    )
     low_usd_per_s: Annotated[dict[Term, Hourly], Frozen] = Field(default_factory=dict, alias="low", description="cheapest region, by term")
     high_usd_per_s: Annotated[dict[Term, Hourly], Frozen] = Field(default_factory=dict, alias="high", description="dearest region, by term")
-    discount_frac: Annotated[dict[Term, Span], Frozen] = Field(default_factory=dict, alias="discount", description="discount on the on-demand price, by term")
-    capex_usd: Annotated[dict[str, Money], Frozen] = Field(default_factory=dict, alias="capex", description="purchase price by item or cluster size")
+    discount_frac: Annotated[dict[Term, Span], Frozen] = Field(
+        default_factory=dict, alias="discount", description="discount on the on-demand price, by term"
+    )
+    capex_usd: Annotated[dict[str, Money], Frozen] = Field(
+        default_factory=dict, alias="capex", description="purchase price by item or cluster size"
+    )
     shares_frac: Annotated[dict[str, Span], Frozen] = Field(default_factory=dict, alias="shares", description="shares of a whole, by item")
     usd_per_byte: Annotated[dict[str, Annotated[float, Quantity("price of data")]], Frozen] = Field(
         default_factory=dict, alias="egress", description="price of a byte that leaves, by provider"
@@ -41,7 +47,9 @@ class Price(Entry):
     usd_per_watt: Annotated[float, Number] | None = Field(None, description="building cost of a watt of IT power [USD/W]")
     usd_per_kw_month: Annotated[float, Number] | None = Field(None, description="rent of a kilowatt of IT power for a month [USD]")
     usd_per_kw_month_high: Annotated[float, Number] | None = Field(None, description="upper end of its range [USD]")
-    lifetime_s: Annotated[dict[str, Seconds], Frozen] = Field(default_factory=dict, alias="lifetime", description="depreciation time, by owner")
+    lifetime_s: Annotated[dict[str, Seconds], Frozen] = Field(
+        default_factory=dict, alias="lifetime", description="depreciation time, by owner"
+    )
     rate_frac: Span | None = Field(None, alias="rate", description="interest, or share of the purchase price in a year")
     staff_per_1000_accelerators: Annotated[float, Number] | None = Field(None, description="full-time staff")
     staff_usd: Money | None = Field(None, description="cost of one of them in a year")
@@ -79,8 +87,12 @@ class Carbon(Entry):
     idle_kg_co2e: Mass | None = Field(None, alias="idle", description="of a run: carbon of everything else that was on")
     run_embodied_kg_co2e: Mass | None = Field(None, alias="run_embodied", description="of a run: its share of the embodied carbon")
     total_kg_co2e: Mass | None = Field(None, alias="total", description="of a run: all of it")
-    dynamic_j: Annotated[float, Quantity("energy")] | None = Field(None, alias="dynamic_energy", description="of a run: energy of the accelerators")
-    idle_j: Annotated[float, Quantity("energy")] | None = Field(None, alias="idle_energy", description="of a run: energy of everything else")
+    dynamic_j: Annotated[float, Quantity("energy")] | None = Field(
+        None, alias="dynamic_energy", description="of a run: energy of the accelerators"
+    )
+    idle_j: Annotated[float, Quantity("energy")] | None = Field(
+        None, alias="idle_energy", description="of a run: energy of everything else"
+    )
     accelerator_s: Seconds | None = Field(None, alias="accelerator_time", description="of a run: accelerator time")
     g_per_exaflop: Number | None = Field(None, description="embodied grams for 1e18 FLOP of work at fp16")
 
@@ -100,7 +112,9 @@ class Reliability(Entry):
 
     catalog_kind: ClassVar[str] = "reliability"
 
-    category: Literal["run", "fleet", "component", "silent-corruption", "repair", "straggler", "spot", "history"] = Field(description="kind of figure")
+    category: Literal["run", "fleet", "component", "silent-corruption", "repair", "straggler", "spot", "history"] = Field(
+        description="kind of figure"
+    )
     accelerator: str | None = Field(None, description="catalog accelerator")
     accelerators: Whole | None = Field(None, description="accelerators of the run or fleet")
     nodes: Whole | None = Field(None, description="nodes of the run")
@@ -133,9 +147,15 @@ class Reliability(Entry):
     share_high_frac: Span | None = Field(None, alias="share_high", description="upper end of the range")
     slowdown_frac: Span | None = Field(None, alias="slowdown", description="how much slower they are")
     jobs: Whole | None = Field(None, description="jobs observed")
-    outcomes_frac: Annotated[dict[str, Span], Frozen] = Field(default_factory=dict, alias="outcomes", description="shares of jobs by outcome")
-    time_frac: Annotated[dict[str, Span], Frozen] = Field(default_factory=dict, alias="time_shares", description="shares of accelerator time by outcome")
-    available_frac: Span | None = Field(None, alias="available", description="share of the time that a spot instance could be had; lower end")
+    outcomes_frac: Annotated[dict[str, Span], Frozen] = Field(
+        default_factory=dict, alias="outcomes", description="shares of jobs by outcome"
+    )
+    time_frac: Annotated[dict[str, Span], Frozen] = Field(
+        default_factory=dict, alias="time_shares", description="shares of accelerator time by outcome"
+    )
+    available_frac: Span | None = Field(
+        None, alias="available", description="share of the time that a spot instance could be had; lower end"
+    )
     available_high_frac: Span | None = Field(None, alias="available_high", description="upper end")
     mean_up_s: Seconds | None = Field(None, alias="mean_up", description="mean time up to an interruption; lower end")
     mean_up_high_s: Seconds | None = Field(None, alias="mean_up_high", description="upper end")
@@ -164,8 +184,8 @@ class Power(Entry):
     idle_share_frac: Annotated[dict[str, Span], Frozen] = Field(
         default_factory=dict, alias="idle_share", description="idle power over thermal design power, by category of device"
     )
-    base_idle_share_frac: Span | None = Field(None, alias="base_idle_share", description="idle power of a node without accelerators, over the rated power of the node")
+    base_idle_share_frac: Span | None = Field(
+        None, alias="base_idle_share", description="idle power of a node without accelerators, over the rated power of the node"
+    )
     w_per_byte: Number | None = Field(None, description="power of holding a byte [W/B]")
     j_per_byte: Number | None = Field(None, description="energy of moving a byte [J/B]")
-
-

@@ -21,8 +21,12 @@ from hpcsim.scenario.fields import Count, Frozen, Quantity, Share, Spec, fail
 
 __all__ = ["Entry", "Fact", "Listed", "Money", "Number", "Size", "Source", "SourceKind", "Span", "Whole"]
 
-SOURCE_FORM = problem_kind("catalog-source", "{text!r} names no source", "write 'read TEXT', 'measured TEXT', 'derived TEXT', 'given TEXT' or 'remembered'")
-NO_VALUE = problem_kind("catalog-value-missing", "the catalog has no {field} for {name!r}", "give it in the scenario or in an overlay catalog")
+SOURCE_FORM = problem_kind(
+    "catalog-source", "{text!r} names no source", "write 'read TEXT', 'measured TEXT', 'derived TEXT', 'given TEXT' or 'remembered'"
+)
+NO_VALUE = problem_kind(
+    "catalog-value-missing", "the catalog has no {field} for {name!r}", "give it in the scenario or in an overlay catalog"
+)
 NO_FIELD = problem_kind("unknown-catalog-field", "an entry of kind {kind} has no field {field!r}", "its fields: {fields}")
 
 SourceKind = Literal["read", "remembered", "derived", "measured", "given"]

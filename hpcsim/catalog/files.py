@@ -22,12 +22,14 @@ from hpcsim.catalog.entries import Entry
 from hpcsim.scenario.source import Source as Place
 from hpcsim.scenario.source import parse_yaml, read_text
 
-__all__ = ["DATA", "KINDS", "Index", "Kind", "Overlay", "kind_named", "loose", "read_overlay", "rows_of"]
+__all__ = ["DATA", "KINDS", "Index", "Kind", "Overlay", "cited", "kind_named", "loose", "read_overlay", "rows_of"]
 
 UNKNOWN_KIND = problem_kind("unknown-catalog-kind", "the catalog has no kind {kind!r}", "{near}")
 UNKNOWN_NAME = problem_kind("unknown-catalog-name", "the catalog has no {kind} {name!r}", "{near}")
 AMBIGUOUS = problem_kind("ambiguous-catalog-name", "{name!r} names several {kind} entries: {ids}", "write one of them in full")
-COLLISION = problem_kind("catalog-collision", "the {kind} name {name!r} belongs to both {first!r} and {second!r}", "remove it from one of them")
+COLLISION = problem_kind(
+    "catalog-collision", "the {kind} name {name!r} belongs to both {first!r} and {second!r}", "remove it from one of them"
+)
 BAD_ENTRY = problem_kind("catalog-entry", "{why}", "{hint}")
 BAD_REFERENCE = problem_kind("catalog-reference", "the reference @{name} is not declared", "add it to the file's references")
 
@@ -57,9 +59,16 @@ KINDS: dict[str, Kind] = {
         Kind("node", "nodes", "hardware.Node", ("accelerator", "accelerators", "nic", "nics", "max_w", "price_usd", "hourly_usd_per_s")),
         Kind("model", "models", "models.Model", ("family", "layers", "hidden", "heads", "vocab", "published_parameters")),
         Kind("link", "links", "hardware.Link", ("category", "bytes_per_s", "latency_s", "hop_s", "switch_w")),
-        Kind("storage", "storage", "hardware.Storage", ("category", "read_bytes_per_s", "write_bytes_per_s", "capacity_bytes", "latency_s")),
+        Kind(
+            "storage", "storage", "hardware.Storage", ("category", "read_bytes_per_s", "write_bytes_per_s", "capacity_bytes", "latency_s")
+        ),
         Kind("system", "systems", "hardware.System", ("accelerator", "nodes", "accelerators_per_node", "rmax_flop_per_s", "power_w")),
-        Kind("price", "prices", "economy.Price", ("category", "provider", "accelerator", "usd_per_s.on-demand", "usd_per_s.spot")),
+        Kind(
+            "price",
+            "prices",
+            "economy.Price",
+            ("category", "provider", "accelerator", "usd_per_s.on-demand", "usd_per_s.1-year", "usd_per_s.spot"),
+        ),
         Kind("electricity", "electricity", "economy.Electricity", ("industrial_usd_per_j", "commercial_usd_per_j", "business_usd_per_j")),
         Kind("carbon", "carbon", "economy.Carbon", ("category", "carbon_kg_co2e_per_j", "embodied_kg_co2e", "year")),
         Kind("pue", "pue", "economy.Pue", ("pue", "best", "year")),
@@ -131,7 +140,9 @@ def read_overlay(overlay: str | Path | Mapping[str, Any]) -> Overlay:
         except InputError as error:
             raise InputError([_placed(p, found, (key,), key=True) for p in error.problems]) from None
         if not isinstance(value, Mapping) or not all(isinstance(item, Mapping) for item in value.values()):
-            problem = BAD_ENTRY(why=f"{key} must be a map of entries, each a map of fields", hint="for example {name: {field: value}}", path=key)
+            problem = BAD_ENTRY(
+                why=f"{key} must be a map of entries, each a map of fields", hint="for example {name: {field: value}}", path=key
+            )
             raise InputError([_placed(problem, found, (key,))])
     return found
 
@@ -149,8 +160,14 @@ def rows_of(name: str) -> Iterator[dict[str, str]]:
         yield from csv.DictReader(line for line in stream if not line.startswith("#"))
 
 
-def _cited(sources: Any, references: Mapping[str, str]) -> Any:
-    """Replace ``@name`` by the reference of that name."""
+def cited(sources: Any, references: Mapping[str, str]) -> Any:
+    """Return ``sources`` with ``@name`` replaced by the reference of that name, and one item for each of a key's comma-separated fields.
+
+    Raises
+    ------
+    InputError
+        A reference that is not declared.
+    """
     if not isinstance(sources, Mapping):
         return sources
 
@@ -159,7 +176,8 @@ def _cited(sources: Any, references: Mapping[str, str]) -> Any:
             raise BAD_REFERENCE.error(name=match[1])
         return str(references[match[1]])
 
-    return {key: re.sub(r"@([\w-]+)", full, text) if isinstance(text, str) else text for key, text in sources.items()}
+    texts = {key: re.sub(r"@([\w-]+)", full, text) if isinstance(text, str) else text for key, text in sources.items()}
+    return {field.strip(): text for key, text in texts.items() for field in str(key).split(",")}
 
 
 def _merged(base: Mapping[str, Any] | None, over: Mapping[str, Any], given: str) -> dict[str, Any]:
@@ -209,10 +227,14 @@ class Index:
         problems.raise_if_any()
         self.references = data.get("references", {})
         self.settings = {key: value for key, value in data.items() if key not in ("references", "entries")}
-        self.raw = {name: {**entry, "sources": _cited(entry.get("sources", {}), self.references)} for name, entry in data["entries"].items()}
+        self.raw = {name: {**entry, "sources": cited(entry.get("sources", {}), self.references)} for name, entry in data["entries"].items()}
         if self.kind.name == "carbon":
             for row in rows_of("carbon_intensity.csv"):
                 self.raw[row["id"]] = self._carbon(row)
+        if self.kind.name == "price":
+            from hpcsim.catalog.prices import summaries
+
+            self.raw |= summaries(cited(self.settings["row_sources"], self.references))
 
     def _carbon(self, row: Mapping[str, str]) -> dict[str, Any]:
         entry: dict[str, Any] = {
@@ -240,10 +262,10 @@ class Index:
             known = self._exact.get(name.casefold()) or next(iter(self._loose.get(loose(name), [])), None)
             target = known or name
             try:
-                cited = {**entry, "sources": _cited(entry.get("sources", {}), references)}
+                own = {**entry, "sources": cited(entry.get("sources", {}), references)}
             except InputError as error:
                 raise InputError([_placed(p, overlay, (key, name, "sources")) for p in error.problems]) from None
-            self.raw[target] = _merged(self.raw.get(target), cited, f"in {overlay.name}")
+            self.raw[target] = _merged(self.raw.get(target), own, f"in {overlay.name}")
 
     def _check(self, overlay: Overlay) -> None:
         problems = Problems()

@@ -46,7 +46,9 @@ class Accelerator(Entry):
     mean_power_w: Power | None = Field(None, alias="mean_power", description="mean power in use, where a fleet was measured")
     scale_up_link: str | None = Field(None, description="catalog link that joins the devices of a node or pod")
     scale_up_bytes_per_s: Bandwidth | None = Field(None, alias="scale_up", description="scale-up bandwidth of one device, one way")
-    peer_bytes_per_s: Bandwidth | None = Field(None, alias="peer", description="bandwidth between two peers, one way, where it is less than scale_up")
+    peer_bytes_per_s: Bandwidth | None = Field(
+        None, alias="peer", description="bandwidth between two peers, one way, where it is less than scale_up"
+    )
     torus: Listed[int] = Field((), description="sizes of the largest torus of devices")
     host_link: str | None = Field(None, description="catalog link to the host")
     compute_units: Whole | None = Field(None, description="streaming multiprocessors, compute units or cores that tiles are spread over")
@@ -63,7 +65,9 @@ class Link(Entry):
 
     catalog_kind: ClassVar[str] = "link"
 
-    category: Literal["scale-up", "host", "infiniband", "ethernet", "proprietary", "cloud", "component", "wan"] = Field(description="kind of link")
+    category: Literal["scale-up", "host", "infiniband", "ethernet", "proprietary", "cloud", "component", "wan"] = Field(
+        description="kind of link"
+    )
     availability: Literal["available", "announced"] = Field("available", description="whether it can be had")
     year: Year | None = Field(None, description="year of introduction")
     bytes_per_s: Bandwidth | None = Field(
@@ -81,13 +85,17 @@ class Link(Entry):
     adapter_latency_s: Seconds | None = Field(None, alias="adapter_latency", description="share of the adapters")
     hop_s: Seconds | None = Field(None, alias="hop", description="latency of one switch or one torus hop")
     efficiency_frac: Span | None = Field(None, alias="efficiency", description="achieved share of the bandwidth in a large transfer")
-    measured_bytes_per_s: Bandwidth | None = Field(None, alias="measured", description="bandwidth of a large one-way transfer that was measured")
+    measured_bytes_per_s: Bandwidth | None = Field(
+        None, alias="measured", description="bandwidth of a large one-way transfer that was measured"
+    )
     measured_duplex_bytes_per_s: Bandwidth | None = Field(None, alias="measured_duplex", description="both ways at once, summed")
     allreduce_bytes_per_s: Annotated[dict[Literal["ring", "nvls", "any"], Bandwidth], Frozen] = Field(
         default_factory=dict, alias="allreduce", description="bus bandwidth of a large all-reduce that was measured, by algorithm"
     )
     allreduce_devices: Whole | None = Field(None, description="devices of that all-reduce")
-    collective_efficiency_frac: Span | None = Field(None, alias="collective_efficiency", description="achieved share in collectives, fitted")
+    collective_efficiency_frac: Span | None = Field(
+        None, alias="collective_efficiency", description="achieved share in collectives, fitted"
+    )
     collective_latency_s: Seconds | None = Field(None, alias="collective_latency", description="latency of a collective's step, fitted")
     switch: str | None = Field(None, description="switch that goes with it")
     switch_ports: Whole | None = Field(None, description="ports of that switch")
@@ -130,10 +138,18 @@ class Storage(Entry):
     idle_w: Power | None = Field(None, alias="idle", description="power when idle")
     active_w: Power | None = Field(None, alias="active", description="power in use")
     price_usd_per_byte: Annotated[float, Quantity("price of data")] | None = Field(None, alias="price", description="purchase price")
-    rent_usd_per_byte_s: Annotated[float, Quantity("price of storage")] | None = Field(None, alias="rent", description="price of keeping a byte for a second")
-    rent_spot_usd_per_byte_s: Annotated[float, Quantity("price of storage")] | None = Field(None, alias="rent_spot", description="the same, spot")
-    rent_1_year_usd_per_byte_s: Annotated[float, Quantity("price of storage")] | None = Field(None, alias="rent_1_year", description="the same, committed for a year")
-    rent_3_year_usd_per_byte_s: Annotated[float, Quantity("price of storage")] | None = Field(None, alias="rent_3_year", description="the same, committed for three years")
+    rent_usd_per_byte_s: Annotated[float, Quantity("price of storage")] | None = Field(
+        None, alias="rent", description="price of keeping a byte for a second"
+    )
+    rent_spot_usd_per_byte_s: Annotated[float, Quantity("price of storage")] | None = Field(
+        None, alias="rent_spot", description="the same, spot"
+    )
+    rent_1_year_usd_per_byte_s: Annotated[float, Quantity("price of storage")] | None = Field(
+        None, alias="rent_1_year", description="the same, committed for a year"
+    )
+    rent_3_year_usd_per_byte_s: Annotated[float, Quantity("price of storage")] | None = Field(
+        None, alias="rent_3_year", description="the same, committed for three years"
+    )
     write_price_usd: Money | None = Field(None, alias="write_price", description="price of one PUT request")
     read_price_usd: Money | None = Field(None, alias="read_price", description="price of one GET request")
     bytes_per_parameter: Size | None = Field(None, description="bytes stored for one parameter of a model")
@@ -172,12 +188,15 @@ class Node(Entry):
     max_w: Power | None = Field(None, alias="max", description="highest power of the whole node, as rated")
     base_max_w: Power | None = Field(None, alias="base_max", description="highest power without the accelerators")
     base_idle_w: Power | None = Field(None, alias="base_idle", description="idle power without the accelerators")
+    power_as: str | None = Field(None, description="catalog node type whose power stands for this one's, which nobody publishes")
     measured_w: Annotated[dict[Literal["idle", "median", "mean", "p90", "p99", "max", "low", "high"], Power], Frozen] = Field(
         default_factory=dict, alias="measured", description="power of the whole node that was measured, by statistic"
     )
     price_usd: Money | None = Field(None, alias="price", description="purchase price of the node")
     price_date: str | None = Field(None, description="date of that price")
-    hourly_usd_per_s: Annotated[float, Quantity("price per time")] | None = Field(None, alias="hourly", description="on-demand price of an instance")
+    hourly_usd_per_s: Annotated[float, Quantity("price per time")] | None = Field(
+        None, alias="hourly", description="on-demand price of an instance"
+    )
     spot_usd_per_s: Annotated[float, Quantity("price per time")] | None = Field(None, alias="spot", description="spot price of an instance")
 
 

@@ -7,16 +7,18 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.base.registry import Registry
-from hpcsim.catalog.economy import Carbon, Electricity, Power, Price, Pue, Reliability
 from hpcsim.catalog.entries import Entry, Fact
-from hpcsim.catalog.files import KINDS, UNKNOWN_NAME, Index, Overlay, kind_named, loose, read_overlay
-from hpcsim.catalog.hardware import Accelerator, Link, Node, Storage, System
-from hpcsim.catalog.models import Model
+from hpcsim.catalog.files import KINDS, UNKNOWN_NAME, Index, Overlay, cited, kind_named, loose, read_overlay
 from hpcsim.catalog.prices import Term, hourly, interruption, offers
+
+if TYPE_CHECKING:
+    from hpcsim.catalog.economy import Electricity, Power, Price, Pue, Reliability
+    from hpcsim.catalog.hardware import Accelerator, Link, Node, Storage, System
+    from hpcsim.catalog.models import Model
 
 __all__ = ["CATALOGS", "Catalog", "NodePower", "Shown", "default"]
 
@@ -31,7 +33,6 @@ CATALOGS: Registry[OverlayLike | Callable[[], OverlayLike]] = Registry("catalog"
 """Plug-in catalogs: each an overlay, or a function that returns one."""
 
 _QUANTUM_WORDS = ("quantum", "qpu", "qubit", "dwave", "ionq", "quantinuum", "rigetti", "xanadu", "pasqal", "quera", "iqm")
-E_ = TypeVar("E_", bound=Entry)
 
 
 class NodePower(NamedTuple):
@@ -114,45 +115,46 @@ class Catalog:
             raise QUANTUM.error(name=name)
         return entry
 
-    def _typed(self, kind: str, name: str, of: type[E_]) -> E_:
-        entry = self.find(kind, name)
-        assert isinstance(entry, of)
-        return entry
-
     def accelerator(self, name: str) -> Accelerator:
         """Return an accelerator (see :meth:`find`)."""
-        return self._typed("accelerator", name, Accelerator)
+        return cast("Accelerator", self.find("accelerator", name))
 
     def link(self, name: str) -> Link:
         """Return a link (see :meth:`find`)."""
-        return self._typed("link", name, Link)
+        return cast("Link", self.find("link", name))
 
     def storage(self, name: str) -> Storage:
         """Return a storage entry (see :meth:`find`)."""
-        return self._typed("storage", name, Storage)
+        return cast("Storage", self.find("storage", name))
 
     def node(self, name: str) -> Node:
         """Return a node type (see :meth:`find`)."""
-        return self._typed("node", name, Node)
+        return cast("Node", self.find("node", name))
 
     def model(self, name: str) -> Model:
         """Return a neural network (see :meth:`find`)."""
-        return self._typed("model", name, Model)
+        return cast("Model", self.find("model", name))
 
     def system(self, name: str) -> System:
         """Return a system (see :meth:`find`)."""
-        return self._typed("system", name, System)
+        return cast("System", self.find("system", name))
 
     def power(self, name: str) -> Power:
         """Return a power distribution or coefficient (see :meth:`find`)."""
-        return self._typed("power", name, Power)
+        return cast("Power", self.find("power", name))
 
     def reliability(self, name: str) -> Reliability:
         """Return a reliability entry (see :meth:`find`)."""
-        return self._typed("reliability", name, Reliability)
+        return cast("Reliability", self.find("reliability", name))
 
     def price(
-        self, *, provider: str, accelerator: str | None = None, instance: str | None = None, region: str | None = None, term: Term = "on-demand"
+        self,
+        *,
+        provider: str,
+        accelerator: str | None = None,
+        instance: str | None = None,
+        region: str | None = None,
+        term: Term = "on-demand",
     ) -> Fact:
         """Return an hourly price [USD/s].
 
@@ -175,16 +177,18 @@ class Catalog:
             Nothing fits; the hint says what there is.
         """
         device = self._device(accelerator)
-        entries = [cast(Price, self._index("price").entry(name)) for name in self.names("price")]
-        return hourly(entries, provider=provider, accelerator=device, instance=instance, region=region, term=term)
+        index = self._index("price")
+        entries = [cast("Price", index.entry(name)) for name in index.names()]
+        sources = cited(index.settings["row_sources"], index.references)
+        return hourly(entries, sources, provider=provider, accelerator=device, instance=instance, region=region, term=term)
 
     def _device(self, accelerator: str | None) -> str | None:
         if accelerator is None:
             return None
         known = self._index("accelerator").known(accelerator)
-        if known is None and accelerator not in {offer.accelerator for offer in offers()}:
-            return self.accelerator(accelerator).id
-        return known or accelerator
+        if known is None:  # a device that is sold, but of which the catalog knows no more than the price
+            known = next((offer.accelerator for offer in offers() if loose(offer.accelerator) == loose(accelerator)), None)
+        return known or self.accelerator(accelerator).id
 
     def spot_interruption(self, *, instance: str | None = None, accelerator: str | None = None, region: str | None = None) -> Fact:
         """Return the share of spot instances that are interrupted in a month: middle of the published bin, median over what fits.
@@ -209,7 +213,7 @@ class Catalog:
         InputError
             Unknown, ambiguous (``US_EAST1`` is two clouds' region), or an entry without an intensity.
         """
-        return self._typed("carbon", region, Carbon).fact("carbon_kg_co2e_per_j")
+        return self.find("carbon", region).fact("carbon_kg_co2e_per_j")
 
     def _by_region(self, kind: str, region: str) -> Entry:
         index = self._index(kind)
@@ -235,7 +239,7 @@ class Catalog:
         InputError
             Unknown region, or no price for that sector.
         """
-        entry = cast(Electricity, self._by_region("electricity", region))
+        entry = cast("Electricity", self._by_region("electricity", region))
         if sector:
             return entry.fact(f"{sector}_usd_per_j")
         if entry.industrial_usd_per_j is not None:
@@ -260,7 +264,7 @@ class Catalog:
         InputError
             Unknown.
         """
-        entry = cast(Pue, self._by_region("pue", name))
+        entry = cast("Pue", self._by_region("pue", name))
         return replace(entry.fact("pue"), low=entry.best)
 
     def host_rate(self, accelerator: str) -> Fact:
@@ -296,7 +300,7 @@ class Catalog:
     def node_power(self, node: str) -> NodePower:
         """Return what a node draws without its accelerators [W], idle and at most.
 
-        Where the catalog has no value: at most, the rated power less the devices' thermal design power; idle, the share of the rated
+        Where the catalog has no value: that of the node type that ``power_as`` names; else at most, the rated power less the devices' thermal design power; idle, the share of the rated
         power that measured nodes draw (``power`` entry ``idle-share``). Such facts are ``derived`` and say so.
 
         Raises
@@ -305,6 +309,11 @@ class Catalog:
             Unknown node, or no rated power to derive from.
         """
         entry = self.node(node)
+        if entry.power_as and entry.base_max_w is None and entry.max_w is None:
+            twin = self.node_power(entry.power_as)
+            source = f"taken to be that of the {entry.power_as}: "
+            idle, most = (replace(fact, name=entry.id, source=source + fact.source, kind="derived") for fact in twin)
+            return NodePower(idle, most)
         if entry.base_max_w is not None:
             most = entry.fact("base_max_w")
         else:
@@ -371,7 +380,11 @@ class Catalog:
             raise QUANTUM.error(name=name)
         known = {loose(n): f"{k}/{n}" for k in KINDS for n in self._index(k).names()}
         near = [known[n] for n in difflib.get_close_matches(loose(name), known, 3, 0.6)]
-        hint = "did you mean " + " or ".join(map(repr, near)) + "?" if near else "see 'hpcsim catalog list KIND'; kinds: " + ", ".join(self.kinds())
+        hint = (
+            "did you mean " + " or ".join(map(repr, near)) + "?"
+            if near
+            else "see 'hpcsim catalog list KIND'; kinds: " + ", ".join(self.kinds())
+        )
         raise UNKNOWN_NAME.error(kind="entry", name=name, near=hint)
 
 
@@ -383,4 +396,3 @@ def default() -> Catalog:
         item = CATALOGS.get(name)
         overlays.append(item() if callable(item) else item)
     return Catalog(overlays)
-

@@ -17,7 +17,9 @@ from hpcsim.catalog.entries import Entry, Listed, Whole
 
 __all__ = ["Model", "active_parameters", "forward_flop_per_sample", "parameters"]
 
-MODEL_GAP = problem_kind("model-incomplete", "the model {name!r} of family {family} lacks {fields}", "give them in the scenario's model or in an overlay catalog")
+MODEL_GAP = problem_kind(
+    "model-incomplete", "the model {name!r} of family {family} lacks {fields}", "give them in the scenario's model or in an overlay catalog"
+)
 NO_SAMPLE_FLOP = problem_kind(
     "no-flop-per-sample", "a {family} model has no fixed work per sample", "its work depends on the sequence; see hpcsim.cost.compute"
 )

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hpcsim.base.errors import InputError, problem_kind
+from hpcsim.cost.compute import DEVICE_CLASSES
 
 __all__ = [
     "Accelerator",
     "Cluster",
     "Fabric",
+    "FabricSize",
     "NodeGroup",
     "Price",
     "Site",
@@ -143,14 +145,16 @@ class Accelerator:
     year: int | None = None
 
     def rate_flop_per_s(self, precision: str) -> float | None:
-        """Return the best rate of a large matrix product [FLOP/s]: measured where known, else the peak; None where neither is.
+        """Return the sustained rate of large matrix products [FLOP/s], or None where it is not known.
 
-        fp64 and fp32 take the rate of matrix units where the device has them.
+        The measured rate where there is one; else the peak times the share that devices of the category sustain
+        (:data:`hpcsim.cost.compute.DEVICE_CLASSES`, a GPU's where the category is unknown). Matrix units count where the device has them.
         """
-        for table in (self.matmul_flop_per_s, self.peak_flop_per_s):
+        share = DEVICE_CLASSES.get(self.category, DEVICE_CLASSES["gpu"]).matmul_frac
+        for table, part in ((self.matmul_flop_per_s, 1.0), (self.peak_flop_per_s, share)):
             known = [table[p] for p in (precision, f"{precision}_tensor") if p in table]
             if known:
-                return max(known)
+                return max(known) * part
         return None
 
 
@@ -175,7 +179,7 @@ class NodeGroup:
     cores, memory_bytes : int or None, float or None
         Processor cores and main memory [B] of a node.
     cpu : Accelerator or None
-        The processor socket where the catalog knows it.
+        The processor socket of a node without accelerators, where the catalog knows it.
     cpus : int
         Sockets of a node.
     nics : int
@@ -228,8 +232,8 @@ class NodeGroup:
     def speed_flop_per_s(self, precision: str = "fp32") -> float:
         """Return the sustained rate of a whole node in decomposed tasks and matrix products [FLOP/s].
 
-        The scenario's ``speed`` where it is given; else the sum over the node's accelerators, or over its sockets, of the best
-        matrix rate in ``precision`` (measured where known, else the peak, which no program quite reaches).
+        The scenario's ``speed`` where it is given; else the sum over the node's accelerators, or over its sockets, of their sustained
+        rate in ``precision``.
 
         Raises
         ------
@@ -263,7 +267,9 @@ class Fabric:
     per_node : int
         Ports of a node as the scenario gives them; groups carry their own number.
     radix : int or None
-        Ports of a switch.
+        Ports of a switch as the scenario gives them.
+    switch_ports : int or None
+        Ports of the switch that goes with the link, after the catalog.
     oversubscription : float
         Capacity down over capacity up of a leaf switch.
     down, up, parallel : tuple of int, or None
@@ -279,6 +285,7 @@ class Fabric:
     hop_s: float = 0.0
     per_node: int = 1
     radix: int | None = None
+    switch_ports: int | None = None
     oversubscription: float = 1.0
     down: tuple[int, ...] | None = None
     up: tuple[int, ...] | None = None
@@ -290,6 +297,28 @@ class Fabric:
     def need(self, field: str) -> Any:
         """Return ``field``, or raise the problem that names the key to add."""
         return _needed(self, self.path, self.link, field)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FabricSize:
+    """How much hardware a fabric is made of, in closed form.
+
+    Attributes
+    ----------
+    switches : tuple of int
+        Switches of each level, leaf level first.
+    cables : tuple of int
+        Cables that arrive from below at each level: from nodes at the leaf switches, and so on; storage apart.
+    storage_cables : int
+        Cables of the storage tiers.
+    oversubscription : float
+        Largest ratio, over the levels, of what the nodes can send to what a level can carry upwards; 1 where nothing goes up.
+    """
+
+    switches: tuple[int, ...]
+    cables: tuple[int, ...]
+    storage_cables: int = 0
+    oversubscription: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -381,6 +410,7 @@ class Cluster:
 
     groups: Mapping[str, NodeGroup]
     fabric: Fabric | None = None
+    fabric_size: FabricSize | None = None
     storage: Mapping[str, StorageTier] = field(default_factory=dict)
     site: Site = field(default_factory=Site)
     prices: Mapping[str, Price] = field(default_factory=dict)
@@ -391,6 +421,12 @@ class Cluster:
     def nodes(self) -> int:
         """Installed nodes of all groups, spares included."""
         return sum(group.total for group in self.groups.values())
+
+    def sources_for(self, precisions: Collection[str]) -> tuple[SourceRow, ...]:
+        """Return the sources of a result that computes in ``precisions``: rates in other precisions are left out."""
+        wanted = {*precisions, *(f"{p}_tensor" for p in precisions)}
+        rates = ("peak_flop_per_s.", "measured_matmul_flop_per_s.")
+        return tuple(row for row in self.sources if not row.field.startswith(rates) or row.field.partition(".")[2] in wanted)
 
     def group(self, name: str, path: str = "") -> NodeGroup:
         """Return a node group by name.

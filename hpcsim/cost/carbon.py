@@ -35,7 +35,11 @@ def embodied_kg_co2e(manufacture_kg_co2e: Numeric, *, used_s: Numeric, life_s: N
 
 def water_l(it_energy_j: Numeric, *, onsite_l_per_j: Numeric, pue: Numeric = 1.0, grid_l_per_j: Numeric = 0.0) -> Array:
     """Return the water used on site and by the power plants: E_IT·(WUE + PUE·EWIF) [L]."""
-    e, on, grid = non_negative("it_energy_j", it_energy_j), non_negative("onsite_l_per_j", onsite_l_per_j), non_negative("grid_l_per_j", grid_l_per_j)
+    e, on, grid = (
+        non_negative("it_energy_j", it_energy_j),
+        non_negative("onsite_l_per_j", onsite_l_per_j),
+        non_negative("grid_l_per_j", grid_l_per_j),
+    )
     return np.asarray(e * (on + at_least("pue", pue, 1.0) * grid))[()]
 
 

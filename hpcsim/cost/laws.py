@@ -40,7 +40,9 @@ __all__ = [
     "transfer",
 ]
 
-MISMATCH = problem_kind("law-dimensions", "{law}: {size!r} divided by {speed!r} is not a time", "a size over its own rate, such as '100 GB' over '2 GB/s'")
+MISMATCH = problem_kind(
+    "law-dimensions", "{law}: {size!r} divided by {speed!r} is not a time", "a size over its own rate, such as '100 GB' over '2 GB/s'"
+)
 UNKNOWN_PART = problem_kind("law-unknown-part", "there is no transfer law for {part!r}", "one of: {known}")
 NOTHING_TO_SHARE = problem_kind("law-nothing-to-share", "{name} sum to zero, so no share follows from them", "at least one must be above 0")
 
@@ -259,7 +261,9 @@ def transfer(d: Numeric, v: Numeric, *, n: Numeric = 1, part: str = "storage") -
         raise UNKNOWN_PART.error(path="part", part=part, known=", ".join(TRANSFER_PARTS))
     one, nodes = _law(part, d, v, n)
     wall = one + 0 * nodes
-    return LawResult(f"{part}: T = d/v", wall, wall, one * nodes, one / nodes, "the literal value is the wall clock; d is the data of each node")
+    return LawResult(
+        f"{part}: T = d/v", wall, wall, one * nodes, one / nodes, "the literal value is the wall clock; d is the data of each node"
+    )
 
 
 def total(parts: Numeric) -> Array:

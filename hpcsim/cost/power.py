@@ -148,7 +148,11 @@ def activity_power_w(
         Fractions outside 0 … 1.
     """
     s = shares or ActivityShares()
-    c, m, n = fraction("compute_frac", compute_frac), fraction("memory_frac", memory_frac), fraction("communication_frac", communication_frac)
+    c, m, n = (
+        fraction("compute_frac", compute_frac),
+        fraction("memory_frac", memory_frac),
+        fraction("communication_frac", communication_frac),
+    )
     rest = np.maximum(1.0 - c - m - n, 0.0)
     busy = np.minimum(s.compute * c + s.memory * m + s.communication * n + s.idle * rest, 1.0)
     return device_power_w(idle_w, max_w, busy)

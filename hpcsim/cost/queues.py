@@ -9,7 +9,9 @@ from hpcsim.cost.arguments import Array, Numeric, between, broadcast, non_negati
 
 __all__ = ["allen_cunneen_wait_s", "erlang_b", "erlang_c", "kingman_wait_s", "mmc_wait_quantile_s", "mmc_wait_s", "servers_for"]
 
-OVERLOADED = problem_kind("queue-overloaded", "the offered load {load:g} is not below the {servers:g} servers: the queue grows without end", "add servers")
+OVERLOADED = problem_kind(
+    "queue-overloaded", "the offered load {load:g} is not below the {servers:g} servers: the queue grows without end", "add servers"
+)
 
 
 def _stable(servers: Array, load: Array) -> None:
@@ -80,9 +82,7 @@ def kingman_wait_s(utilisation: Numeric, *, arrival_scv: Numeric, service_scv: N
     return np.asarray(rho / (1.0 - rho) * spread * positive("service_s", service_s))[()]
 
 
-def allen_cunneen_wait_s(
-    servers: Numeric, load: Numeric, *, arrival_scv: Numeric, service_scv: Numeric, service_s: Numeric = 1.0
-) -> Array:
+def allen_cunneen_wait_s(servers: Numeric, load: Numeric, *, arrival_scv: Numeric, service_scv: Numeric, service_s: Numeric = 1.0) -> Array:
     """Return the G/G/c approximation: the M/M/c wait times (c_a² + c_s²)/2."""
     spread = (non_negative("arrival_scv", arrival_scv) + non_negative("service_scv", service_scv)) / 2.0
     return np.asarray(mmc_wait_s(servers, load, service_s=service_s) * spread)[()]

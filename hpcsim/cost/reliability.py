@@ -131,9 +131,7 @@ def expected_completion_s(
     work, tau = non_negative("work_s", work_s), positive("interval_s", interval_s)
     segments = np.maximum(np.ceil(work / tau) - 1.0, 0.0)
     rest = work - segments * tau
-    each = expected_segment_s(
-        tau, checkpoint_s=checkpoint_s, recovery_s=recovery_s, failures_per_s=failures_per_s, downtime_s=downtime_s
-    )
+    each = expected_segment_s(tau, checkpoint_s=checkpoint_s, recovery_s=recovery_s, failures_per_s=failures_per_s, downtime_s=downtime_s)
     last = expected_segment_s(rest, checkpoint_s=0.0, recovery_s=recovery_s, failures_per_s=failures_per_s, downtime_s=downtime_s)
     return np.asarray(np.where(segments > 0, segments * each, 0.0) + last)[()]
 

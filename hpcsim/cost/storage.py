@@ -49,7 +49,11 @@ def transfer_time_s(size_bytes: Numeric, *rates_bytes_per_s: Numeric, latency_s:
 
 def effective_rate(hit_frac: Numeric, hit_bytes_per_s: Numeric, miss_bytes_per_s: Numeric) -> Array:
     """Return the mean rate behind a cache: 1/(h/B_hit + (1−h)/B_miss)."""
-    h, fast, slow = fraction("hit_frac", hit_frac), positive("hit_bytes_per_s", hit_bytes_per_s), positive("miss_bytes_per_s", miss_bytes_per_s)
+    h, fast, slow = (
+        fraction("hit_frac", hit_frac),
+        positive("hit_bytes_per_s", hit_bytes_per_s),
+        positive("miss_bytes_per_s", miss_bytes_per_s),
+    )
     broadcast(h, fast, slow)
     return np.asarray(1.0 / (h / fast + (1.0 - h) / slow))[()]
 

@@ -1,6 +1,7 @@
 """Results: declared tables, the record of a run with its provenance, and writing them whole or not at all.
 
-The names below are loaded when they are first used, so that ``hpcsim.results.quantities`` can be had without pandas.
+The names below are loaded when they are first used, so that a part that needs no table (:mod:`~hpcsim.results.quantities`,
+:mod:`~hpcsim.results.store`, :mod:`~hpcsim.results.provenance`) does not load pandas.
 """
 
 from __future__ import annotations
@@ -21,5 +22,5 @@ __all__ = ["TABLES", "Column", "Results", "Table", "TableMismatch", "frame"]
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
-        raise AttributeError(f"module 'hpcsim.results' has no attribute {name!r}")
-    return getattr(importlib.import_module("hpcsim.results.record" if name == "Results" else "hpcsim.results.tables"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{'record' if name == 'Results' else 'tables'}"), name)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from hpcsim.base.units import parse_quantity, readable
 
-__all__ = ["SUMMARY", "Quantity", "label", "quantity", "scale", "show", "show_range"]
+__all__ = ["SUMMARY", "Quantity", "brief", "label", "quantity", "scale", "show", "show_range"]
 
 
 class Quantity(NamedTuple):
@@ -125,8 +125,8 @@ def label(name: str) -> str:
     return quantity(name).label
 
 
-def show(name: str, value: Any) -> str:
-    """Return a value for a reader, scaled and with its unit.
+def show(name: str, value: Any, *, digits: int = 4) -> str:
+    """Return a value for a reader, scaled to ``digits`` significant digits and with its unit.
 
     >>> show("mean_wait_s", 7200.0), show("mfu_frac", 0.412), show("jobs_finished", 28481)
     ('2 h', '41.2 %', '28,481')
@@ -147,8 +147,23 @@ def show(name: str, value: Any) -> str:
         return f"{number:.3g} USD"
     if what.dimension in ("count", "ratio", "litres"):
         unit = "" if what.unit in ("", "1") else f" {what.unit}"
-        return f"{_plain(number)}{unit}"
-    return readable(number, what.dimension)
+        return f"{_plain(number, digits)}{unit}"
+    return readable(number, what.dimension, digits)
+
+
+def brief(name: str, value: float) -> str:
+    """Return a value as a headline says it: three significant digits, large sums of money in words.
+
+    >>> brief("cost_usd", 1_877_198.0), brief("wall_clock_s", 9_184_000.0)
+    ('1.88 million USD', '106 days')
+    """
+    if quantity(name).dimension == "money" and abs(value) >= 999_500:
+        divisor, word = (1e9, "billion") if abs(value) >= 999_500_000 else (1e6, "million")
+        scaled = value / divisor
+        return f"{scaled:,.0f} {word} USD" if abs(scaled) >= 1000 else f"{scaled:.3g} {word} USD"
+    if quantity(name).dimension == "money" and abs(value) >= 1000:
+        return f"{float(f'{value:.3g}'):,.0f} USD"
+    return show(name, value, digits=3)
 
 
 def show_range(name: str, low: float, high: float) -> str:
@@ -157,7 +172,7 @@ def show_range(name: str, low: float, high: float) -> str:
     >>> show_range("step_time_s", 3.2, 3.9)
     '3.2 – 3.9 s'
     """
-    first, last = show(name, low), show(name, high)
+    first, last = show(name, low, digits=3), show(name, high, digits=3)
     (a, _, unit), (_, _, other) = first.rpartition(" "), last.rpartition(" ")
     return f"{a if a and unit == other else first} – {last}"
 
@@ -175,7 +190,7 @@ def scale(name: str, largest: float) -> tuple[float, str]:
         return 1.0, "" if what.unit == "1" else what.unit
     if what.dimension == "money":
         return next(
-            ((10.0**n, text) for n, text in ((9, "billion USD"), (6, "million USD"), (3, "thousand USD")) if largest >= 2 * 10**n),
+            ((divisor, f"{word} USD") for divisor, word in ((1e9, "billion"), (1e6, "million"), (1e3, "thousand")) if largest >= divisor),
             (1.0, "USD"),
         )
     if not math.isfinite(largest) or largest <= 0:
@@ -184,8 +199,8 @@ def scale(name: str, largest: float) -> tuple[float, str]:
     return parse_quantity(f"1 {unit}", what.dimension), unit
 
 
-def _plain(number: float) -> str:
+def _plain(number: float, digits: int) -> str:
     if number == int(number) and abs(number) < 1e15:
         return f"{int(number):,}"
-    text = f"{number:,.4g}"
+    text = f"{number:,.{digits}g}"
     return text if "e" not in text or abs(number) < 1 else f"{number:,.0f}"

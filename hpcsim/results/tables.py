@@ -472,7 +472,10 @@ def _typed(values: Any, column: Column) -> tuple[pd.Series, str]:
 
 
 def _typed_text(series: pd.Series, column: Column) -> tuple[pd.Series, str]:
-    codes, words = pd.factorize(series)  # all that follows looks at each different word once
+    try:
+        codes, words = pd.factorize(series)  # all that follows looks at each different word once
+    except TypeError:  # a list or another thing that has no hash
+        return series, "not all text"
     if not all(isinstance(word, str) for word in words):
         return series, "not all text"
     clean = [word.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "") for word in words]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hpcsim.base.errors import problem_kind
-from hpcsim.scenario.fields import Count, Frozen, NamedMap, Quantity, Share, Spec, fail
+from hpcsim.base.errors import Problem, problem_kind
+from hpcsim.scenario.fields import Count, Frozen, NamedMap, Quantity, Share, Spec
 
 __all__ = ["AcceleratorSpec", "ClusterSpec", "FabricSpec", "NodeGroupSpec", "PriceSpec", "SiteSpec", "StorageSpec"]
 
@@ -106,12 +107,12 @@ class FabricSpec(Spec):
             return {k: tuple(v) if k in ("down", "up", "parallel") and isinstance(v, list) else v for k, v in data.items()}
         return data
 
-    @model_validator(mode="after")
-    def _levels(self) -> FabricSpec:
-        given = {k: len(v) for k, v in (("down", self.down), ("up", self.up), ("parallel", self.parallel)) if v is not None}
-        if given and ({"down", "up"} - set(given) or len(set(given.values())) > 1 or 0 in given.values()):
-            fail(FAT_TREE_FORM(given=", ".join(f"{k}: {n} levels" for k, n in given.items())))
-        return self
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """A fat tree has one number for each level."""
+        levels = {k: len(given[k]) for k in ("down", "up", "parallel") if isinstance(given.get(k), (list, tuple))}
+        if levels and ({"down", "up"} - set(given) or len(set(levels.values())) > 1 or 0 in levels.values()):
+            yield FAT_TREE_FORM(given=", ".join(f"{k}: {n} levels" for k, n in levels.items()))
 
 
 class StorageSpec(Spec):
@@ -167,13 +168,13 @@ class PriceSpec(Spec):
     def _short(cls, data: Any) -> Any:
         return {"hourly": data} if isinstance(data, (str, int, float)) and not isinstance(data, bool) else data
 
-    @model_validator(mode="after")
-    def _one_form(self) -> PriceSpec:
-        forms = [k for k in ("hourly", "capex", "provider") if getattr(self, k) is not None]
-        if len(forms) != 1 or (self.capex is None) != (self.lifetime is None):
-            given = [k for k in ("hourly", "capex", "lifetime", "provider") if getattr(self, k) is not None]
-            fail(PRICE_FORM(given=" and ".join(given) or "none is given"))
-        return self
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """A price has one of its forms."""
+        forms = [k for k in ("hourly", "capex", "provider") if k in given]
+        if len(forms) != 1 or ("capex" in given) != ("lifetime" in given):
+            shown = [k for k in ("hourly", "capex", "lifetime", "provider") if k in given]
+            yield PRICE_FORM(given=" and ".join(shown) or "none is given")
 
 
 class ClusterSpec(Spec):

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Generic, NoReturn, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from typing import Annotated, Any, Generic, NoReturn, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, core_schema
 
 from hpcsim.base.errors import InputError, Problem, problem_kind
 from hpcsim.base.units import DIMENSIONS, exact_text, parse_count, parse_fraction, parse_quantity, readable
 
-__all__ = ["Count", "Frozen", "FrozenMap", "Name", "NamedMap", "Quantity", "Share", "Spec", "fail"]
+__all__ = ["Count", "Frozen", "FrozenMap", "Name", "NamedMap", "Quantity", "Share", "Spec", "fail", "frozen", "guarded", "plain"]
 
-OUT_OF_RANGE = problem_kind("out-of-range", "{value} is out of range: {rule}", "{remedy}")
+OUT_OF_RANGE = problem_kind("out-of-range", "{value!r} is out of range: {rule}", "{remedy}")
+NOT_PLAIN = problem_kind("not-plain-data", "{value!r} cannot stand in a scenario", "use text, numbers, true or false, lists and maps")
 BAD_NAME = problem_kind("bad-name", "{value!r} is no name", "letters, digits, '-' and '_', beginning with a letter or digit, at most 64")
 
 _LIMIT = {
@@ -38,11 +49,16 @@ _COUNT_LIMIT = 10**19
 
 def fail(problem: Problem) -> NoReturn:
     """Raise ``problem`` inside a pydantic validator, so that it is collected with all others."""
-    context = {"message": problem.message.replace("{", "(").replace("}", ")"), "hint": problem.hint}
-    raise PydanticCustomError(problem.code, "{message}", context)
+    raise _custom(problem)
 
 
-def _guarded(parse: Callable[[object], Any]) -> Callable[[object], Any]:
+def _custom(problem: Problem) -> PydanticCustomError:
+    return PydanticCustomError(problem.code, "{message}", {"message": problem.message, "hint": problem.hint})
+
+
+def guarded(parse: Callable[[object], Any]) -> Callable[[object], Any]:
+    """Return ``parse`` for use in a pydantic validator: its InputError is collected with all others."""
+
     def inner(value: object) -> Any:
         try:
             return parse(value)
@@ -73,15 +89,15 @@ class Quantity:
         limit = _LIMIT.get(self.dimension, 1e30)
         if number < 0 or (number == 0 and not self.zero):
             rule = "it must not be negative" if self.zero else "it must be greater than zero"
-            raise OUT_OF_RANGE.error(value=repr(value), rule=rule, remedy=f"for example {DIMENSIONS[self.dimension].example!r}")
+            raise OUT_OF_RANGE.error(value=value, rule=rule, remedy=f"for example {DIMENSIONS[self.dimension].example!r}")
         if number > limit:
             most = readable(limit, self.dimension)
-            raise OUT_OF_RANGE.error(value=repr(value), rule=f"it must be at most {most}", remedy="check the unit and its prefix")
+            raise OUT_OF_RANGE.error(value=value, rule=f"it must be at most {most}", remedy="check the unit and its prefix")
         return number
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _guarded(self.parse),
+            guarded(self.parse),
             serialization=core_schema.plain_serializer_function_ser_schema(lambda v: exact_text(v, self.dimension)),
         )
 
@@ -101,17 +117,19 @@ class Count:
         """Return the whole number or raise InputError."""
         number = parse_count(value)
         if not self.low <= number <= self.high:
-            raise OUT_OF_RANGE.error(value=repr(value), rule=f"{self.low} to {self.high:g} is needed", remedy="")
+            most = f" and at most {self.high:,}" if self.high != _COUNT_LIMIT or number > self.high else ""
+            raise OUT_OF_RANGE.error(value=value, rule=f"it must be at least {self.low}{most}", remedy="")
         return number
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _guarded(self.parse), serialization=core_schema.plain_serializer_function_ser_schema(int)
+            guarded(self.parse), serialization=core_schema.plain_serializer_function_ser_schema(int)
         )
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        number = {"type": "integer", "minimum": self.low, "maximum": self.high}
         text = "a whole number, plain or with an SI suffix"
-        return {"anyOf": [{"type": "number", "minimum": self.low}, {"type": "string", "examples": ["366 G"]}], "description": text}
+        return {"anyOf": [number, {"type": "string", "examples": ["366 G"]}], "description": text}
 
 
 class Share:
@@ -123,7 +141,7 @@ class Share:
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            _guarded(lambda v: parse_fraction(v, self.low, self.high)),
+            guarded(lambda v: parse_fraction(v, self.low, self.high)),
             serialization=core_schema.plain_serializer_function_ser_schema(float),
         )
 
@@ -170,7 +188,67 @@ NamedMap = Annotated[dict[Name, T], Frozen]
 """A map from names to specs that cannot be changed in place."""
 
 
+_DEEPEST = 20
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """Return a copy of ``value`` made of plain data: frozen maps and tuples become dicts and lists, numpy values Python's own.
+
+    What is no plain data stays as it is; the field that takes it refuses it.
+    """
+    if depth > _DEEPEST:
+        raise NOT_PLAIN.error(value=value)
+    if isinstance(value, Mapping):
+        return {key: plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item, depth + 1) for item in value]
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def frozen(value: Any) -> Any:
+    """Return plain data as a value that cannot be changed: maps and lists as :class:`FrozenMap` and tuples.
+
+    Raises
+    ------
+    InputError
+        Something that a scenario file cannot hold, such as an object or a number that is not finite.
+    """
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return FrozenMap({key: frozen(item) for key, item in value.items()})
+    if isinstance(value, (list, tuple)):
+        return tuple(frozen(item) for item in value)
+    if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    raise NOT_PLAIN.error(value=value)
+
+
 class Spec(BaseModel):
     """Base of every part of a scenario: frozen, unknown keys refused, defaults checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True, defer_build=True)
+
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """Yield what is wrong with the keys together; ``given`` are those that are not null, with their values as written."""
+        return iter(())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _all_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Report what :meth:`form` finds beside the mistakes inside, not after they were mended."""
+        if not isinstance(data, Mapping):
+            return handler(data)
+        found = cls.form({key: value for key, value in data.items() if value is not None})
+        lines = [InitErrorDetails(type=_custom(problem), loc=(), input=data) for problem in found]
+        try:
+            spec = handler(data)
+        except ValidationError as error:
+            lines = [_again(line) for line in error.errors(include_url=False)] + lines
+        if lines:
+            raise ValidationError.from_exception_data(cls.__name__, lines)
+        return spec
+
+
+def _again(line: ErrorDetails) -> InitErrorDetails:
+    text = PydanticCustomError(line["type"], "{text}", {**line.get("ctx", {}), "text": line["msg"]})
+    return InitErrorDetails(type=text, loc=line["loc"], input=line["input"])

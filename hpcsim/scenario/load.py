@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import hashlib
 import json
@@ -15,7 +14,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
+from hpcsim.base.errors import InputError, Problem, Problems, problem_kind, shown
+from hpcsim.scenario.fields import plain
 from hpcsim.scenario.source import Source, parse_yaml, read_text
 from hpcsim.scenario.spec import ScenarioSpec
 
@@ -23,8 +23,9 @@ __all__ = ["Scenario", "load", "loads", "parse_setting"]
 
 UNKNOWN_KEY = problem_kind("unknown-key", "unknown key {key!r}", "{near}")
 MISSING_KEY = problem_kind("missing-key", "the key {key!r} is missing", "{what}")
-WRONG_TYPE = problem_kind("wrong-type", "{message}; here {value}", "{what}")
+WRONG_TYPE = problem_kind("wrong-type", "{message}; here {given}", "{what}")
 NOT_A_CHOICE = problem_kind("not-a-choice", "{value!r} is not one of {choices}", "{near}")
+NOT_CHANGES = problem_kind("not-changes", "{value!r} is no map of changes", "for example {{'cluster.nodes.gpu.count': 512}}")
 BAD_SETTING = problem_kind("bad-setting", "{text!r} is no setting", "write KEY=VALUE, for example cluster.nodes.gpu.count=512")
 NO_SUCH_PATH = problem_kind("no-such-path", "the scenario has no {path!r}", "{near}")
 NOT_A_SCENARIO = problem_kind("not-a-scenario", "{got} is no scenario", "give a path, a map, or the result of hpcsim.load()")
@@ -93,16 +94,29 @@ def _problem(error: Any) -> Problem:
         return MISSING_KEY(key=path[-1], what=_describe(path), path=_dotted(path))
     if kind == "literal_error":
         choices = str(context.get("expected", ""))
-        near = difflib.get_close_matches(str(value), choices.replace("'", "").replace(" or ", ", ").split(", "), 1)
-        return NOT_A_CHOICE(value=value, choices=choices, near=f"did you mean {near[0]!r}?" if near else "", path=_dotted(path))
+        known = choices.replace("'", "").replace(" or ", ", ").split(", ")
+        near = difflib.get_close_matches(str(value), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else ""
+        return NOT_A_CHOICE(value=value, choices=choices, near="write it without quotes" if value in known else hint, path=_dotted(path))
     if "hint" in context and "message" in context:
         return Problem(kind, str(context["message"]), str(context["hint"]), _dotted(path))
-    message = str(error["msg"]).replace("Input should be", "this should be").replace("a valid dictionary", "a map of keys and values")
-    message = (
-        message.replace(" or instance of " + str(context.get("class_name", "\0")), "").replace("dictionary", "map").replace("tuple", "list")
-    )
-    shown = "it is empty" if value is None else repr(value)
-    return WRONG_TYPE(message=message, value=shown if len(shown) < 80 else shown[:77] + "...", what=_describe(path), path=_dotted(path))
+    wanted = _WANTED.get(kind)
+    message = f"this should be {wanted}" if wanted else str(error["msg"])
+    given = "it is empty" if value is None else shown(value)
+    return WRONG_TYPE(message=message, given=given, what=_describe(path), path=_dotted(path))
+
+
+_WANTED = {
+    "string_type": "text",
+    "string_unicode": "text",
+    "string_too_short": "text that is not empty",
+    "bool_type": "true or false",
+    "dict_type": "a map of keys and values",
+    "model_type": "a map of keys and values",
+    "tuple_type": "a list",
+    "too_short": "a list or map with at least one entry",
+    "invalid_key": "a key that is text",
+}
 
 
 def _validated(data: Mapping[str, Any], source: Source | None, problems: Problems) -> ScenarioSpec:
@@ -145,6 +159,9 @@ class Scenario:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise TypeError("a scenario is never changed in place; use scenario.vary({path: value})")
+
+    def __delattr__(self, name: str) -> None:
+        self.__setattr__(name, None)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name in ("spec", "source"):
@@ -192,37 +209,30 @@ class Scenario:
         Raises
         ------
         InputError
-            A path that the scenario cannot have, or a value that its place refuses; all of them at once.
+            A path that the scenario cannot have, or a value that its place refuses; all paths at once, then all values.
 
         Examples
         --------
         >>> scenario.vary({"cluster.nodes.gpu.count": 512})  # doctest: +SKIP
         """
+        if not isinstance(changes, Mapping):
+            raise NOT_CHANGES.error(value=changes)
         data = self.data()
         problems = Problems()
         for path, value in changes.items():
             try:
-                _assign(data, str(path), copy.deepcopy(value))
+                _assign(data, str(path), plain(value))
             except InputError as error:
                 problems.absorb(error)
         problems.raise_if_any()
-        return Scenario(_validated(data, None, problems), self._without(changes))
-
-    def _without(self, changes: Mapping[str, Any]) -> Source | None:
-        if self.source is None:
-            return None
-        gone = [tuple(str(path).split(".")) for path in changes]
-        marks = {p: m for p, m in self.source.marks.items() if not any(tuple(map(str, p[: len(g)])) == g for g in gone)}
-        return Source(self.source.file, self.source.folder, marks)
+        spec = _validated(data, None, problems)
+        return Scenario(spec, self.source and self.source.without(str(path) for path in changes))
 
     def locate(self, problem: Problem) -> Problem:
         """Return ``problem`` with file, line and column of its path filled in."""
         if self.source is None:
             return problem
-        path = tuple(
-            int(p) if p.isdigit() and (*tuple(problem.path.split(".")),) not in self.source.marks else p for p in problem.path.split(".")
-        )
-        line, column = self.source.place(path if problem.path else ())
+        line, column = self.source.near(problem.path)
         return problem.located(file=self.source.file, line=line, column=column)
 
 
@@ -230,6 +240,8 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
     parts = path.split(".")
     if not all(parts):
         raise NO_SUCH_PATH.error(path=path, near="a dotted path is words with dots between")
+    if parts[0] == "sweep":  # the names of its axes hold dots
+        parts = ["sweep", ".".join(parts[1:])][: len(parts)]
     here: Any = data
     for i, part in enumerate(parts[:-1]):
         if isinstance(here, list):
@@ -244,7 +256,8 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
                 raise NO_SUCH_PATH.error(path=path, near=hint)
             if parent is None and model is not None and part not in here and i > 0:
                 near = difflib.get_close_matches(part, here, 1)
-                hint = f"did you mean {near[0]!r}?" if near else "named here: " + (", ".join(here) or "nothing")
+                whole = f"to add one, give {'.'.join(parts[: i + 1])!r} as a whole map"
+                hint = f"did you mean {near[0]!r}?" if near else f"named here: {', '.join(here) or 'nothing'}; {whole}"
                 raise NO_SUCH_PATH.error(path=path, near=hint)
             here[part] = {}
         here = here[part]
@@ -306,7 +319,7 @@ def load(scenario: str | Path | Mapping[str, Any] | Scenario) -> Scenario:
     if isinstance(scenario, Scenario):
         return scenario
     if isinstance(scenario, Mapping):
-        return Scenario(_validated(scenario, None, Problems()))
+        return Scenario(_validated(plain(scenario), None, Problems()))
     if not isinstance(scenario, (str, Path)):
         raise NOT_A_SCENARIO.error(got=repr(type(scenario).__name__))
     path = Path(scenario)

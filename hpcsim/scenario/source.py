@@ -7,6 +7,7 @@ bound, and more than one document.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ IS_FOLDER = problem_kind("file-is-a-folder", "this is a folder, a file is needed
 UNREADABLE = problem_kind("file-unreadable", "the file cannot be read: {why}", "check its permissions")
 NOT_TEXT = problem_kind("file-not-text", "this is no UTF-8 text (byte {byte} at offset {offset})", "a scenario is a YAML file in UTF-8")
 TOO_LARGE = problem_kind(
-    "file-too-large", "the file has {size} bytes; at most {most} are read", "a scenario is small; keep job logs in files of their own"
+    "file-too-large", "the file has more than {most} bytes", "a scenario is small; keep job logs in files of their own"
 )
 EMPTY = problem_kind("file-empty", "the file is empty", "see scenarios/ for examples to start from")
 BAD_YAML = problem_kind("yaml-syntax", "{why}", "check indentation, colons, quotes and brackets near this place")
@@ -38,6 +39,7 @@ BAD_NUMBER = problem_kind("bad-number", "a number of {digits} digits is not sens
 _MOST_BYTES = 20_000_000
 _MOST_NODES = 500_000
 _MOST_DEPTH = 60
+_SAFE_DEPTH = 1000
 
 Path_ = tuple[str | int, ...]
 
@@ -47,13 +49,15 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 _Loader.yaml_implicit_resolvers = {}
+_PATTERNS: dict[str, re.Pattern[str]] = {}
 for _tag, _pattern, _first in (
     ("bool", r"^(?:true|True|TRUE|false|False|FALSE)$", "tTfF"),
     ("null", r"^(?:~|null|Null|NULL|)$", ("~", "n", "N", "")),
     ("int", r"^[-+]?[0-9]+$", "-+0123456789"),
     ("float", r"^[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$|^[-+]?\.(?:inf|Inf|INF)$|^\.(?:nan|NaN|NAN)$", "-+.0123456789"),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(_pattern), list(_first))
+    _PATTERNS[_tag] = re.compile(_pattern)
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _PATTERNS[_tag], list(_first))
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,23 @@ class Source:
             path = path[:-1]
         return self.marks.get(path, (1, 1))
 
+    def near(self, dotted: str) -> tuple[int, int]:
+        """Return line and column of a dotted path, or of its nearest ancestor that the file has."""
+        known = {_dotted(path): mark for path, mark in self.marks.items() if None not in path}
+        while dotted and dotted not in known:
+            dotted = dotted.rpartition(".")[0]
+        return known.get(dotted, (1, 1))
+
+    def without(self, dotted: Iterable[str]) -> Source:
+        """Return the source without the positions of some dotted paths and of what lies in them."""
+        gone = tuple(dotted)
+        kept = {}
+        for path, mark in self.marks.items():
+            text = _dotted(tuple(part for part in path if part is not None))
+            if not any(text == prefix or text.startswith(f"{prefix}.") for prefix in gone):
+                kept[path] = mark
+        return Source(self.file, self.folder, kept)
+
 
 def read_text(path: Path, name: str) -> str:
     """Return the text of a file.
@@ -84,10 +105,10 @@ def read_text(path: Path, name: str) -> str:
     try:
         if path.is_dir():
             raise IS_FOLDER.error(file=name)
-        size = path.stat().st_size
-        if size > _MOST_BYTES:
-            raise TOO_LARGE.error(file=name, size=size, most=_MOST_BYTES)
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise TOO_LARGE.error(file=name, most=_MOST_BYTES)
     except FileNotFoundError:
         folder = path.parent
         names = sorted(p.name for p in folder.glob("*.y*ml"))[:5] if folder.is_dir() else []
@@ -108,6 +129,21 @@ def read_text(path: Path, name: str) -> str:
     return text
 
 
+def _compose(text: str, name: str) -> yaml.Node | None:
+    """Return the document's root.
+
+    The composer recurses on the machine's stack, so where the text could be deep the depth is measured on the events first.
+    """
+    widest = max(map(len, text.splitlines()), default=0)  # every block level but one in two begins further right
+    if text.count("[") + text.count("{") + 2 * widest > _SAFE_DEPTH:
+        depth = 0
+        for event in yaml.parse(text, _Loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > _MOST_DEPTH:
+                raise RECURSIVE.error(file=name)
+    return yaml.compose(text, _Loader)
+
+
 def _syntax(error: yaml.MarkedYAMLError) -> tuple[str, int, int]:
     mark = error.problem_mark or error.context_mark
     why = " ".join(str(part) for part in (error.context, error.problem) if part)
@@ -124,14 +160,21 @@ class _Reader:
     def note(self, problem: Problem, mark: Any) -> None:
         self.problems.add(problem.located(file=self.name, line=mark.line + 1, column=mark.column + 1))
 
+    def plain(self, node: yaml.Node, path: Path_, kind: str) -> None:
+        """Note a tag that the text itself does not imply."""
+        if node.tag != f"tag:yaml.org,2002:{kind}":
+            self.note(TAGGED(tag=node.tag, path=_dotted(path)), node.start_mark)
+
     def value(self, node: yaml.Node, path: Path_) -> Any:
         self.nodes += 1
         if self.nodes > _MOST_NODES or len(path) > _MOST_DEPTH:
             raise RECURSIVE.error(file=self.name)
         self.marks[path] = (node.start_mark.line + 1, node.start_mark.column + 1)
         if isinstance(node, yaml.MappingNode):
+            self.plain(node, path, "map")
             return self.mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
+            self.plain(node, path, "seq")
             return [self.value(item, (*path, i)) for i, item in enumerate(node.value)]
         return self.scalar(node, path)
 
@@ -153,6 +196,9 @@ class _Reader:
 
     def scalar(self, node: yaml.Node, path: Path_) -> Any:
         kind, text = node.tag.removeprefix("tag:yaml.org,2002:"), str(node.value)
+        if kind in _PATTERNS and not _PATTERNS[kind].match(text):
+            self.plain(node, path, "str")
+            return text
         if kind == "int":
             if len(text) > 400:
                 self.note(BAD_NUMBER(digits=len(text), path=_dotted(path)), node.start_mark)
@@ -164,8 +210,7 @@ class _Reader:
             return text.lower() == "true"
         if kind == "null":
             return None
-        if kind != "str":
-            self.note(TAGGED(tag=node.tag, path=_dotted(path)), node.start_mark)
+        self.plain(node, path, "str")
         return text
 
 
@@ -198,14 +243,14 @@ def parse_yaml(text: str, name: str, folder: Path, problems: Problems) -> tuple[
         Broken syntax, several documents, or a root that is no map.
     """
     try:
-        root = yaml.compose(text, _Loader)
+        root = _compose(text, name)
     except yaml.MarkedYAMLError as error:
         why, line, column = _syntax(error)
         raise InputError([BAD_YAML(file=name, line=line, column=column, why=why)]) from None
     except yaml.YAMLError as error:
         raise BAD_YAML.error(file=name, why=" ".join(str(error).split())) from None
-    except RecursionError:
-        raise RECURSIVE.error(file=name) from None
+    except UnicodeEncodeError as error:
+        raise NOT_TEXT.error(file=name, byte=ascii(text[error.start]), offset=error.start) from None
     if root is None:
         raise EMPTY.error(file=name)
     reader = _Reader(name, problems)

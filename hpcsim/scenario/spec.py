@@ -2,27 +2,71 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import numbers
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.scenario.cluster import ClusterSpec
-from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Spec, fail
+from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Spec, fail, frozen, guarded, plain
 from hpcsim.scenario.workload import WorkloadSpec
 
 __all__ = ["FailureSpec", "FailuresSpec", "PublishedSpec", "ScenarioSpec", "SchedulerSpec", "SimulateSpec"]
 
-SWEEP_AXIS = problem_kind("sweep-axis", "the axis {axis!r} of the sweep has no values", "give a list, such as [24, 48, 96]")
-BAD_PATH = problem_kind("bad-path", "{path!r} is no dotted path", "for example cluster.nodes.gpu.count")
-EMPTY_WORKLOAD = problem_kind("empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products")
+SWEEP_AXIS = problem_kind("sweep-axis", "{value!r} is no list of values", "an axis of a sweep needs at least one, such as [24, 48, 96]")
+BAD_PATH = problem_kind("bad-path", "{value!r} is no dotted path", "for example cluster.nodes.gpu.count")
+BAD_FIGURE = problem_kind("bad-figure", "{value!r} is no figure", "give a number, or text with its unit, such as '117 days'")
+
+
+def _axis(path: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w-]*(\.[\w-]+)*", path, re.ASCII):
+        fail(BAD_PATH(value=path))
+    return path
+
+
+class _Values:
+    """Annotation of the values of a sweep's axis: any plain data, frozen."""
+
+    @staticmethod
+    def parse(value: object) -> tuple[Any, ...]:
+        values = plain(value)
+        if not isinstance(values, list) or not values:
+            raise SWEEP_AXIS.error(value=value)
+        return tuple(frozen(item) for item in values)
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            guarded(self.parse), serialization=core_schema.plain_serializer_function_ser_schema(plain)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "array", "minItems": 1, "description": "values of the axis", "examples": [[24, 48, 96]]}
+
+
+def _figure(value: object) -> object:
+    if isinstance(value, numbers.Real) and not isinstance(value, bool):
+        with contextlib.suppress(OverflowError):
+            if math.isfinite(number := float(value)):
+                return number
+    elif isinstance(value, str) and value.strip():
+        return value
+    fail(BAD_FIGURE(value=value))
+
+
+def _version(value: object) -> object:
+    return repr(value) if isinstance(value, (bool, float)) else value
 
 
 class PublishedSpec(Spec):
     """A published figure that the result is held against."""
 
-    value: str | float = Field(description="the figure, with its unit where it has one")
+    value: Annotated[str | float, BeforeValidator(_figure)] = Field(description="the figure, with its unit where it has one")
     source: str = Field(description="where it was published")
     note: str = Field("", description="what it counts, where that differs from hpcsim's")
 
@@ -60,7 +104,7 @@ class SimulateSpec(Spec):
 class ScenarioSpec(Spec):
     """One question to hpcsim."""
 
-    schema_: Literal[1] = Field(alias="schema", description="version of this format: 1")
+    schema_: Annotated[Literal[1], BeforeValidator(_version)] = Field(alias="schema", description="version of this format: 1")
     name: Name = Field(description="short name; results go to reports/<name>/")
     question: str = Field(description="the question that the scenario answers", min_length=1)
     notes: tuple[str, ...] = Field((), description="assumptions that the reader should know")
@@ -69,7 +113,7 @@ class ScenarioSpec(Spec):
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec, description="how the queue is served")
     failures: FailuresSpec = Field(default_factory=FailuresSpec, description="what breaks; nothing without it")
     simulate: SimulateSpec = Field(default_factory=SimulateSpec, description="horizon and seed")
-    sweep: Annotated[dict[str, tuple[Any, ...]], Frozen] = Field(
+    sweep: Annotated[dict[Annotated[str, AfterValidator(_axis)], Annotated[tuple[Any, ...], _Values()]], Frozen] = Field(
         default_factory=dict, description="axes of a sweep: dotted path and its values"
     )
     published: NamedMap[PublishedSpec] = Field(default_factory=dict, description="published figures by summary key")
@@ -77,23 +121,4 @@ class ScenarioSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _lists(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        data = dict(data)
-        if isinstance(data.get("notes"), list):
-            data["notes"] = tuple(data["notes"])
-        if isinstance(data.get("sweep"), dict):
-            data["sweep"] = {k: tuple(v) if isinstance(v, list) else v for k, v in data["sweep"].items()}
-        return data
-
-    @model_validator(mode="after")
-    def _meaning(self) -> ScenarioSpec:
-        for axis, values in self.sweep.items():
-            if not re.fullmatch(r"[A-Za-z_][\w-]*(\.[\w-]+)*", axis):
-                fail(BAD_PATH(path=axis))
-            if not values:
-                fail(SWEEP_AXIS(axis=axis))
-        w = self.workload
-        if not (w.training or w.jobs or w.tasks or w.matrix_products):
-            fail(EMPTY_WORKLOAD())
-        return self
+        return {**data, "notes": tuple(data["notes"])} if isinstance(data, dict) and isinstance(data.get("notes"), list) else data

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from hpcsim.base.errors import problem_kind
+from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.scenario.cluster import Precision
 from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
 
@@ -23,14 +24,22 @@ __all__ = [
     "WorkloadSpec",
 ]
 
-EXACTLY_ONE = problem_kind("exactly-one", "exactly one of {keys} is needed; here {given}", "keep one of them")
+EXACTLY_ONE = problem_kind("exactly-one", "exactly one of {keys} is needed; here {given}", "give exactly one of them")
+EMPTY_WORKLOAD = problem_kind("empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products")
+EMPTY_LIST = problem_kind("empty-list", "the list is empty", "name at least one, or leave the key out")
 LAYOUT_TEXT = problem_kind("layout-text", "{value!r} is no layout", "'auto', or keys with values such as 'tp=8,pp=4,micro_batch=1'")
 
 
-def _exactly_one(spec: Spec, *keys: str) -> None:
-    given = [k for k in keys if getattr(spec, k) is not None]
-    if len(given) != 1:
-        fail(EXACTLY_ONE(keys=" or ".join(keys), given=" and ".join(given) or "none is given"))
+def _some(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        fail(EMPTY_LIST())
+    return value
+
+
+def _exactly_one(given: Mapping[str, Any], *keys: str) -> Iterator[Problem]:
+    found = [k for k in keys if k in given]
+    if len(found) != 1:
+        yield EXACTLY_ONE(keys=" or ".join(keys), given=" and ".join(found) or "none is given")
 
 
 _Dim = Annotated[int, Count(1, 10_000_000)] | None
@@ -98,6 +107,8 @@ class LayoutSpec(Spec):
             key, equals, value = (word.strip() for word in part.partition("="))
             if not equals or not key or not value:
                 fail(LAYOUT_TEXT(value=data))
+            if key in words:
+                fail(LAYOUT_TEXT(value=data, hint=f"{key!r} is given twice; keep one of them"))
             words[key] = {"true": True, "false": False}.get(value.lower(), value)
         return words
 
@@ -135,10 +146,10 @@ class TrainingSpec(Spec):
     framework: str | None = Field(None, description="software that runs it, such as megatron-lm or pytorch-fsdp")
     year: Annotated[int, Count(2012, 2040)] | None = Field(None, description="year of that software")
 
-    @model_validator(mode="after")
-    def _length(self) -> TrainingSpec:
-        _exactly_one(self, "tokens", "steps", "samples")
-        return self
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """The length of a run is given once."""
+        return _exactly_one(given, "tokens", "steps", "samples")
 
 
 class TraceSpec(Spec):
@@ -169,10 +180,10 @@ class SyntheticSpec(Spec):
     users: Annotated[int, Count(1, 1_000_000)] = Field(100, description="users who submit, a few of them most of the jobs")
     daily_cycle: bool = Field(True, description="more arrivals by day and on weekdays")
 
-    @model_validator(mode="after")
-    def _amount(self) -> SyntheticSpec:
-        _exactly_one(self, "jobs", "load")
-        return self
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """The amount of work is given once."""
+        return _exactly_one(given, "jobs", "load")
 
 
 class JobsSpec(Spec):
@@ -185,10 +196,10 @@ class JobsSpec(Spec):
         None, description="what a job's processor is; an accelerator where the group has them, else a core"
     )
 
-    @model_validator(mode="after")
-    def _source(self) -> JobsSpec:
-        _exactly_one(self, "trace", "synthetic")
-        return self
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """Jobs have one source."""
+        return _exactly_one(given, "trace", "synthetic")
 
 
 class TaskSpec(Spec):
@@ -196,7 +207,7 @@ class TaskSpec(Spec):
 
     data: Annotated[float, Quantity("data size")] = Field(description="D: data of the whole task")
     work: Annotated[float, Quantity("work", zero=True)] = Field(description="c: work of the whole task")
-    nodes: tuple[str, ...] | None = Field(None, description="node groups that share it; all by default")
+    nodes: Annotated[tuple[str, ...], AfterValidator(_some)] | None = Field(None, description="node groups that share it; all by default")
     parts_per_node: Annotated[int, Count(1, 10_000)] = Field(
         1, description="sub-tasks of a node; more of them even out what is not foreseen"
     )
@@ -239,3 +250,9 @@ class WorkloadSpec(Spec):
     jobs: JobsSpec | None = Field(None, description="batch jobs")
     tasks: NamedMap[TaskSpec] = Field(default_factory=dict, description="decomposed tasks by name")
     matrix_products: NamedMap[MatrixProductSpec] = Field(default_factory=dict, description="row-partitioned matrix products by name")
+
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """There is something to do."""
+        if not any(given.values()):
+            yield EMPTY_WORKLOAD()

@@ -213,7 +213,7 @@ class JobTable:
 
     def with_estimates(self, estimate_s: npt.ArrayLike) -> JobTable:
         """Return the same jobs with other estimates, shape (jobs,) [s]."""
-        return dataclasses.replace(self, estimate_s=estimate_s)
+        return dataclasses.replace(self, estimate_s=estimate_s)  # type: ignore[arg-type]
 
 
 class Finding(NamedTuple):

@@ -1,0 +1,90 @@
+"""What commands print and write: the summary, JSON, files, progress."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hpcsim.results.record import Results
+
+__all__ = ["prepare_folder", "print_results", "progress_bar", "write_results"]
+
+
+def prepare_folder(folder: str) -> None:
+    """Make sure that ``folder`` can be written before anything long is begun; leave no trace of the trial.
+
+    Raises
+    ------
+    InputError
+        It cannot.
+    """
+    from hpcsim.results.store import write_whole
+
+    path = Path(folder)
+    absent = [parent for parent in (path, *path.parents) if not parent.exists()]
+    for trial in write_whole(path, {".hpcsim-trial": b""}):
+        trial.unlink()
+    with contextlib.suppress(OSError):
+        for parent in absent:
+            parent.rmdir()
+
+
+def write_results(results: Results, folder: str, *, charts: bool = True, parquet: bool = False) -> list[Path]:
+    """Write summary, tables, charts and report; how long hpcsim took is left out, so that equal runs write equal bytes."""
+    from hpcsim.report.write import write_report
+
+    return write_report(results, folder, charts=charts, parquet=parquet, timings=False)
+
+
+def print_results(results: Results, args: argparse.Namespace, *, folder: str = "", files: int = 0, extra: dict[str, Any] | None = None) -> None:
+    """Print the summary as a table or as JSON, and where the files are."""
+    if args.format == "json":
+        document = {**results.document(), **(extra or {})}
+        for name in ("energy", "costs", "training", "breakdown", "memory", "comparison"):
+            if name in results.tables:
+                document[name] = _records(results.tables[name])
+        if results.kind == "sweep":
+            document["sweep"] = _records(results.tables["sweep"])
+        if folder:
+            document["folder"] = folder
+        print(json.dumps(document, indent=2, ensure_ascii=False))
+    elif not args.quiet:
+        from hpcsim.report.terminal import as_text
+
+        print(as_text(results, width=min(shutil.get_terminal_size().columns, 120)))
+        if folder:
+            print(f"\n{files} files in {folder}; open {Path(folder) / 'report.html'}")
+
+
+def _records(table: Any) -> list[dict[str, Any]]:
+    from hpcsim.results.record import plain
+
+    return [{str(k): plain(v) for k, v in row.items()} for row in table.to_dict("records")]
+
+
+def progress_bar(args: argparse.Namespace) -> Callable[[int, int], None] | None:
+    """Return what draws progress on a terminal once work has taken two seconds; None where nobody looks."""
+    if args.quiet or not sys.stderr.isatty():
+        return None
+    began = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        passed = time.monotonic() - began
+        if passed < 2.0:
+            return
+        left = passed / done * (total - done)
+        width = 30 * done // total
+        sys.stderr.write(f"\r[{'#' * width}{'.' * (30 - width)}] {done}/{total}, {left:.0f} s left ")
+        if done == total:
+            sys.stderr.write("\r" + " " * 70 + "\r")
+        sys.stderr.flush()
+
+    return show

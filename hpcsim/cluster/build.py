@@ -1,0 +1,452 @@
+"""From the scenario's cluster to resolved parts: inline values first, then the catalog, and every problem at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hpcsim.base.errors import InputError, Problems, problem_kind
+from hpcsim.base.units import parse_quantity, readable
+from hpcsim.catalog.entries import Entry, Fact
+from hpcsim.catalog.hardware import Accelerator as AcceleratorEntry
+from hpcsim.catalog.hardware import Link, Node, Storage
+from hpcsim.catalog.lookup import Catalog
+from hpcsim.cluster.parts import (
+    UNKNOWN_GROUP,
+    Accelerator,
+    Cluster,
+    Fabric,
+    FabricSize,
+    NodeGroup,
+    Price,
+    Site,
+    SourceRow,
+    StorageTier,
+    missing,
+)
+from hpcsim.cluster.topologies import TOPOLOGIES, request_of
+from hpcsim.scenario.cluster import AcceleratorSpec, ClusterSpec, FabricSpec, NodeGroupSpec, PriceSpec, SiteSpec, StorageSpec
+
+__all__ = ["GENERIC_STORAGE", "resolve"]
+
+EMPTY_GROUP = problem_kind(
+    "node-group-empty",
+    "nothing says what a node of {name!r} is",
+    "give its type, its accelerator, its cores or its speed; see 'hpcsim catalog list nodes'",
+)
+PER_NODE = problem_kind("per-node-missing", "the number of accelerators in a node of {name!r} is not known", "add {path}.per_node")
+SCALE_UP_DOMAIN = problem_kind(
+    "scale-up-domain",
+    "a scale-up domain of {domain} accelerators does not fit nodes of {per_node}",
+    "a multiple of {per_node}, or a number that divides it",
+)
+POWER_ORDER = problem_kind("power-order", "the highest power, {most}, is below the idle power, {idle}", "swap them, or mend the unit")
+UNKNOWN_STORAGE = problem_kind("unknown-storage", "unknown kind of storage {name!r}", "{near}")
+NO_PORT_RATE = problem_kind(
+    "link-rate-missing", "the catalog knows no port rate of the link {name!r}", "give the rate itself, such as '400 Gbit/s'"
+)
+
+GENERIC_STORAGE = (
+    "beegfs", "ceph", "daos", "disk", "gpfs", "hdd", "hdfs", "lustre", "memory", "nfs", "nvme", "object", "ssd", "tape", "vast", "weka",
+)  # fmt: skip
+"""Kinds of storage that need no catalog entry: their rates are in the scenario."""
+
+
+@dataclass
+class _Desk:
+    """What is collected on the way: problems, the catalog's values that were used, and what the reader should know."""
+
+    catalog: Catalog
+    problems: Problems = field(default_factory=Problems)
+    rows: list[SourceRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fact(self, path: str, fact: Fact) -> Any:
+        """Note that ``fact`` is used at ``path``, and return its value."""
+        value = f"{fact.value:.12g}" if isinstance(fact.value, float) else str(fact.value)
+        self.rows.append(SourceRow(path, fact.name, fact.field, value, fact.unit, fact.source, fact.kind))
+        return fact.value
+
+    def take(self, path: str, entry: Entry | None, *fields: str) -> Any:
+        """Return the first of ``fields`` that ``entry`` has, noted, or None."""
+        for name in fields:
+            if entry is not None and getattr(entry, name) is not None:
+                return self.fact(path, entry.fact(name))
+        return None
+
+    def known(self, path: str, look_up: Callable[[], Fact]) -> Any:
+        """Return the value of a fact, noted, or None where the catalog has none."""
+        try:
+            fact = look_up()
+        except InputError:
+            return None
+        return self.fact(path, fact)
+
+    def find(self, path: str, look_up: Callable[[], Any]) -> Any:
+        """Return the result of a look-up, or None after noting its problems at ``path``."""
+        try:
+            return look_up()
+        except InputError as error:
+            self.problems.absorb(error, path)
+            return None
+
+
+def _first(given: Any, otherwise: Callable[[], Any]) -> Any:
+    return given if given is not None else otherwise()
+
+
+def _rates(desk: _Desk, path: str, entry: AcceleratorEntry | None, field_name: str, given: dict[str, float]) -> dict[str, float]:
+    table = getattr(entry, field_name) if entry is not None else {}
+    rates = {p: desk.fact(path, entry.fact(f"{field_name}.{p}")) for p in table if p not in given} if entry is not None else {}
+    return dict(sorted({**rates, **given}.items()))
+
+
+def _scale_up(desk: _Desk, path: str, entry: AcceleratorEntry | None, node: Node | None) -> dict[str, Any]:
+    """Return rate, name, kind and latency of the link between the devices; the host link where there is no other."""
+    name = (node.scale_up_link if node else None) or (entry.scale_up_link if entry else None)
+    link: Link | None = desk.find(path, lambda: desk.catalog.link(str(name))) if name else None
+    rate = desk.take(path, entry, "scale_up_bytes_per_s") or desk.take(path, link, "bytes_per_s")
+    if rate is None and entry is not None and entry.host_link:
+        link = desk.find(path, lambda: desk.catalog.link(str(entry.host_link)))
+        rate = desk.take(path, link, "bytes_per_s")
+    kind = re.match("[a-z]+", link.id.lower()) if link else None
+    return {
+        "scale_up_bytes_per_s": rate,
+        "scale_up_link": link.id if link else "",
+        "scale_up_kind": kind.group() if kind else "scale-up",
+        "scale_up_latency_s": desk.take(path, link, "latency_s", "hop_s"),
+    }
+
+
+def _accelerator(desk: _Desk, group: str, path: str, spec: AcceleratorSpec | None, node: Node | None) -> Accelerator | None:
+    base = (spec.base if spec else None) or (node.accelerator if node else None)
+    if base is None and spec is None:
+        return None
+    place = f"{path}.accelerator" if spec else f"{path}.type"
+    entry: AcceleratorEntry | None = desk.find(place, lambda: desk.catalog.accelerator(base)) if base else None
+    if base and entry is None:
+        return None
+    spec = spec or AcceleratorSpec.model_validate({})
+    link = _scale_up(desk, place, entry, node)
+    if spec.scale_up is not None:
+        desk.rows = [row for row in desk.rows if row.path != place or row.field not in ("scale_up_bytes_per_s", "bytes_per_s")]
+        link["scale_up_bytes_per_s"] = spec.scale_up
+    return Accelerator(
+        id=entry.id if entry else group,
+        category=entry.category if entry else "",
+        vendor=entry.vendor if entry else "",
+        peak_flop_per_s=_rates(desk, place, entry, "peak_flop_per_s", {str(p): v for p, v in spec.peak.items()}),
+        matmul_flop_per_s=_rates(desk, place, entry, "measured_matmul_flop_per_s", {str(p): v for p, v in spec.matmul.items()}),
+        memory_bytes=_first(spec.memory, lambda: desk.take(place, entry, "memory_bytes")),
+        memory_bytes_per_s=_first(spec.memory_bandwidth, lambda: desk.take(place, entry, "memory_bytes_per_s")),
+        host_bytes_per_s=desk.known(place, lambda: desk.catalog.host_rate(str(base))) if entry else None,
+        tdp_w=_first(spec.tdp, lambda: desk.take(place, entry, "tdp_w")),
+        idle_w=_first(spec.idle, lambda: desk.known(place, lambda: desk.catalog.idle_power(str(base))) if entry else None),
+        compute_units=desk.take(place, entry, "compute_units"),
+        year=entry.release_year if entry else None,
+        **link,
+    )
+
+
+def _processor(desk: _Desk, path: str, node: Node | None) -> Accelerator | None:
+    """Return the processor socket of a node type where the catalog knows it by name."""
+    if node is None or not node.cpu:
+        return None
+    try:
+        entry = desk.catalog.accelerator(node.cpu)
+    except InputError:
+        return None
+    return Accelerator(
+        id=entry.id,
+        category=entry.category,
+        vendor=entry.vendor,
+        peak_flop_per_s=_rates(desk, path, entry, "peak_flop_per_s", {}),
+        matmul_flop_per_s=_rates(desk, path, entry, "measured_matmul_flop_per_s", {}),
+        memory_bytes_per_s=desk.take(path, entry, "memory_bytes_per_s"),
+        tdp_w=entry.tdp_w,
+        year=entry.release_year,
+    )
+
+
+def _node_power(desk: _Desk, path: str, spec: NodeGroupSpec, node: Node | None) -> tuple[float | None, float | None]:
+    """Return idle and highest power of a node without its accelerators [W]."""
+    idle, most = spec.idle_power, spec.max_power
+    if node is not None and (idle is None or most is None):
+        try:
+            known = desk.catalog.node_power(node.id)
+        except InputError:
+            return idle, most
+        if idle is None:
+            idle = desk.fact(f"{path}.type", known.base_idle)
+        if most is None:
+            most = desk.fact(f"{path}.type", known.base_max)
+    if idle is not None and most is not None and most < idle:
+        if spec.idle_power is not None and spec.max_power is not None:
+            desk.problems.add(POWER_ORDER(path=f"{path}.max_power", most=readable(most, "power"), idle=readable(idle, "power")))
+        desk.notes.append(f"{path}: idle and highest power come from different places and cross; the given one is taken for both.")
+        idle = most = spec.idle_power if spec.idle_power is not None else most
+    return idle, most
+
+
+def _domain(desk: _Desk, path: str, spec: NodeGroupSpec, node: Node | None, per_node: int) -> int:
+    if per_node == 0:
+        return 0
+    known = node.domain if node and node.domain else per_node
+    domain = spec.domain if spec.domain is not None else known
+    if domain % per_node and per_node % domain:
+        if spec.domain is not None:
+            desk.problems.add(SCALE_UP_DOMAIN(path=f"{path}.domain", domain=domain, per_node=per_node))
+        return per_node
+    if spec.domain is None and domain != per_node:
+        desk.take(path, node, "domain")
+    return domain
+
+
+def _group(desk: _Desk, name: str, spec: NodeGroupSpec, fabric: FabricSpec | None, port_bytes_per_s: float | None) -> NodeGroup:
+    path = f"cluster.nodes.{name}"
+    node: Node | None = desk.find(f"{path}.type", lambda: desk.catalog.node(str(spec.type))) if spec.type else None
+    if spec.type is None and spec.accelerator is None and spec.cores is None and spec.speed is None:
+        desk.problems.add(EMPTY_GROUP(path=path, name=name))
+    place = f"{path}.type"
+    accelerator, per_node = None, spec.per_node
+    if per_node != 0:
+        accelerator = _accelerator(desk, name, path, spec.accelerator, node)
+        if per_node is None and accelerator is not None:
+            per_node = desk.take(place, node, "accelerators") or None
+            if per_node is None and not (spec.type and node is None):
+                desk.problems.add(PER_NODE(path=path, name=name))
+    per_node = per_node or 0 if accelerator else 0
+    explicit = fabric is not None and "per_node" in fabric.model_fields_set
+    nics = fabric.per_node if fabric is not None and explicit else desk.take(place, node, "nics") or 1
+    idle_w, max_w = _node_power(desk, path, spec, node)
+    cpu = None if per_node else _processor(desk, place, node)
+    return NodeGroup(
+        name=name,
+        path=path,
+        count=spec.count,
+        spares=spec.spares,
+        type=node.id if node else "",
+        accelerator=accelerator if per_node else None,
+        per_node=per_node,
+        domain=_domain(desk, path, spec, node, per_node),
+        cores=_first(spec.cores, lambda: desk.take(place, node, "cores", "vcpus")),
+        memory_bytes=_first(spec.memory, lambda: desk.take(place, node, "memory_bytes")),
+        cpu=cpu,
+        cpus=(desk.take(place, node, "cpus") or 1) if cpu else 1,
+        nics=nics,
+        nic_bytes_per_s=port_bytes_per_s,
+        idle_w=idle_w,
+        max_w=max_w,
+        given_speed_flop_per_s=spec.speed,
+    )
+
+
+def _fabric(desk: _Desk, spec: FabricSpec) -> Fabric | None:
+    path = "cluster.fabric"
+    link: Link | None = None
+    rate: float | None = None
+    try:
+        link = desk.catalog.link(spec.link)
+    except InputError as unknown:
+        try:
+            rate = parse_quantity(spec.link, "data rate")
+        except InputError as unreadable:
+            written_as_rate = "/" in spec.link or spec.link.rstrip().lower().endswith("bps")
+            desk.problems.absorb(unreadable if written_as_rate else unknown, f"{path}.link")
+            return None
+        if rate <= 0:
+            desk.problems.add(NO_PORT_RATE(path=f"{path}.link", name=spec.link))
+            return None
+    if link is not None:
+        rate = desk.take(f"{path}.link", link, "bytes_per_s")
+        if rate is None and link.node_bytes_per_s and link.nics:
+            rate = desk.take(f"{path}.link", link, "node_bytes_per_s") / desk.take(f"{path}.link", link, "nics")
+    if rate is None:
+        desk.problems.add(NO_PORT_RATE(path=f"{path}.link", name=spec.link))
+        return None
+    latency_s = _first(spec.latency, lambda: desk.take(f"{path}.link", link, "latency_s", "tcp_latency_s"))
+    if latency_s is None:
+        desk.problems.absorb(missing(path, spec.link, "latency_s"))
+        return None
+    shaped = spec.down is not None or spec.radix is not None
+    return Fabric(
+        topology=spec.topology,
+        link=link.id if link else spec.link,
+        bytes_per_s=rate,
+        latency_s=latency_s,
+        hop_s=0.0 if spec.latency is not None else desk.take(f"{path}.link", link, "hop_s") or 0.0,
+        per_node=spec.per_node,
+        radix=spec.radix,
+        switch_ports=None if shaped or spec.topology == "single-switch" else desk.take(f"{path}.link", link, "switch_ports"),
+        oversubscription=spec.oversubscription,
+        down=spec.down,
+        up=spec.up,
+        parallel=spec.parallel,
+        switch_w=_first(spec.switch_power, lambda: desk.take(f"{path}.link", link, "switch_w", "switch_max_w")),
+        category=link.category if link else "",
+        path=path,
+    )
+
+
+def _size(desk: _Desk, cluster: Cluster) -> FabricSize | None:
+    """Let the topology check the request and count its hardware."""
+    request = request_of(cluster)
+    if request is None or cluster.fabric is None:
+        return None
+    topology = desk.find("cluster.fabric.topology", lambda: TOPOLOGIES.get(request.fabric.topology))
+    return desk.find("cluster.fabric", lambda: topology.size(request)) if topology else None
+
+
+def _storage_entry(desk: _Desk, path: str, kind: str) -> Storage | None:
+    if kind.lower() in GENERIC_STORAGE:
+        return None
+    try:
+        return desk.catalog.storage(kind)
+    except InputError as error:
+        near = difflib.get_close_matches(kind.lower(), GENERIC_STORAGE, 1, 0.7)
+        hint = f"did you mean {near[0]!r}?" if near else error.problems[0].hint or "kinds that need no entry: " + ", ".join(GENERIC_STORAGE)
+        desk.problems.add(UNKNOWN_STORAGE(path=f"{path}.type", name=kind, near=hint))
+        return None
+
+
+def _tier(desk: _Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | None) -> StorageTier | None:
+    path = f"cluster.storage.{name}"
+    before = len(desk.problems.items)
+    entry = _storage_entry(desk, path, spec.type)
+    if len(desk.problems.items) > before:
+        return None
+    place = f"{path}.type"
+    read = _first(spec.read, lambda: desk.take(place, entry, "read_bytes_per_s", "sustained_bytes_per_s"))
+    write = _first(spec.write, lambda: desk.take(place, entry, "write_bytes_per_s", "sustained_bytes_per_s"))
+    latency_s = _first(spec.latency, lambda: desk.take(place, entry, "latency_s"))
+    for value, key in ((read, "read_bytes_per_s"), (write, "write_bytes_per_s")):
+        if value is None:
+            desk.problems.absorb(missing(path, name, key))
+    if read is None or write is None:
+        return None
+    ports = spec.ports
+    if "ports" not in spec.model_fields_set and port_bytes_per_s is not None:
+        ports = math.ceil(max(read, write) / port_bytes_per_s)
+        desk.notes.append(f"Storage {name}: its fabric ports are not given; it has as many as its bandwidth needs, {ports}.")
+    if latency_s is None:
+        desk.notes.append(f"Storage {name}: no time to the first byte is known, so none is counted.")
+    return StorageTier(
+        name=name,
+        kind=entry.id if entry else spec.type.lower(),
+        path=path,
+        read_bytes_per_s=read,
+        write_bytes_per_s=write,
+        capacity_bytes=_first(spec.capacity, lambda: desk.take(place, entry, "capacity_bytes")),
+        latency_s=latency_s or 0.0,
+        power_w=_first(spec.power, lambda: desk.take(place, entry, "active_w") if entry and entry.category == "device" else None),
+        ports=ports,
+    )
+
+
+def _site(desk: _Desk, spec: SiteSpec) -> Site:
+    path = "cluster.site.region"
+    carbon, electricity, pue = spec.carbon, spec.electricity, spec.pue
+    if spec.region is not None:
+        region = spec.region
+        if carbon is None:
+            carbon = desk.known(path, lambda: desk.catalog.carbon_intensity(region))
+        if electricity is None:
+            electricity = desk.known(path, lambda: desk.catalog.electricity_price(region))
+        if pue is None:
+            pue = desk.known(path, lambda: desk.catalog.pue(region))
+        if carbon is None and electricity is None:
+            desk.find(path, lambda: desk.catalog.carbon_intensity(region))
+    if pue is None:
+        desk.notes.append("No power usage effectiveness is given: 1 is taken, so cooling counts for nothing.")
+    return Site(
+        pue=1.0 if pue is None else pue,
+        pue_known=pue is not None,
+        carbon_kg_co2e_per_j=carbon,
+        electricity_usd_per_j=electricity,
+        region=spec.region or "",
+    )
+
+
+def _price(desk: _Desk, name: str, spec: PriceSpec, group: NodeGroup) -> Price | None:
+    path = f"cluster.prices.{name}"
+    usd_per_s = spec.hourly
+    if spec.provider is not None:
+        provider = spec.provider
+        device = group.accelerator.id if group.accelerator else None
+        instance = None if device else group.type or name
+        fact: Fact | None = desk.find(
+            path,
+            lambda: desk.catalog.price(provider=provider, accelerator=device, instance=instance, region=spec.region, term=spec.term),
+        )
+        if fact is None:
+            return None
+        if spec.region is None and fact.low is not None and fact.low < fact.value:
+            fact = dataclasses.replace(fact, value=fact.low, source=f"{fact.source}; the cheapest region")
+        usd_per_s = desk.fact(path, fact)
+    covered = spec.includes_electricity
+    return Price(
+        group=name,
+        per="accelerator" if group.accelerator else "node",
+        path=path,
+        usd_per_s=usd_per_s,
+        capex_usd=spec.capex,
+        lifetime_s=spec.lifetime,
+        interest_frac=spec.interest,
+        salvage_frac=spec.salvage,
+        maintenance_frac=spec.maintenance,
+        billing=spec.billing,
+        includes_electricity=spec.provider is not None if covered is None else covered,
+        provider=spec.provider or "",
+    )
+
+
+def _unknown_prices(desk: _Desk, spec: ClusterSpec) -> None:
+    for name in spec.prices:
+        if name not in spec.nodes:
+            near = difflib.get_close_matches(name, spec.nodes, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "named here: " + ", ".join(spec.nodes)
+            desk.problems.add(UNKNOWN_GROUP(path=f"cluster.prices.{name}", name=name, near=hint))
+
+
+def resolve(spec: ClusterSpec, catalog: Catalog) -> Cluster:
+    """Resolve a cluster: every value from the scenario or else from the catalog.
+
+    Parameters
+    ----------
+    spec : ClusterSpec
+        The cluster of a scenario.
+    catalog : Catalog
+        Where names and missing values are looked up.
+
+    Returns
+    -------
+    Cluster
+        With ``sources``, a row for every value of the catalog that it rests on.
+
+    Raises
+    ------
+    InputError
+        All problems at once, each with its dotted path: unknown names, values that nobody gives and that the cluster cannot be
+        without (node type, rates of storage, rate and latency of the fabric), a fabric that does not hold the nodes. Values that
+        only some questions need (power, prices, memory) stay None and are asked for by ``need``.
+    """
+    desk = _Desk(catalog)
+    fabric = _fabric(desk, spec.fabric) if spec.fabric else None
+    rate = fabric.bytes_per_s if fabric else None
+    groups = {name: _group(desk, name, group, spec.fabric, rate) for name, group in spec.nodes.items()}
+    tiers = {name: tier for name, item in spec.storage.items() if (tier := _tier(desk, name, item, rate)) is not None}
+    site = _site(desk, spec.site)
+    _unknown_prices(desk, spec)
+    sound = {name for name, group in groups.items() if group.type or not spec.nodes[name].type}
+    priced = {name: price for name, price in spec.prices.items() if name in sound}
+    prices = {name: found for name, item in priced.items() if (found := _price(desk, name, item, groups[name])) is not None}
+    cluster = Cluster(groups=groups, fabric=fabric, storage=tiers, site=site, prices=prices)
+    size = _size(desk, cluster)
+    desk.problems.raise_if_any()
+    rows = tuple(dict.fromkeys(desk.rows))
+    return dataclasses.replace(cluster, fabric_size=size, sources=rows, notes=tuple(desk.notes))

@@ -1,0 +1,302 @@
+"""Time of one transformer layer on one device, forward and backward, with the communication inside it.
+
+Everything here is per micro-batch and per layer. Rates come from the device, habits from the software, distances from the fabric.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcsim.cost.arguments import Array, Numeric
+from hpcsim.cost.collectives import Fabric
+from hpcsim.cost.compute import Device, Precision, gemm_s
+from hpcsim.cost.models import Model, attention_flop_per_token, layer_kinds
+from hpcsim.cost.parallelism import Groups, Layout
+from hpcsim.cost.software import Software
+
+__all__ = ["ATTENTION_TOKENS", "LayerCost", "end_cost", "layer_cost", "mean_layer_cost"]
+
+ATTENTION_TOKENS = 256.0
+"""Sequence length at which a fused attention kernel reaches half of its rate."""
+
+BACKWARD_TRAFFIC = 1.6
+"""Memory traffic of the backward of norms, residuals and activations over the forward's."""
+
+FORWARD_OPERATIONS, BACKWARD_OPERATIONS = 40.0, 60.0
+"""Operations a dense layer issues in each direction, with layout changes and casts, in eager frameworks; from memory."""
+
+
+@dataclass(frozen=True)
+class LayerCost:
+    """Device seconds of one layer and micro-batch.
+
+    Attributes
+    ----------
+    forward, backward : dict of str to array
+        ``matmul``, ``attention``, ``elementwise``, ``tensor_parallel``, ``context_parallel``, ``expert_parallel``.
+    core : array
+        The forward that selective recomputation repeats: the attention core where its scores would be kept, else norms and activations.
+    forward_host, backward_host : array
+        Host time to issue the operations.
+    """
+
+    forward: dict[str, Array]
+    backward: dict[str, Array]
+    core: Array
+    forward_host: Array
+    backward_host: Array
+
+    def scaled(self, factor: Numeric) -> LayerCost:
+        """Return every part times ``factor``."""
+        f = np.asarray(factor, dtype=np.float64)
+        return LayerCost(
+            {k: v * f for k, v in self.forward.items()},
+            {k: v * f for k, v in self.backward.items()},
+            self.core * f,
+            self.forward_host * f,
+            self.backward_host * f,
+        )
+
+    def plus(self, other: LayerCost) -> LayerCost:
+        """Return the sum of two costs."""
+        return LayerCost(
+            {k: v + other.forward[k] for k, v in self.forward.items()},
+            {k: v + other.backward[k] for k, v in self.backward.items()},
+            self.core + other.core,
+            self.forward_host + other.forward_host,
+            self.backward_host + other.backward_host,
+        )
+
+
+@dataclass(frozen=True)
+class _Products:
+    """Adds up matrix products: forward, gradient of the input, gradient of the weights."""
+
+    device: Device
+    precision: Precision
+    software: Software
+    learns: Array
+
+    def times(self, m: Numeric, n: Numeric, k: Numeric, *, batch: Numeric = 1.0) -> tuple[Array, Array]:
+        """Forward and backward of tokens M times a weight K×N."""
+        rate = self.device.sustained(self.precision.matmul) * np.asarray(self.software.matmul_frac, float)
+        keywords = {
+            "flop_per_s": rate,
+            "bytes_per_s": self.device.stream_bytes_per_s,
+            "compute_units": self.device.compute_units,
+            "batch": batch,
+            "input_bytes": self.precision.input_bytes,
+            "output_bytes": self.precision.activation_bytes,
+            "kernel_s": self.device.ramp_s,
+        }
+        forward = gemm_s(m, n, k, **keywords)
+        backward = gemm_s(m, k, n, **keywords) + self.learns * gemm_s(k, n, m, **keywords)
+        return forward, backward
+
+
+def _linear(model: Model, kind: str, tokens: Array, layout: Layout, products: _Products) -> tuple[Array, Array]:
+    """All linear layers of one layer: forward and backward."""
+    h, t = model.hidden, layout.tp
+    forward, backward = np.zeros(()), np.zeros(())
+
+    def add(use: Numeric, m: Numeric, n: Numeric, k: Numeric, batch: Numeric = 1.0) -> None:
+        nonlocal forward, backward
+        on = np.asarray(use, dtype=np.float64)
+        if not on.any():
+            return
+        safe = [np.where(on > 0, x, 1.0) for x in (m, n, k)]
+        f, b = products.times(*safe, batch=batch)
+        forward, backward = forward + on * f, backward + on * b
+
+    repeat = 2.0 if kind == "decoder" else 1.0
+    latent = np.asarray(model.latent)
+    kv = np.maximum(model.kv_heads, t) * model.head_dim
+    add(repeat * ~latent, tokens, (model.heads * model.head_dim + 2.0 * kv) / t, h)
+    low_rank = latent & (model.q_rank > 0)
+    add(low_rank, tokens, model.q_rank, h)
+    add(low_rank, tokens, model.query_dim / t, model.q_rank)
+    add(latent & ~low_rank, tokens, model.query_dim / t, h)
+    add(latent, tokens, model.kv_rank + model.rope_dim, h)
+    add(latent, tokens, model.heads * (model.nope_dim + model.v_dim) / t, model.kv_rank)
+    add(repeat, tokens, h, model.value_dim / t)
+    up = np.where(model.gated, 2.0, 1.0)
+    if kind != "sparse":
+        add(1.0, tokens, up * model.ffn / t, h)
+        add(1.0, tokens, h, model.ffn / t)
+        return forward, backward
+    width = model.expert_ffn / layout.etp
+    local = np.maximum(model.experts / layout.ep, 1.0)
+    sent = tokens * model.experts_per_token * layout.etp / t / local
+    add(1.0, sent, up * width, h, local)
+    add(1.0, sent, h, width, local)
+    add(model.shared_experts > 0, tokens, up * model.shared_experts * model.expert_ffn / t, h)
+    add(model.shared_experts > 0, tokens, h, np.maximum(model.shared_experts, 1.0) * model.expert_ffn / t)
+    return forward, backward
+
+
+def _attention(
+    model: Model, device: Device, software: Software, precision: Precision, tokens: Array, context: Array, layout: Layout, crossed: Numeric
+) -> tuple[Array, Array]:
+    """Attention core: forward and backward."""
+    fused = np.asarray(software.fused_attention, dtype=bool)
+    rate = device.sustained(precision.attention) * np.asarray(software.matmul_frac, float)
+    flop = tokens / layout.tp * attention_flop_per_token(model, context, skips_mask=fused & ~np.asarray(crossed, bool))
+    share = device.attention_share * np.asarray(software.attention_gain, float) * context / (context + ATTENTION_TOKENS)
+    whole = flop / (rate * np.minimum(share, 1.0)) + device.ramp_s
+    heads = np.maximum(model.heads / layout.tp, 1.0)
+    keywords = {
+        "flop_per_s": rate,
+        "bytes_per_s": device.stream_bytes_per_s,
+        "compute_units": device.compute_units,
+        "batch": np.maximum(heads * layout.micro_batch, 1.0),
+        "input_bytes": precision.activation_bytes,
+        "output_bytes": precision.activation_bytes,
+        "kernel_s": device.ramp_s,
+    }
+    rows = tokens / layout.micro_batch
+    scores = gemm_s(rows, context, model.query_dim / model.heads, **keywords)
+    values = gemm_s(rows, model.value_dim / model.heads, context, **keywords)
+    element = precision.activation_bytes
+    dropped = np.where(model.dropout, 2.0 * element + 1.0, 0.0)
+    moved = tokens * context * heads * (np.asarray(software.score_elements, float) * element + dropped)
+    stepwise = scores + values + moved / device.stream_bytes_per_s + 3.0 * device.ramp_s
+    stepwise_back = 2.0 * (scores + values) + 1.5 * moved / device.stream_bytes_per_s + 3.0 * device.ramp_s
+    forward = np.where(fused, whole, stepwise)
+    backward = np.where(fused, 2.5 * flop / (rate * np.minimum(share, 1.0)) + device.ramp_s, stepwise_back)
+    return np.asarray(forward), np.asarray(backward)
+
+
+def _elementwise(
+    model: Model, kind: str, device: Device, software: Software, precision: Precision, tokens: Array, layout: Layout
+) -> tuple[Array, Array]:
+    """Norms, residuals, activations, casts, routing: forward and backward."""
+    e, t, h = precision.activation_bytes, layout.tp, model.hidden
+    outer = tokens / np.where(layout.sequence_parallel, t, 1.0)
+    mask = np.where(model.dropout, 2.0, 0.0)
+    extra = 1.5 if kind == "decoder" else 1.0
+    outside = outer * h * (10.0 * e + mask) * extra
+    qkv = 2.0 * e * tokens * (model.query_dim + 2.0 * model.kv_heads * model.head_dim) / t
+    spread = np.where(model.gated, 3.0, 2.0)
+    if kind == "sparse":
+        each = model.experts_per_token / t * layout.etp
+        act = tokens * e * spread * (each * model.expert_ffn / layout.etp + model.shared_experts * model.expert_ffn / t)
+        routed = tokens * each * h * 6.0 * e
+    else:
+        act = tokens * e * spread * model.ffn / t
+        routed = np.zeros(())
+    inputs = tokens * (h + model.value_dim / t + h + model.ffn / t)
+    casts = precision.cast_bytes * inputs
+    width = device.stream_bytes_per_s
+    kernels = np.where(np.asarray(kind == "sparse"), 12.0, 6.0) * device.ramp_s
+    forward = ((outside + qkv + act + routed) * np.asarray(software.traffic_factor, float) + casts) / width + kernels
+    backward = (
+        (outside + qkv + act + routed) * BACKWARD_TRAFFIC * np.asarray(software.traffic_factor, float) + 1.5 * casts
+    ) / width + 1.5 * kernels
+    return np.asarray(forward), np.asarray(backward)
+
+
+def _communication(
+    model: Model,
+    kind: str,
+    fabric: Fabric,
+    software: Software,
+    precision: Precision,
+    tokens: Array,
+    layout: Layout,
+    where: Groups,
+    core: tuple[Array, Array],
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Exposed communication inside a layer: forward and backward."""
+    e, t = precision.activation_bytes, layout.tp
+    message = tokens * model.hidden * e
+    reduce = fabric.collective_s("all-reduce", message, where.tensor[0], inside=where.tensor[1])
+    gather = fabric.collective_s("all-gather", message, where.tensor[0], inside=where.tensor[1])
+    once = np.where(layout.sequence_parallel, 2.0 * gather, reduce)
+    times = {"dense": 2.0, "sparse": 1.0, "decoder": 3.0}[kind] + np.where(np.asarray(kind == "sparse") & (layout.etp > 1), 1.0, 0.0)
+    tensor = times * once * (1.0 - np.asarray(software.tp_overlap_frac, float))
+    keys = np.where(model.latent, 2.0 * model.heads * (model.nope_dim + model.rope_dim), 2.0 * model.kv_heads * model.head_dim)
+    kv_bytes = tokens * layout.cp * e * np.maximum(keys / t, 2.0 * model.head_dim)
+    ring = fabric.collective_s("all-gather", kv_bytes, where.context[0], inside=where.context[1])
+    hidden = np.asarray(software.cp_overlap_frac, float)
+    context = np.maximum(ring - hidden * core[0], 0.1 * ring)
+    context_back = np.maximum(2.0 * ring - hidden * core[1], 0.2 * ring)
+    expert = np.zeros(())
+    if kind == "sparse":
+        sent = tokens * model.experts_per_token * model.hidden * e / t * layout.etp
+        exchange = fabric.collective_s("all-to-all", sent, where.expert[0], inside=where.expert[1])
+        expert = 2.0 * exchange * (1.0 - np.asarray(software.ep_overlap_frac, float))
+    forward = {"tensor_parallel": tensor, "context_parallel": context, "expert_parallel": expert}
+    backward = {"tensor_parallel": tensor, "context_parallel": context_back, "expert_parallel": expert}
+    return forward, backward
+
+
+def layer_cost(
+    model: Model,
+    kind: str,
+    device: Device,
+    fabric: Fabric,
+    software: Software,
+    precision: Precision,
+    layout: Layout,
+    where: Groups,
+    sequence: Numeric,
+) -> LayerCost:
+    """Return the cost of one layer of a kind of :func:`hpcsim.cost.models.layer_kinds`."""
+    s = np.asarray(sequence, dtype=np.float64)
+    tokens = np.asarray(layout.micro_batch * s / layout.cp)
+    products = _Products(device, precision, software, np.where(model.trainable_frac < 1.0, 0.02, 1.0))
+    linear, linear_back = _linear(model, kind, tokens, layout, products)
+    core, core_back = _attention(model, device, software, precision, tokens, s, layout, False)
+    if kind == "decoder":
+        cross, cross_back = _attention(model, device, software, precision, tokens, s, layout, True)
+        core, core_back = core + cross, core_back + cross_back
+    moved, moved_back = _elementwise(model, kind, device, software, precision, tokens, layout)
+    sent, sent_back = _communication(model, kind, fabric, software, precision, tokens, layout, where, (core, core_back))
+    more = {"dense": 0.0, "sparse": 25.0, "decoder": 14.0}[kind] + np.where(np.asarray(software.fused_attention, bool), 0.0, 6.0)
+    issue = np.asarray(software.launch_s, dtype=np.float64)
+    return LayerCost(
+        {"matmul": linear, "attention": core, "elementwise": moved, **sent},
+        {"matmul": linear_back, "attention": core_back, "elementwise": moved_back, **sent_back},
+        np.asarray(np.where(np.asarray(software.fused_attention, bool), 0.5 * moved, core)),
+        (FORWARD_OPERATIONS + more) * issue,
+        (BACKWARD_OPERATIONS + 1.6 * more) * 0.7 * issue,
+    )
+
+
+def mean_layer_cost(
+    model: Model, device: Device, fabric: Fabric, software: Software, precision: Precision, layout: Layout, where: Groups, sequence: Numeric
+) -> LayerCost:
+    """Return the cost of the average layer: kinds weighted by how many there are."""
+    parts = []
+    for kind, count in layer_kinds(model).items():
+        if np.any(count > 0):
+            cost = layer_cost(model, kind, device, fabric, software, precision, layout, where, sequence)
+            parts.append(cost.scaled(count / model.all_layers))
+    mean = parts[0]
+    for part in parts[1:]:
+        mean = mean.plus(part)
+    return mean
+
+
+def end_cost(
+    model: Model, device: Device, software: Software, precision: Precision, layout: Layout, sequence: Numeric
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the time of the two ends per micro-batch: the embedding's, and the output matrix with its loss.
+
+    Each as ``forward`` and ``backward``. The output's logits are split over the tensor-parallel group.
+    """
+    tokens = np.asarray(layout.micro_batch * np.asarray(sequence, float) / layout.cp)
+    width, e = device.stream_bytes_per_s, precision.activation_bytes
+    looked_up = tokens * model.hidden * 3.0 * e / width + 2.0 * device.ramp_s
+    embedding = {"forward": np.asarray(looked_up), "backward": np.asarray(2.0 * looked_up)}
+    plain = Precision(precision.attention, precision.attention, e, e, e, e, 0.0)
+    products = _Products(device, plain, software, np.asarray(np.where(model.trainable_frac < 1.0, 0.0, 1.0)))
+    scored = np.maximum(tokens * model.logit_frac, 1.0)
+    has = np.where(model.vocab > 0, 1.0, 0.0)
+    forward, backward = products.times(scored, np.maximum(model.vocab / layout.tp, 1.0), model.hidden)
+    logits = scored * model.vocab / layout.tp
+    softmax = logits * (e + 12.0) / width
+    output = {"forward": np.asarray(has * (forward + softmax)), "backward": np.asarray(has * (backward + 0.7 * softmax))}
+    return embedding, output

@@ -1,0 +1,78 @@
+"""The charts of a result: every one that its tables can give, in the order in which a reader asks."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from hpcsim.report import bars
+from hpcsim.report.comparison import comparison
+from hpcsim.report.power import power
+from hpcsim.report.schedule import gantt, slowdowns, utilisation, waits
+from hpcsim.report.style import Chart
+from hpcsim.report.sweep import sweep_charts
+from hpcsim.report.tasks import tasks
+from hpcsim.results.record import Results
+
+__all__ = ["charts"]
+
+
+def charts(results: Results) -> list[Chart]:
+    """Return the charts of a result; a table that is missing or empty gives none.
+
+    Parameters
+    ----------
+    results : Results
+
+    Returns
+    -------
+    list of Chart
+        Published against predicted first; then time, memory, energy, money; then the schedule. A replay under several policies has
+        its waits and slowdowns side by side, and the schedule of the first policy. Utilisation is drawn where it changes or anything waits.
+    """
+    tables = {name: table for name, table in results.tables.items() if len(table)}
+    found: list[Chart] = []
+    if "comparison" in tables:
+        found.append(comparison(tables["comparison"]))
+    if "sweep" in tables:
+        found += sweep_charts(tables["sweep"], results.provenance)
+    if "breakdown" in tables:
+        found.append(bars.breakdown(tables["breakdown"]))
+    if "memory" in tables:
+        found.append(bars.memory(tables["memory"], tables.get("training")))
+    if "tasks" in tables:
+        found.append(tasks(tables["tasks"]))
+    found += _of_schedule(results)
+    if "power" in tables:
+        found.append(power(tables["power"]))
+    if "energy" in tables and len(tables["energy"]) > 1:
+        found.append(bars.energy(tables["energy"]))
+    if "costs" in tables:
+        found.append(bars.costs(tables["costs"]))
+    return found
+
+
+def _of_schedule(results: Results) -> list[Chart]:
+    jobs, states = results.tables.get("jobs"), results.tables.get("states")
+    found: list[Chart] = []
+    if jobs is not None and len(jobs):
+        if "policies" in results.tables and len(results.tables["policies"]) > 1:
+            found.append(slowdowns(results.tables["policies"]))
+        if (jobs["kind"] == "batch").sum() > 1:
+            found.append(waits(jobs[jobs["kind"] == "batch"]))
+    policy = None
+    if jobs is not None and "policy" in jobs.columns and len(jobs):
+        policy = jobs["policy"].iloc[0]
+        jobs = jobs[jobs["policy"] == policy]
+    if states is not None and "policy" in states.columns and len(states):
+        states = states[states["policy"] == (policy or states["policy"].iloc[0])]
+    if jobs is not None and len(jobs):
+        found.append(gantt(jobs, states, policy=str(policy or "")))
+    if states is not None and not _steady(states):
+        found.append(utilisation(states))
+    return found
+
+
+def _steady(states: pd.DataFrame) -> bool:
+    """Return whether nothing ever changes: all groups busy alike throughout, and no job waits."""
+    same = states.groupby("group")[["busy", "idle", "down"]].nunique().max().max() if len(states) else 1
+    return bool(same <= 1 and not states["queued_jobs"].any())

@@ -1,0 +1,159 @@
+"""Charts of a sweep: one per metric over the first axis, a line per combination of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from hpcsim.report.style import PALETTE, WIDTH_IN, Chart, drawn, legend, note, sheet, value_axis, wrap
+from hpcsim.results.quantities import SUMMARY, brief, label, quantity
+
+__all__ = ["axes_of", "metrics_of", "sweep_chart", "sweep_charts"]
+
+MOST_CHARTS = 8
+MOST_LINES = 8
+_NOT_METRICS = ("seed", "problem", "events")
+
+
+def axes_of(table: pd.DataFrame, provenance: Mapping[str, Any] | None = None) -> list[str]:
+    """Return the columns that are varied: those that the provenance names, else the dotted paths."""
+    named = (provenance or {}).get("axes") or []
+    axes = [str(name) for name in named if str(name) in table.columns]
+    return axes or [str(name) for name in table.columns if "." in str(name)] or [str(name) for name in table.columns[:1]]
+
+
+def metrics_of(table: pd.DataFrame, axes: Sequence[str]) -> list[str]:
+    """Return the numeric columns that differ between rows, the declared summary keys first and in their order."""
+    found = []
+    for key in map(str, table.columns):
+        if key in axes or key in _NOT_METRICS or quantity(key).machine or key.removesuffix("_low").removesuffix("_high") not in (key, ""):
+            continue
+        values = pd.to_numeric(table[key], errors="coerce").dropna().to_numpy(float)
+        spread = float(np.ptp(values)) if len(values) else 0.0
+        if spread > 1e-9 * float(np.abs(values).max(initial=0.0)):
+            found.append(key)
+    order = {key: i for i, key in enumerate(SUMMARY)}
+    return sorted(found, key=lambda key: order.get(key, len(order)))
+
+
+def sweep_charts(table: pd.DataFrame, provenance: Mapping[str, Any] | None = None, *, most: int = MOST_CHARTS) -> list[Chart]:
+    """Return one chart per metric, at most ``most``."""
+    axes = axes_of(table, provenance)
+    return [sweep_chart(table, axes, metric) for metric in metrics_of(table, axes)[:most]]
+
+
+@drawn
+def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str) -> Chart:
+    """Draw one metric over the first axis.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Table ``sweep``.
+    axes : sequence of str
+        Varied columns; the first goes across, every combination of the others is a line.
+    metric : str
+        Column to draw; where a point was run with several seeds, their mean, with the span between the 10th and 90th percentile.
+    """
+    first, others = axes[0], list(axes[1:])
+    rows = table.assign(**{metric: pd.to_numeric(table[metric], errors="coerce")})
+    rows = rows[rows[metric].notna()]
+    name = f"sweep-{metric.replace('_', '-').replace('.', '-')}"
+    message = _title(rows, first, others, metric)
+    figure, (ax,) = sheet(message)
+    if not len(rows):
+        note(ax, "No point has a value.")
+        return Chart(name, message, "No point has a value.", figure)
+    places, numeric = _places(rows[first])
+    divisor = value_axis(ax.yaxis, metric, float(rows[metric].abs().max()))
+    lines = list(rows.groupby(others, sort=False)) if others else [((), rows)]
+    handles, labels, seeds = [], [], 1
+    for i, (key, chosen) in enumerate(lines[:MOST_LINES]):
+        grouped = chosen.groupby(first, sort=False)[metric]
+        order = sorted(grouped.groups, key=lambda value: places[value])
+        x = np.array([places[value] for value in order])
+        mean = np.array([grouped.get_group(value).mean() for value in order]) / divisor
+        seeds = max(seeds, int(grouped.size().max()))
+        face = PALETTE[i % len(PALETTE)]
+        if grouped.size().max() > 1:
+            low, high = (np.array([grouped.get_group(value).quantile(q) for value in order]) / divisor for q in (0.1, 0.9))
+            ax.fill_between(x, low, high, color=face, alpha=0.2, linewidth=0)
+        handles += ax.plot(x, mean, "o-", color=face, markersize=5)
+        labels.append(", ".join(_word(part) for part in (key if isinstance(key, tuple) else (key,))))
+    _across(ax, places, numeric)
+    ax.set_xlabel(wrap(first, WIDTH_IN - 1.2, size=10.5))
+    values = rows[metric].to_numpy(float) / divisor
+    if values.min() >= 0 and values.min() < 0.6 * values.max():
+        ax.set_ylim(0, None)
+    ax.grid(True)
+    if others:
+        legend(figure, handles, [f"{', '.join(path.rpartition('.')[2] for path in others)}: {labels[0]}", *labels[1:]])
+    text = f"{label(metric)} over {first}" + (f", a line per {', '.join(others)}" if others else "") + "."
+    if seeds > 1:
+        text += f" Mean of {seeds} seeds; the shade spans the 10th to 90th percentile."
+    if len(lines) > MOST_LINES:
+        text += f" The first {MOST_LINES} of {len(lines)} lines are drawn."
+    return Chart(name, message, text, figure)
+
+
+def _places(column: pd.Series) -> tuple[dict[Any, float], bool]:
+    """Return where on the axis each value lies: at its number, or one after the other where they are words."""
+    values = list(dict.fromkeys(column))
+    numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+    if numbers.notna().all() and not any(isinstance(value, (bool, np.bool_)) for value in values):
+        return {value: float(number) for value, number in zip(values, numbers)}, True
+    return {value: float(i) for i, value in enumerate(values)}, False
+
+
+def _across(ax: Any, places: dict[Any, float], numeric: bool) -> None:
+    points = sorted(places.items(), key=lambda item: item[1])
+    numbers = np.array([place for _, place in points])
+    if numeric and numbers.min() > 0 and numbers.max() / numbers.min() >= 8:
+        ax.set_xscale("log")
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+    if not numeric:
+        ax.set_xlim(-0.4, len(points) - 0.6)
+    if numeric and len(points) > 9:
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        return
+    ax.xaxis.set_major_locator(FixedLocator(list(numbers)))
+    words = [_word(value) for value, _ in points]
+    if not numeric:
+        words = [_at_most(wrap(word, 0.85 * (WIDTH_IN - 1.0) / len(words)), lines=4) for word in words]
+    ax.set_xticks(numbers, words)
+
+
+def _at_most(text: str, *, lines: int) -> str:
+    kept = text.split("\n")
+    return "\n".join(kept if len(kept) <= lines else [*kept[: lines - 1], "…"])
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, (bool, np.bool_, str)):
+        return str(value)
+    return f"{value:,.6g}"
+
+
+def _title(rows: pd.DataFrame, first: str, others: list[str], metric: str) -> str:
+    if not len(rows):
+        return f"No {label(metric)}"
+    text = label(metric)
+    text = text[:1].upper() + text[1:]
+    if not others:
+        means = rows.groupby(first, sort=False)[metric].mean()
+        a, b = means.index[0], means.index[-1]
+        if a == b:
+            return f"{text}: {brief(metric, float(means.iloc[0]))} at {_word(a)}"
+        verb = "grows" if means.iloc[-1] > means.iloc[0] else "falls" if means.iloc[-1] < means.iloc[0] else "goes"
+        return f"{text} {verb} from {brief(metric, float(means.iloc[0]))} at {_word(a)} to {brief(metric, float(means.iloc[-1]))} at {_word(b)}"
+    means = rows.groupby([first, *others], sort=False)[metric].mean()
+    low, high = means.idxmin(), means.idxmax()
+    return (
+        f"{text} is least at {', '.join(map(_word, low))} ({brief(metric, float(means.min()))}) "
+        f"and most at {', '.join(map(_word, high))} ({brief(metric, float(means.max()))})"
+    )

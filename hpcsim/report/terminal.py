@@ -1,0 +1,139 @@
+"""The summary for a terminal: plain aligned text, or JSON."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+
+from hpcsim.report.comparison import amount, deviation
+from hpcsim.results.quantities import label, show, show_range
+from hpcsim.results.record import Results, encode
+
+__all__ = ["as_json", "as_text"]
+
+_MOST_PARTS = 12
+
+
+def as_json(results: Results, *, timings: bool = True) -> str:
+    """Return the summary as one JSON document: what ``summary.json`` holds."""
+    return encode(results.document(timings=timings)).decode("utf-8").rstrip("\n")
+
+
+def as_text(results: Results, *, width: int = 100) -> str:
+    """Return the summary as plain text.
+
+    Parameters
+    ----------
+    results : Results
+    width : int
+        Columns of the terminal.
+
+    Returns
+    -------
+    str
+        The question and its answer; every figure with unit and 80 % range; where time, energy and money go; published figures
+        beside the predicted ones; notes; how many facts are from memory. Without a line end at the end.
+    """
+    blocks = [
+        _opening(results, width),
+        _figures(results),
+        _policies(results),
+        _split(results),
+        _comparison(results),
+        _notes(results, width),
+        _sources(results, width),
+    ]
+    return "\n\n".join(block for block in blocks if block)
+
+
+def _opening(results: Results, width: int) -> str:
+    seed = f", seed {results.provenance['seed']}" if "seed" in results.provenance else ""
+    lines = [f"{results.name} ({results.kind}{seed})"]
+    lines += textwrap.wrap(results.question, width)
+    lines += textwrap.wrap(results.answer, width, initial_indent="→ ", subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def _figures(results: Results) -> str:
+    rows = []
+    for key, value in results.figures().items():
+        interval = f"80 %: {show_range(key, *results.ranges[key])}" if key in results.ranges else ""
+        rows.append((label(key), show(key, value), interval))
+    return columns(rows, right=(1,))
+
+
+def _policies(results: Results) -> str:
+    table = results.tables.get("policies")
+    if table is None or not len(table):
+        return ""
+    keys = [key for key in table.columns if table[key].notna().any()]
+    if len(table) <= 6:  # a column per policy, so that it fits a terminal
+        rows = [("", *table["policy"])] + [(label(key), *(show(key, value) for value in table[key])) for key in keys if key != "policy"]
+    else:
+        rows = [tuple(label(key) for key in keys)] + [tuple(show(key, row[key]) for key in keys) for row in table.to_dict("records")]
+    return columns(rows, right=range(1, len(rows[0])))
+
+
+def _split(results: Results) -> str:
+    blocks = []
+    for name, part, value, title in (
+        ("breakdown", "term", "seconds", "where the time goes"),
+        ("energy", "component", "energy_j", "where the energy goes"),
+        ("costs", "item", "usd", "where the money goes"),
+    ):
+        table = results.tables.get(name)
+        if table is None or not len(table):
+            continue
+        key = {"seconds": "time_s", "usd": "cost_usd"}.get(value, value)
+        for whole, rows in table.groupby("name", sort=False) if "name" in table.columns else [("", table)]:
+            sums = rows.groupby(part, sort=False)[value].sum().sort_values(ascending=False, kind="stable")
+            total = float(sums.sum())
+            head = f"{title}: {whole}" if whole else title
+            lines = [
+                (f"  {term}", show(key, size), show("x_frac", size / total) if total > 0 else "")
+                for term, size in sums.head(_MOST_PARTS).items()
+            ]
+            if len(sums) > _MOST_PARTS:
+                rest = float(sums.iloc[_MOST_PARTS:].sum())
+                lines.append((f"  {len(sums) - _MOST_PARTS} others", show(key, rest), show("x_frac", rest / total) if total > 0 else ""))
+            blocks.append(head + "\n" + columns(lines, right=(1, 2)))
+    return "\n\n".join(blocks)
+
+
+def _comparison(results: Results) -> str:
+    table = results.tables.get("comparison")
+    if table is None or not len(table):
+        return ""
+    rows = [("published and predicted", "published", "predicted", "")]
+    for row in table.to_dict("records"):
+        far = deviation(row["ratio"]) if row["ratio"] == row["ratio"] and row["ratio"] > 0 else "not predicted"
+        rows.append((f"  {row['metric']}", amount(row["published"], row["unit"]), amount(row["predicted"], row["unit"]), far))
+    return columns(rows, right=(1, 2))
+
+
+def _notes(results: Results, width: int) -> str:
+    lines = [line for note in results.notes for line in textwrap.wrap(note, width, initial_indent="- ", subsequent_indent="  ")]
+    return "\n".join(["notes", *lines]) if lines else ""
+
+
+def _sources(results: Results, width: int) -> str:
+    table = results.tables.get("sources")
+    if table is None or not len(table):
+        return ""
+    unverified = table[table["kind"] == "remembered"]
+    text = f"{len(table)} facts used, each with its source in sources.csv"
+    if len(unverified):
+        names = ", ".join(dict.fromkeys(f"{name} {field}" for name, field in zip(unverified["name"], unverified["field"])))
+        text += f"; {len(unverified)} from memory, unverified: {names}"
+    return "\n".join(textwrap.wrap(text, width, max_lines=6, placeholder=" …"))
+
+
+def columns(rows: Sequence[Sequence[str]], *, right: Sequence[int] = ()) -> str:
+    """Return rows of text in aligned columns.
+
+    >>> columns([("a", "1 s"), ("bcd", "20 s")], right=(1,)).splitlines()
+    ['a     1 s', 'bcd  20 s']
+    """
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))] if rows else []
+    aligned = ("  ".join(cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))) for row in rows)
+    return "\n".join(line.rstrip() for line in aligned)

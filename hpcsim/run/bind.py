@@ -1,0 +1,250 @@
+"""Names become objects, and what a scenario means is checked: the second phase, with every problem at once.
+
+Nothing here reads a job log or builds a graph, so that ``hpcsim check`` stays quick.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
+from hpcsim.base.units import parse_fraction, parse_quantity
+from hpcsim.catalog.lookup import Catalog, default
+from hpcsim.cluster.build import resolve
+from hpcsim.cluster.parts import Cluster, NodeGroup
+from hpcsim.results.quantities import quantity
+from hpcsim.scenario.load import Scenario, load
+from hpcsim.scenario.workload import JobsSpec
+from hpcsim.workload.matrix import plan_matrix
+from hpcsim.workload.tasks import TaskPlan, plan_task
+from hpcsim.workload.training import TrainingPlan, plan_training
+
+__all__ = ["Bound", "BoundJobs", "Published", "bind", "check"]
+
+NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
+NO_CORES = problem_kind("jobs-without-cores", "jobs count cores, but the cores of {group!r} are not known", "add {key}, or set workload.jobs.unit")
+NO_DEVICES = problem_kind("jobs-without-accelerators", "jobs count accelerators, but {group!r} has none", "set workload.jobs.unit to core or node")
+NO_LOG = problem_kind("trace-missing", "there is no job log {file!r}", "the path is relative to the scenario's folder, {folder}")
+LOG_IS_FOLDER = problem_kind("trace-is-a-folder", "the job log {file!r} is a folder", "name the file inside it")
+LOG_EMPTY = problem_kind("trace-empty", "the job log {file!r} is empty", "")
+TOO_WIDE = problem_kind("synthetic-too-wide", "the largest job takes {asked} processors, {group} has {have}", "lower max_processors, or enlarge the group")
+UNKNOWN_METRIC = problem_kind("unknown-metric", "no figure {name!r} is computed", "known: {known}")
+BAD_FIGURE = problem_kind("published-value", "{value!r} is no {what}", "{hint}")
+FAILURES_NEED_TRAINING = problem_kind(
+    "failures-without-training",
+    "node failures act on training runs, and this workload has none on {groups}",
+    "leave failures out; how failures strike batch jobs is not modelled",
+)
+
+PUBLISHED_KEYS = (
+    "makespan_s", "wall_clock_s", "node_time_s", "device_time_s", "step_time_s", "mfu_frac", "tokens_per_s", "goodput_frac", "jobs_finished",
+    "mean_wait_s", "p95_wait_s", "mean_bounded_slowdown", "utilisation_frac", "it_energy_j", "facility_energy_j", "peak_power_w",
+    "carbon_kg_co2e", "cost_usd", "peak_memory_bytes", "device_tdp_energy_j", "device_tdp_carbon_kg_co2e", "model_flop",
+)  # fmt: skip
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published figure in SI."""
+
+    metric: str
+    value: float
+    source: str
+    note: str
+
+
+@dataclass(frozen=True)
+class BoundJobs:
+    """Batch jobs and the pool that runs them.
+
+    ``per_node`` processors make a node; ``file`` is the job log, None for synthetic jobs.
+    """
+
+    spec: JobsSpec
+    group: NodeGroup
+    unit: str
+    per_node: int
+    file: Path | None
+
+    @property
+    def processors(self) -> int:
+        """Processors of the pool."""
+        return self.group.count * self.per_node
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A scenario whose every name is an object: ready to be estimated or simulated."""
+
+    scenario: Scenario
+    catalog: Catalog
+    cluster: Cluster
+    trainings: tuple[TrainingPlan, ...]
+    jobs: BoundJobs | None
+    tasks: tuple[TaskPlan, ...]
+    published: tuple[Published, ...]
+    node_mtbf_s: float | None
+    repair_s: float
+
+
+def _kept(problems: Problems, make: Callable[[], T]) -> T | None:
+    try:
+        return make()
+    except InputError as error:
+        problems.absorb(error)
+        return None
+
+
+def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs | None:
+    spec = scenario.workload.jobs
+    if spec is None:
+        return None
+    groups = list(cluster.groups.values())
+    if spec.nodes is None and len(groups) != 1:
+        problems.add(NO_POOL(path="workload.jobs", count=len(groups), known=", ".join(cluster.groups)))
+        return None
+    group = _kept(problems, lambda: cluster.group(spec.nodes, "workload.jobs.nodes")) if spec.nodes is not None else groups[0]
+    if group is None:
+        return None
+    unit = spec.unit or ("accelerator" if group.per_node else "core")
+    per_node = {"core": group.cores or 0, "accelerator": group.per_node, "node": 1}[unit]
+    if per_node < 1:
+        kind = NO_CORES if unit == "core" else NO_DEVICES
+        problems.add(kind(path="workload.jobs.unit", group=group.name, key=f"{group.path}.cores"))
+        return None
+    bound = BoundJobs(spec, group, unit, per_node, _log(scenario, spec, problems))
+    wide = spec.synthetic.max_processors if spec.synthetic else None
+    if wide is not None and wide > bound.processors:
+        problems.add(TOO_WIDE(path="workload.jobs.synthetic.max_processors", asked=wide, group=group.name, have=bound.processors))
+    return bound
+
+
+def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:
+    if spec.trace is None:
+        return None
+    file = scenario.folder / spec.trace.file
+    path = "workload.jobs.trace.file"
+    if file.is_dir():
+        problems.add(_plain(LOG_IS_FOLDER, path, spec.trace.file))
+    elif not file.exists():
+        problems.add(_plain(NO_LOG, path, spec.trace.file, folder=str(scenario.folder.resolve())))
+    elif file.stat().st_size == 0:
+        problems.add(_plain(LOG_EMPTY, path, spec.trace.file))
+    return file
+
+
+def _plain(kind: Any, path: str, file: str, **fields: object) -> Problem:
+    """Return a problem that names a file in its words; its place is the scenario's."""
+    problem: Problem = kind(path=path, file=file, **fields)
+    return Problem(problem.code, problem.message, problem.hint, path)
+
+
+def _figure(name: str, value: str | float, path: str) -> float:
+    if name not in PUBLISHED_KEYS:
+        raise UNKNOWN_METRIC.error(path=path, name=name, known=", ".join(PUBLISHED_KEYS))
+    what = quantity(name)
+    if what.dimension == "fraction":
+        return parse_fraction(value)
+    if what.dimension in ("count", "ratio"):
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise BAD_FIGURE.error(path=path, value=value, what="number", hint="a plain number is needed")
+        return number
+    return parse_quantity(value, what.dimension)
+
+
+def _published(scenario: Scenario, problems: Problems) -> tuple[Published, ...]:
+    rows = []
+    for name, spec in scenario.published.items():
+        path = f"published.{name}"
+        try:
+            rows.append(Published(name, _figure(name, spec.value, path), spec.source, spec.note))
+        except InputError as error:
+            problems.absorb(error, f"{path}.value")
+    return tuple(rows)
+
+
+def _policy(scenario: Scenario, problems: Problems) -> None:
+    from hpcsim.scheduling.policies import make_policy
+
+    try:
+        make_policy(scenario.scheduler.policy)
+    except InputError as error:
+        problems.absorb(error, "scheduler.policy")
+
+
+def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Bound:
+    """Bind a scenario's names to objects and check what it means.
+
+    Parameters
+    ----------
+    scenario : str, Path, mapping or Scenario
+        What :func:`hpcsim.load` takes.
+    catalog : Catalog, optional
+        The default one without it.
+
+    Raises
+    ------
+    InputError
+        Every problem of the scenario's form, or else every problem of its meaning, each with its place.
+    """
+    scenario = load(scenario)
+    catalog = catalog or default()
+    problems = Problems()
+    try:
+        bound = _bind(scenario, catalog, problems)
+        problems.raise_if_any()
+    except InputError as error:
+        raise InputError(sorted((scenario.locate(p) for p in error.problems), key=lambda p: (p.line, p.column))) from None
+    return bound
+
+
+def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
+    _policy(scenario, problems)
+    published = _published(scenario, problems)
+    try:
+        cluster = resolve(scenario.cluster, catalog)
+    except InputError as error:
+        problems.absorb(error)
+        problems.raise_if_any()
+        raise
+    failure = scenario.failures.node
+    mtbf_s = failure.mtbf if failure else None
+    work = scenario.workload
+    trainings = [_kept(problems, lambda n=n, s=s: plan_training(n, s, cluster, catalog, node_mtbf_s=mtbf_s)) for n, s in work.training.items()]  # type: ignore[misc]
+    tasks = [_kept(problems, lambda n=n, s=s: plan_task(n, s, cluster)) for n, s in work.tasks.items()]  # type: ignore[misc]
+    tasks += [_kept(problems, lambda n=n, s=s: plan_matrix(n, s, cluster)) for n, s in work.matrix_products.items()]  # type: ignore[misc]
+    jobs = _jobs(scenario, cluster, problems)
+    if failure and jobs is not None:
+        problems.add(FAILURES_NEED_TRAINING(path="failures.node", groups=jobs.group.name))
+    elif failure and not work.training:
+        problems.add(FAILURES_NEED_TRAINING(path="failures.node", groups=", ".join(cluster.groups)))
+    problems.raise_if_any()
+    return Bound(
+        scenario=scenario,
+        catalog=catalog,
+        cluster=cluster,
+        trainings=tuple(t for t in trainings if t is not None),
+        jobs=jobs,
+        tasks=tuple(t for t in tasks if t is not None),
+        published=published,
+        node_mtbf_s=mtbf_s,
+        repair_s=failure.repair if failure else 0.0,
+    )
+
+
+def check(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> list[Problem]:
+    """Return every problem of a scenario; an empty list means that it can be run."""
+    try:
+        bind(scenario, catalog=catalog)
+    except InputError as error:
+        return error.problems
+    return []

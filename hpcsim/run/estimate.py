@@ -1,0 +1,157 @@
+"""The closed-form view: every training run and task alone, every job log by its work, no clock."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcsim.cost.reliability import expected_completion_s
+from hpcsim.run.accounting import Down, Usage
+from hpcsim.run.bind import Bound, bind
+from hpcsim.run.jobs import batch_jobs
+from hpcsim.run.record import BatchRecord, Item, Record, devices_per_processor, node_span_w
+from hpcsim.scenario.load import Scenario, load
+from hpcsim.workload.tasks import TaskPlan, closed_form
+from hpcsim.workload.training import TrainingPlan
+
+if TYPE_CHECKING:
+    from hpcsim.catalog.lookup import Catalog
+    from hpcsim.results.record import Results
+
+__all__ = ["estimate"]
+
+
+def _training_item(plan: TrainingPlan, bound: Bound) -> Item:
+    rate = plan.nodes / bound.node_mtbf_s if bound.node_mtbf_s else 0.0
+    interval = plan.checkpoint_interval_s if math.isfinite(plan.checkpoint_interval_s) else max(plan.work_s, 1e-300)
+    wall_s = float(
+        expected_completion_s(
+            plan.work_s,
+            interval_s=interval,
+            checkpoint_s=plan.checkpoint_write_s,
+            recovery_s=plan.recovery_s,
+            failures_per_s=rate,
+            downtime_s=0.0 if plan.group.spares else bound.repair_s,
+        )
+    )
+    item = Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, wall_s)
+    item.start_s, item.end_s, item.status = plan.submit_s, plan.submit_s + wall_s, "finished"
+    item.done_s = plan.work_s
+    segments = max(math.ceil(plan.work_s / interval) - 1, 0)
+    item.checkpoints = segments
+    item.failures = rate * wall_s
+    item.lost_s = max(wall_s - plan.work_s - segments * plan.checkpoint_write_s - item.failures * plan.recovery_s, 0.0)
+    working = (plan.work_s + item.lost_s) / wall_s if wall_s > 0 else 0.0
+    item.stretches = [(plan.group.name, item.start_s, item.end_s, (plan.draw_w or 0.0) * working)]
+    return item
+
+
+def _task_item(plan: TaskPlan, bound: Bound) -> Item:
+    times = closed_form(plan)
+    item = Item(plan, dict(plan.groups), plan.submit_s, times.makespan_s)
+    item.start_s, item.end_s, item.status = plan.submit_s, plan.submit_s + times.makespan_s, "finished"
+    item.done_s = times.makespan_s
+    run_s = plan.run_s()
+    at = 0
+    for name, count in plan.groups:
+        busy = float(run_s[at : at + count].sum())
+        at += count
+        if times.makespan_s > 0:
+            item.stretches.append((name, item.start_s, item.end_s, node_span_w(bound.cluster.groups[name]) * busy / times.makespan_s))
+    return item
+
+
+def _queued(items: list[Item], bound: Bound) -> None:
+    """Shift items that need the same nodes behind each other, in order of submission: first come, first served without gaps."""
+    free: dict[str, list[float]] = {name: [0.0] * group.count for name, group in bound.cluster.groups.items()}
+    for item in sorted(items, key=lambda i: i.submit_s):
+        start = item.submit_s
+        for group, nodes in item.share.items():
+            start = max(start, sorted(free[group])[nodes - 1])
+        shift = start - item.start_s
+        item.start_s, item.end_s = item.start_s + shift, item.end_s + shift
+        item.stretches = [(g, a + shift, b + shift, w) for g, a, b, w in item.stretches]
+        for group, nodes in item.share.items():
+            times = sorted(free[group])
+            free[group] = [item.end_s] * nodes + times[nodes:]
+
+
+def _batch(bound: Bound) -> BatchRecord | None:
+    if bound.jobs is None:
+        return None
+    source = batch_jobs(bound.jobs, bound.scenario)
+    n = len(source.jobs)
+    none = np.full(n, np.nan)
+    return BatchRecord(source.jobs, bound.jobs, none, none, np.full(n, "queued"), tuple(source.quality), source.file, source.rows)
+
+
+def _bound_on_makespan(batch: BatchRecord, begin_s: float) -> float:
+    """Return a time before which no policy ends the jobs: their work over the pool, or the latest that a job can end at best."""
+    jobs = batch.jobs
+    work = float(np.dot(jobs.processors, jobs.run_s)) / batch.bound.processors
+    return max(begin_s + work, float((jobs.submit_s + jobs.run_s).max()))
+
+
+def _record(bound: Bound, seed: int) -> Record:
+    items: list[Item] = [_training_item(plan, bound) for plan in bound.trainings]
+    items += [_task_item(plan, bound) for plan in bound.tasks]
+    _queued(items, bound)
+    batch = _batch(bound)
+    names = list(bound.cluster.groups)
+    first = len(batch.jobs) if batch else 0
+    submits = [item.submit_s for item in items] + ([float(batch.jobs.submit_s.min())] if batch else [])
+    begin_s = min(submits)
+    ends = [item.end_s for item in items] + ([_bound_on_makespan(batch, begin_s)] if batch else [])
+    end_s = max(ends)
+    rows: list[tuple[int, int, float, float, int, float, float]] = []
+    per_node = {bound.jobs.group.name: bound.jobs.per_node} if bound.jobs else {}
+    for k, item in enumerate(items):
+        for group, nodes in item.share.items():
+            processors = nodes * per_node.get(group, 1)
+            devices = processors * devices_per_processor(bound.cluster.groups[group], per_node.get(group, 1))
+            rows.append((first + k, names.index(group), item.start_s, item.end_s, processors, devices, 0.0))
+        rows += [(first + k, names.index(g), a, b, 0, 0.0, w) for g, a, b, w in item.stretches]
+    if batch and end_s > begin_s:
+        group = batch.bound.group
+        share = batch.jobs.processors * batch.jobs.run_s / (end_s - begin_s)
+        devices_each = share * devices_per_processor(group, batch.bound.per_node)
+        draw = share * (node_span_w(group) / batch.bound.per_node)
+        at = names.index(group.name)
+        rows += [(j, at, begin_s, end_s, 0, float(d), float(w)) for j, (d, w) in enumerate(zip(devices_each, draw, strict=True))]
+    return Record(bound, "estimate", seed, begin_s, end_s, items, batch, Usage.of(rows), Down.of([]))
+
+
+def estimate(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Results:
+    """Estimate a scenario in closed form.
+
+    Training runs and tasks are taken alone (those that need the same nodes follow each other), failures by their expectation, batch
+    jobs by their work: the makespan is then a bound that no policy beats, and waits are left to :func:`hpcsim.simulate`.
+
+    Parameters
+    ----------
+    scenario : str, Path, mapping or Scenario
+        What :func:`hpcsim.load` takes.
+    catalog : Catalog, optional
+        The default one without it.
+
+    Returns
+    -------
+    Results
+        As of :func:`hpcsim.simulate`, without events.
+
+    Raises
+    ------
+    InputError
+        Every problem of the scenario, each with its place.
+    """
+    from hpcsim.run.results import results_of
+
+    began = time.perf_counter()
+    scenario = load(scenario)
+    record = _record(bind(scenario, catalog=catalog), scenario.simulate.seed)
+    return results_of(record, wall_s=time.perf_counter() - began)

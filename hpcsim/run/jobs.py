@@ -1,0 +1,56 @@
+"""Batch jobs of a scenario: read from a log, or drawn."""
+
+from __future__ import annotations
+
+from hpcsim.base.errors import problem_kind
+from hpcsim.run.bind import BoundJobs
+from hpcsim.scenario.load import Scenario
+from hpcsim.workload.jobs import Trace, TraceOptions, read_trace
+
+__all__ = ["batch_jobs"]
+
+NO_JOBS = problem_kind("no-jobs", "no job is left to run", "see what was wrong with the log: hpcsim replay prints it")
+
+
+def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
+    """Return the jobs of a scenario, by submission, with what was wrong with their log.
+
+    Raises
+    ------
+    InputError
+        The log cannot be read, or no job is left.
+    """
+    spec, estimates = bound.spec, scenario.scheduler.estimates
+    if spec.trace is not None and bound.file is not None:
+        options = TraceOptions(
+            processors=spec.trace.processors,
+            estimates=estimates,
+            cut=spec.trace.cut,
+            max_jobs=spec.trace.max_jobs,
+            capacity=bound.processors,
+        )
+        trace = read_trace(bound.file, format=spec.trace.format, options=options)
+        if not len(trace.jobs):
+            raise NO_JOBS.error(path="workload.jobs.trace")
+        return Trace(trace.jobs.sorted_by_submit(), trace.quality, trace.header, spec.trace.file, trace.rows)
+    from hpcsim.workload.generator import generate
+
+    draw = spec.synthetic
+    assert draw is not None
+    jobs = generate(
+        processors=bound.processors,
+        duration_s=draw.duration,
+        jobs=draw.jobs,
+        load=draw.load,
+        max_processors=draw.max_processors or max(bound.processors // 4, 1),
+        serial_frac=draw.serial,
+        power_of_two_frac=draw.power_of_two,
+        median_run_s=draw.median_run,
+        max_run_s=draw.max_run,
+        users=draw.users,
+        cycle=draw.daily_cycle,
+        seed=scenario.simulate.seed,
+    )
+    if estimates == "actual":
+        jobs = jobs.with_estimates(jobs.run_s)
+    return Trace(jobs.sorted_by_submit(), (), {}, "", len(jobs))

@@ -1,0 +1,134 @@
+"""What ran: the plain record that the closed form and the event engine both fill, and that results are made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.cluster.parts import NodeGroup
+from hpcsim.run.accounting import Down, Usage
+from hpcsim.run.bind import Bound, BoundJobs
+from hpcsim.workload.jobs import Finding, JobTable
+from hpcsim.workload.tasks import TaskPlan
+from hpcsim.workload.training import HOST_LOAD_FRAC, TrainingPlan
+
+__all__ = ["BatchRecord", "Item", "Record", "batch_usage", "devices_per_processor", "node_span_w"]
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass
+class Item:
+    """A training run or task and what became of it; times in seconds, NaN where they have not come.
+
+    ``share`` maps each node group to the nodes taken there. ``work_s`` is useful work done; ``stretches`` are
+    (start_s, end_s, draw_w) rows that tile its time.
+    """
+
+    plan: TrainingPlan | TaskPlan
+    share: dict[str, int]
+    submit_s: float
+    estimate_s: float
+    start_s: float = math.nan
+    end_s: float = math.nan
+    status: str = "queued"
+    stretches: list[tuple[str, float, float, float]] = field(default_factory=list)
+    done_s: float = 0.0
+    lost_s: float = 0.0
+    failures: float = 0.0
+    checkpoints: float = 0.0
+    task_rows: dict[str, list[Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Its key in the scenario."""
+        return self.plan.name
+
+    @property
+    def kind(self) -> str:
+        """``training``, ``task`` or ``matrix-product``."""
+        return "training" if isinstance(self.plan, TrainingPlan) else self.plan.kind
+
+    @property
+    def nodes(self) -> int:
+        """Nodes that it takes."""
+        return sum(self.share.values())
+
+    def stop_s(self, now_s: float) -> float:
+        """Return when it ended, or ``now_s`` while it runs."""
+        return now_s if math.isnan(self.end_s) else self.end_s
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """Batch jobs and what became of them; ``status`` indexes :data:`hpcsim.engine.outcome.STATUS`."""
+
+    jobs: JobTable
+    bound: BoundJobs
+    start_s: Floats
+    end_s: Floats
+    status: npt.NDArray[np.str_]
+    quality: tuple[Finding, ...] = ()
+    file: str = ""
+    rows: int = 0
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that happened between ``begin_s`` and ``end_s``."""
+
+    bound: Bound
+    kind: str
+    seed: int
+    begin_s: float
+    end_s: float
+    items: list[Item]
+    batch: BatchRecord | None
+    usage: Usage
+    down: Down
+    events: int = 0
+    cpu_s: float = math.nan
+
+    @property
+    def jobs(self) -> int:
+        """Number of jobs in all: batch jobs first, then items."""
+        return (len(self.batch.jobs) if self.batch else 0) + len(self.items)
+
+
+def node_span_w(group: NodeGroup) -> float:
+    """Return what a whole node of a group draws above idle when all of it works [W]; 0 where its power is not known."""
+    if group.idle_w is None or group.max_w is None:
+        return 0.0
+    span = group.max_w - group.idle_w
+    a = group.accelerator
+    if a is None or not group.per_node:
+        return span
+    if a.idle_w is None or a.tdp_w is None:
+        return 0.0
+    return HOST_LOAD_FRAC * span + group.per_node * (a.tdp_w - a.idle_w)
+
+
+def devices_per_processor(group: NodeGroup, per_node: int) -> float:
+    """Return the billable devices that one processor of a pool stands for."""
+    return (group.per_node or 1) / per_node
+
+
+def batch_usage(batch: BatchRecord, groups: list[str], end_s: float) -> Usage:
+    """Return the usage of the batch jobs that started, each at full draw of the processors it holds."""
+    group, per_node = batch.bound.group, batch.bound.per_node
+    ran = np.flatnonzero(~np.isnan(batch.start_s))
+    processors = batch.jobs.processors[ran]
+    stop = np.where(np.isnan(batch.end_s[ran]), end_s, batch.end_s[ran])
+    return Usage(
+        job=ran.astype(np.int64),
+        group=np.full(len(ran), groups.index(group.name), dtype=np.int64),
+        start_s=batch.start_s[ran],
+        end_s=stop,
+        processors=processors,
+        devices=processors * devices_per_processor(group, per_node),
+        draw_w=processors * (node_span_w(group) / per_node),
+    )

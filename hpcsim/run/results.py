@@ -1,0 +1,420 @@
+"""From the record of a run to results: declared tables, summary, ranges, notes, the published figures beside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hpcsim.cost import metrics
+from hpcsim.cost.step_cost import Z80
+from hpcsim.results.provenance import provenance
+from hpcsim.results.quantities import quantity
+from hpcsim.results.record import Results
+from hpcsim.results.tables import frame
+from hpcsim.run.accounting import Account, account, pool_states
+from hpcsim.run.answer import answer_of
+from hpcsim.run.prices import facility_of, group_account
+from hpcsim.run.record import Item, Record
+from hpcsim.workload.tasks import TaskPlan, closed_form
+from hpcsim.workload.training import TrainingPlan
+
+__all__ = ["results_of"]
+
+POWER_SIGMA = 0.10
+"""Standard deviation of the logarithm of modelled power: activity-based models of accelerators miss measured power by about 10 %."""
+
+
+def results_of(record: Record, *, wall_s: float) -> Results:
+    """Return the results of a record.
+
+    Parameters
+    ----------
+    record : Record
+    wall_s : float
+        Wall clock of the whole call [s].
+    """
+    bound = record.bound
+    scenario, cluster = bound.scenario, bound.cluster
+    accounts, gaps = zip(*(group_account(group, cluster) for group in cluster.groups.values()), strict=True)
+    facility, missing = facility_of(cluster)
+    done = account(
+        list(accounts), facility, record.usage, record.down, jobs=record.jobs, begin_s=record.begin_s, end_s=max(record.end_s, record.begin_s)
+    )
+    powered = not any(gaps)
+    summary = _summary(record, done, powered)
+    tables = _tables(record, done, powered)
+    notes = [*scenario.notes, *cluster.notes, *(n for plan in (*bound.trainings, *bound.tasks) for n in plan.notes)]
+    notes += [f"Energy is not computed: {gap}." for gap in gaps if gap] if not powered else missing
+    notes += _money_notes(record, done, powered)
+    rows = _comparison(record, summary)
+    if rows["metric"]:
+        tables["comparison"] = frame("comparison", rows)
+    notes += [f"{p.metric}: {p.note}." for p in bound.published if p.note]
+    summary["events"] = record.events
+    if not math.isnan(record.cpu_s):
+        summary["cpu_s"] = record.cpu_s
+    summary["wall_s"] = wall_s
+    entries = {row.name for row in cluster.sources} | {plan.network.id for plan in bound.trainings}
+    return Results(
+        name=scenario.name,
+        question=scenario.question,
+        answer=answer_of(record, summary),
+        kind=record.kind,
+        summary=summary,
+        ranges=_ranges(record, summary),
+        tables=tables,
+        notes=list(dict.fromkeys(notes)),
+        provenance=provenance(scenario_sha256=scenario.digest(), seed=record.seed, catalog=entries),
+    )
+
+
+def _single(record: Record) -> Item | None:
+    return record.items[0] if len(record.items) == 1 else None
+
+
+def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
+    summary: dict[str, Any] = {}
+    ends = [item.stop_s(record.end_s) for item in record.items if not math.isnan(item.start_s)]
+    if record.batch:
+        ended = record.batch.end_s[~np.isnan(record.batch.end_s)]
+        ends += [float(ended.max())] if len(ended) else []
+        ends += [record.end_s] if (record.batch.status == "running").any() else []
+    summary["makespan_s"] = max(ends, default=record.begin_s) - record.begin_s
+    item = _single(record)
+    if item is not None and not math.isnan(item.start_s) and item.status == "finished":
+        summary["wall_clock_s"] = item.end_s - item.start_s
+    _time_totals(record, summary)
+    if item is not None and isinstance(item.plan, TrainingPlan):
+        _training_summary(item, item.plan, record, summary)
+    statuses = [item.status for item in record.items] + (record.batch.status.tolist() if record.batch else [])
+    for status in ("finished", "failed", "running", "queued"):
+        count = statuses.count(status)
+        if count or status == "finished":
+            summary[f"jobs_{status}"] = count
+    if record.batch:
+        _batch_summary(record, summary)
+    if powered:
+        summary.update({k: v for k, v in done.summary.items() if k != "cost_usd"})
+    if "cost_usd" in done.summary and (powered or record.bound.cluster.site.electricity_usd_per_j is None):
+        summary["cost_usd"] = done.summary["cost_usd"]
+        plan = item.plan if item is not None else None
+        if isinstance(plan, TrainingPlan) and item is not None and item.status == "finished":
+            summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
+    _tdp_summary(record, summary)
+    return summary
+
+
+def _time_totals(record: Record, summary: dict[str, Any]) -> None:
+    """Node time and device time of training runs and tasks: what is occupied, apart from the wall clock."""
+    node_s = device_s = 0.0
+    for item in record.items:
+        if math.isnan(item.start_s):
+            continue
+        seconds = item.stop_s(record.end_s) - item.start_s
+        node_s += seconds * item.nodes
+        device_s += seconds * sum(n * record.bound.cluster.groups[g].per_node for g, n in item.share.items())
+    if record.items:
+        summary["node_time_s"] = node_s
+        if device_s:
+            summary["device_time_s"] = device_s
+
+
+def _training_summary(item: Item, plan: TrainingPlan, record: Record, summary: dict[str, Any]) -> None:
+    cost = plan.cost
+    summary["step_time_s"] = float(cost.step_time_s)
+    summary["mfu_frac"] = float(cost.mfu_frac)
+    summary["tokens_per_s"] = float(cost.tokens_per_s)
+    seconds = item.stop_s(record.end_s) - item.start_s
+    if seconds > 0:
+        summary["goodput_frac"] = item.done_s / seconds
+    summary["model_flop"] = float(cost.model_flop) * plan.steps
+    summary["peak_memory_bytes"] = float(cost.peak_memory_bytes)
+    summary["memory_capacity_bytes"] = float(cost.memory_capacity_bytes)
+
+
+def _tdp_summary(record: Record, summary: dict[str, Any]) -> None:
+    """Energy of the accelerators at their thermal design power, the way many papers count."""
+    joules = 0.0
+    for item in record.items:
+        if isinstance(item.plan, TrainingPlan) and not math.isnan(item.start_s):
+            tdp = item.plan.group.accelerator.tdp_w if item.plan.group.accelerator else None
+            if tdp is None:
+                return
+            joules += item.plan.devices * tdp * (item.stop_s(record.end_s) - item.start_s)
+    if joules:
+        summary["device_tdp_energy_j"] = joules
+        intensity = record.bound.cluster.site.carbon_kg_co2e_per_j
+        if intensity is not None:
+            summary["device_tdp_carbon_kg_co2e"] = joules * intensity
+
+
+def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
+    batch = record.batch
+    assert batch is not None
+    summary["jobs"] = len(batch.jobs)
+    wait = (batch.start_s - batch.jobs.submit_s)[~np.isnan(batch.start_s)]
+    if len(wait):
+        summary["mean_wait_s"] = float(wait.mean())
+        summary["median_wait_s"] = float(metrics.nearest_rank(wait, 0.5))
+        summary["p95_wait_s"] = float(metrics.nearest_rank(wait, 0.95))
+        summary["max_wait_s"] = float(wait.max())
+    ended = ~np.isnan(batch.end_s)
+    if ended.any():
+        run = (batch.end_s - batch.start_s)[ended]
+        summary["mean_bounded_slowdown"] = float(metrics.bounded_slowdown((batch.start_s - batch.jobs.submit_s)[ended], run).mean())
+    used = record.usage.group == list(record.bound.cluster.groups).index(batch.bound.group.name)
+    busy = float(np.dot(record.usage.processors[used], (record.usage.end_s - record.usage.start_s)[used]))
+    if summary["makespan_s"] > 0:
+        summary["utilisation_frac"] = busy / (batch.bound.processors * summary["makespan_s"])
+    window = metrics.steady_window(batch.jobs.submit_s)
+    if window[1] > window[0]:
+        stop = np.where(np.isnan(batch.end_s), record.end_s, batch.end_s)
+        going = ~np.isnan(batch.start_s)
+        summary["steady_utilisation_frac"] = float(
+            metrics.utilisation(batch.start_s[going], stop[going], batch.jobs.processors[going], capacity=batch.bound.processors, window_s=window)
+        )
+
+
+def _ranges(record: Record, summary: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    """80 % intervals of a single training run's figures, from the error model of its step and of modelled power."""
+    item = _single(record)
+    if item is None or not isinstance(item.plan, TrainingPlan) or record.batch:
+        return {}
+    cost = item.plan.cost
+    low, high = float(cost.low_s) / float(cost.step_time_s), float(cost.high_s) / float(cost.step_time_s)
+    sigma = math.log(high) / Z80
+    energy = math.exp(Z80 * math.hypot(sigma, POWER_SIGMA))
+    ranges: dict[str, tuple[float, float]] = {}
+    for key in ("step_time_s", "wall_clock_s", "node_time_s", "device_time_s", "cost_usd", "cost_per_mtoken_usd"):
+        if key in summary:
+            ranges[key] = (summary[key] * low, summary[key] * high)
+    for key in ("mfu_frac", "tokens_per_s"):
+        if key in summary:
+            ranges[key] = (summary[key] / high, min(summary[key] / low, 1.0) if key == "mfu_frac" else summary[key] / low)
+    for key in ("it_energy_j", "facility_energy_j", "carbon_kg_co2e"):
+        if key in summary:
+            ranges[key] = (summary[key] / energy, summary[key] * energy)
+    return ranges
+
+
+def _comparison(record: Record, summary: Mapping[str, Any]) -> dict[str, list[Any]]:
+    rows: dict[str, list[Any]] = {k: [] for k in ("metric", "unit", "published", "predicted", "ratio", "source")}
+    for figure in record.bound.published:
+        predicted = summary.get(figure.metric)
+        value = math.nan if predicted is None else float(predicted)
+        rows["metric"].append(figure.metric)
+        rows["unit"].append(quantity(figure.metric).unit or None)
+        rows["published"].append(figure.value)
+        rows["predicted"].append(value)
+        rows["ratio"].append(value / figure.value if figure.value else math.nan)
+        rows["source"].append(figure.source)
+    return rows
+
+
+def _money_notes(record: Record, done: Account, powered: bool) -> list[str]:
+    notes = []
+    site = record.bound.cluster.site
+    prices = record.bound.cluster.prices
+    if prices and site.electricity_usd_per_j is not None and powered:
+        extra = [name for name, price in prices.items() if not price.includes_electricity]
+        if extra:
+            notes.append(
+                f"Electricity is paid on top of the price of {', '.join(extra)}; set cluster.prices.<group>.includes_electricity if the price covers it."
+            )
+    if prices and not powered and site.electricity_usd_per_j is not None:
+        notes.append("The cost is left out: electricity is to be paid for, and the energy is not known.")
+    return notes
+
+
+def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
+    tables = {"jobs": frame("jobs", _jobs(record, done)), "states": frame("states", _states(record))}
+    if powered:
+        tables["power"] = frame("power", done.power)
+        tables["energy"] = frame("energy", done.energy)
+    if done.costs["usd"] and (powered or record.bound.cluster.site.electricity_usd_per_j is None):
+        tables["costs"] = frame("costs", {**done.costs, "group": [g or None for g in done.costs["group"]]})
+    trainings = [item for item in record.items if isinstance(item.plan, TrainingPlan)]
+    if trainings:
+        tables["training"] = frame("training", _training_rows(trainings, record))
+        tables["memory"] = frame("memory", _memory_rows(trainings))
+    if record.items:
+        tables["breakdown"] = frame("breakdown", _breakdown_rows(record.items))
+    rows = [item.task_rows for item in record.items if item.task_rows]
+    if rows:
+        tables["tasks"] = frame("tasks", {key: [value for part in rows for value in part[key]] for key in rows[0]})
+    if record.batch and record.batch.quality:
+        tables["quality"] = frame("quality", _quality(record))
+    sources = _sources(record)
+    if sources["name"]:
+        tables["sources"] = frame("sources", sources)
+    return tables
+
+
+def _jobs(record: Record, done: Account) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
+    priced = bool(done.costs["usd"])
+    if record.batch:
+        batch = record.batch
+        n = len(batch.jobs)
+        run = np.where(np.isnan(batch.end_s), batch.jobs.run_s, batch.end_s - batch.start_s)
+        wait = batch.start_s - batch.jobs.submit_s
+        per_node = batch.bound.per_node
+        ended = ~np.isnan(batch.end_s)
+        columns = {
+            "job_id": batch.jobs.job_id,
+            "name": list(batch.jobs.names) if batch.jobs.names is not None else [None] * n,
+            "kind": ["batch"] * n,
+            "group": [batch.bound.group.name] * n,
+            "user": [None if user < 0 else str(user) for user in batch.jobs.user.tolist()],
+            "submit_s": batch.jobs.submit_s,
+            "start_s": batch.start_s,
+            "end_s": batch.end_s,
+            "wait_s": wait,
+            "run_s": run,
+            "estimate_s": batch.jobs.estimate_s,
+            "processors": batch.jobs.processors,
+            "nodes": -(-batch.jobs.processors // per_node),
+            "status": batch.status,
+            "bounded_slowdown": np.where(ended, metrics.bounded_slowdown(np.where(ended, wait, 0.0), run), np.nan),
+            "device_s": np.where(ended, run, np.nan) * batch.jobs.processors * ((batch.bound.group.per_node or 1) / per_node),
+            "cost_usd": done.job_usd[:n] if priced else np.full(n, np.nan),
+        }
+    rows = _item_rows(record, done, priced)
+    if not columns:
+        return rows
+    return {key: [*np.asarray(columns[key], dtype=object).tolist(), *rows[key]] if record.items else columns[key] for key in columns}
+
+
+def _item_rows(record: Record, done: Account, priced: bool) -> dict[str, list[Any]]:
+    first = len(record.batch.jobs) if record.batch else 0
+    start_id = int(record.batch.jobs.job_id.max()) + 1 if record.batch and first else 1
+    keys = (
+        "job_id", "name", "kind", "group", "user", "submit_s", "start_s", "end_s", "wait_s", "run_s", "estimate_s", "processors", "nodes",
+        "status", "bounded_slowdown", "device_s", "cost_usd",
+    )  # fmt: skip
+    out: dict[str, list[Any]] = {key: [] for key in keys}
+    for k, item in enumerate(record.items):
+        wait = item.start_s - item.submit_s
+        run = item.end_s - item.start_s
+        devices = sum(n * (record.bound.cluster.groups[g].per_node or 1) for g, n in item.share.items())
+        per_node = {record.batch.bound.group.name: record.batch.bound.per_node} if record.batch else {}
+        processors = sum(n * per_node.get(g, 1) for g, n in item.share.items())
+        slowdown = float(metrics.bounded_slowdown(wait, run)) if item.status == "finished" else math.nan
+        values = (
+            start_id + k, item.name, item.kind, "+".join(item.share), None, item.submit_s, item.start_s, item.end_s, wait, run, item.estimate_s,
+            processors, item.nodes, item.status, slowdown, run * devices, float(done.job_usd[first + k]) if priced else math.nan,
+        )  # fmt: skip
+        for key, value in zip(keys, values, strict=True):
+            out[key].append(value)
+    return out
+
+
+def _states(record: Record) -> dict[str, Any]:
+    parts = []
+    for i, (name, group) in enumerate(record.bound.cluster.groups.items()):
+        batch = record.batch if record.batch and record.batch.bound.group.name == name else None
+        per_node = batch.bound.per_node if batch else 1
+        mine = (record.usage.group == i) & (record.usage.processors > 0)
+        waiting = [item for item in record.items if name in item.share]
+        submit = [*(batch.jobs.submit_s.tolist() if batch else []), *(item.submit_s for item in waiting)]
+        start = [*(batch.start_s.tolist() if batch else []), *(item.start_s for item in waiting)]
+        wanted = [*(batch.jobs.processors.tolist() if batch else []), *(item.share[name] * per_node for item in waiting)]
+        broken = record.down.group == i
+        parts.append(
+            pool_states(
+                name,
+                group.total * per_node,
+                record.usage.start_s[mine],
+                record.usage.end_s[mine],
+                record.usage.processors[mine],
+                np.array(submit, dtype=np.float64),
+                np.array(start, dtype=np.float64),
+                np.array(wanted, dtype=np.int64),
+                (record.down.start_s[broken], record.down.end_s[broken], record.down.nodes[broken] * per_node),
+                begin_s=record.begin_s,
+                end_s=record.end_s,
+            )
+        )
+    return {key: np.concatenate([np.asarray(part[key], dtype=object if key == "group" else None) for part in parts]) for key in parts[0]}
+
+
+def _training_rows(items: list[Item], record: Record) -> dict[str, list[Any]]:
+    rows = []
+    for item in items:
+        plan = item.plan
+        assert isinstance(plan, TrainingPlan)
+        seconds = item.stop_s(record.end_s) - item.start_s
+        layout = {k: plan.layout[k] for k in ("dp", "tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute")}
+        rows.append(
+            {
+                "name": plan.name,
+                "model": plan.network.id,
+                "group": plan.group.name,
+                "devices": plan.devices,
+                **layout,
+                "global_batch": plan.global_batch,
+                "sequence": plan.sequence,
+                "precision": plan.precision,
+                "steps": plan.steps,
+                "step_time_s": float(plan.cost.step_time_s),
+                "tokens_per_s": float(plan.cost.tokens_per_s),
+                "mfu_frac": float(plan.cost.mfu_frac),
+                "peak_memory_bytes": float(plan.cost.peak_memory_bytes),
+                "memory_capacity_bytes": float(plan.cost.memory_capacity_bytes),
+                "checkpoints": round(item.checkpoints),
+                "failures": round(item.failures),
+                "lost_s": item.lost_s,
+                "goodput_frac": item.done_s / seconds if seconds > 0 else math.nan,
+            }
+        )
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def _memory_rows(items: list[Item]) -> dict[str, list[Any]]:
+    rows = [
+        (item.name, term, float(size))
+        for item in items
+        if isinstance(item.plan, TrainingPlan)
+        for term, size in item.plan.cost.memory.terms().items()
+        if float(size) > 0
+    ]
+    return {"name": [r[0] for r in rows], "term": [r[1] for r in rows], "size_bytes": [r[2] for r in rows]}
+
+
+def _breakdown_rows(items: list[Item]) -> dict[str, list[Any]]:
+    rows: list[tuple[str, str, float, float]] = []
+    for item in items:
+        if isinstance(item.plan, TaskPlan):
+            times = closed_form(item.plan)
+            terms = {"split": times.split_s, "dispatch": times.dispatch_s, "run": times.run_s, "merge": times.merge_s}
+        else:
+            terms = {term: float(seconds) for term, seconds in item.plan.cost.terms.items()}
+        total = sum(terms.values())
+        rows += [(item.name, term.replace("_", " "), seconds, seconds / total) for term, seconds in terms.items() if seconds > 0]
+    return {key: [row[k] for row in rows] for k, key in enumerate(("name", "term", "seconds", "fraction"))}
+
+
+def _quality(record: Record) -> dict[str, list[Any]]:
+    batch = record.batch
+    assert batch is not None
+    return {
+        "file": [batch.file] * len(batch.quality),
+        "issue": [f.issue for f in batch.quality],
+        "rows": [f.rows for f in batch.quality],
+        "action": [f.action for f in batch.quality],
+        "example": [f.example for f in batch.quality],
+    }
+
+
+def _sources(record: Record) -> dict[str, list[Any]]:
+    bound = record.bound
+    precisions = {plan.precision for plan in bound.trainings} or {"fp64"}
+    rows = [tuple(row) for row in bound.cluster.sources_for(precisions)]
+    for plan in bound.trainings:
+        for fact in plan.network.facts():
+            rows.append((f"{plan.path}.model", fact.name, fact.field, str(fact.value), fact.unit, fact.source or "given in the scenario", fact.kind or "given"))
+    names = ("path", "name", "field", "value", "unit", "source", "kind")
+    return {key: [row[k] if row[k] != "" else None for row in rows] for k, key in enumerate(names)}

@@ -1,0 +1,243 @@
+"""The event-by-event view: one clock, one pool of processors per node group, jobs, training runs and tasks on it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hpcsim.base.rng import stream
+from hpcsim.engine.clock import Clock
+from hpcsim.engine.failures import SpareNodes
+from hpcsim.engine.jobs import BatchSystem, Ticket
+from hpcsim.engine.tasks import TaskFloor, TaskRun
+from hpcsim.engine.training import Cycle, TrainingRun
+from hpcsim.run.accounting import Down, Usage
+from hpcsim.run.bind import Bound, BoundJobs, bind
+from hpcsim.run.jobs import batch_jobs
+from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
+from hpcsim.scenario.load import Scenario, load
+from hpcsim.workload.tasks import TaskPlan, closed_form
+from hpcsim.workload.training import TrainingPlan
+
+if TYPE_CHECKING:
+    from hpcsim.catalog.lookup import Catalog
+    from hpcsim.results.record import Results
+
+__all__ = ["simulate"]
+
+
+class _Room:
+    """The clock and everything on it."""
+
+    def __init__(self, bound: Bound) -> None:
+        self.bound = bound
+        self.clock = Clock()
+        self.floor = TaskFloor(self.clock)
+        self.per_node = {name: 1 for name in bound.cluster.groups}
+        if bound.jobs:
+            self.per_node[bound.jobs.group.name] = bound.jobs.per_node
+        scheduler = bound.scenario.scheduler
+        self.pools = {
+            name: BatchSystem(self.clock, group.count * self.per_node[name], scheduler.policy, order=scheduler.order)
+            for name, group in bound.cluster.groups.items()
+        }
+        self.spares = {
+            name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())
+        }
+        self.runs: dict[str, TrainingRun] = {}
+
+    def hold(self, item: Item) -> Generator[Any, Any, list[tuple[BatchSystem, Ticket]]]:
+        """Wait in the queue of every group for the item's nodes, in the order of the groups, and return the tickets."""
+        tickets = []
+        for group, nodes in item.share.items():
+            pool = self.pools[group]
+            ticket = pool.request(nodes * self.per_node[group], estimate_s=item.estimate_s, name=item.name)
+            yield ticket
+            tickets.append((pool, ticket))
+        item.start_s = self.clock.now
+        item.status = "running"
+        return tickets
+
+    def train(self, item: Item, plan: TrainingPlan, seed: int) -> Generator[Any, Any, None]:
+        """Drive one training run from submission to end."""
+        tickets = yield from self.hold(item)
+        rate = plan.nodes / self.bound.node_mtbf_s if self.bound.node_mtbf_s else 0.0
+        run = TrainingRun(
+            name=plan.name,
+            work_s=plan.work_s,
+            cycle=Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s),
+            recovery_s=plan.recovery_s,
+            failures_per_s=rate,
+            rng=stream(seed, "failures", plan.name),
+            spares=self.spares[plan.group.name],
+            draw_w=plan.draw_w or 0.0,
+        )
+        self.runs[plan.name] = run
+        yield from run.process(self.clock)
+        self.finish(item, tickets)
+
+    def work(self, item: Item, plan: TaskPlan) -> Generator[Any, Any, None]:
+        """Drive one decomposed task or matrix product."""
+        tickets = yield from self.hold(item)
+        run = TaskRun(plan, self.floor)
+        item.task_rows = {"run": [run]}
+        yield from run.process(self.clock)
+        self.finish(item, tickets)
+
+    def finish(self, item: Item, tickets: list[tuple[BatchSystem, Ticket]]) -> None:
+        """Note the end and give the nodes back."""
+        item.end_s = self.clock.now
+        item.status = "finished"
+        for pool, ticket in tickets:
+            pool.release(ticket)
+
+
+def _items(bound: Bound) -> list[Item]:
+    items = [
+        Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s).duration_s(plan.work_s))
+        for plan in bound.trainings
+    ]
+    items += [Item(plan, dict(plan.groups), plan.submit_s, closed_form(plan).makespan_s) for plan in bound.tasks]
+    return items
+
+
+def _start(room: _Room, items: list[Item], seed: int) -> None:
+    for item in items:
+
+        def begin(_: Any, item: Item = item) -> None:
+            if isinstance(item.plan, TrainingPlan):
+                room.clock.process(room.train(item, item.plan, seed))
+            else:
+                room.clock.process(room.work(item, item.plan))
+
+        room.clock.at(item.submit_s, begin)
+
+
+def _close(room: _Room, items: list[Item], now_s: float) -> None:
+    """Read the books of what ran, and close those of what the horizon cut off."""
+    for item in items:
+        if isinstance(item.plan, TrainingPlan):
+            run = room.runs.get(item.name)
+            if run is None:
+                continue
+            run.stop(now_s)
+            group = item.plan.group.name
+            item.stretches = [(group, a, b, w) for a, b, w in run.stretches]
+            item.done_s, item.lost_s = run.done_s, run.lost_s
+            item.failures, item.checkpoints = run.failures, run.checkpoints
+        elif item.task_rows:
+            task: TaskRun = item.task_rows["run"][0]
+            item.task_rows = task.columns(until_s=now_s)
+            spans = {name: node_span_w(group) for name, group in room.bound.cluster.groups.items()}
+            for node, start, end, stage in zip(*(item.task_rows[k] for k in ("node", "start_s", "end_s", "stage")), strict=True):
+                if stage == "run" and end > start:
+                    group = str(node).rpartition("/")[0]
+                    item.stretches.append((group, start, end, spans[group]))
+
+
+def _usage(room: _Room, items: list[Item], batch: BatchRecord | None, now_s: float) -> Usage:
+    names = list(room.bound.cluster.groups)
+    first = len(batch.jobs) if batch else 0
+    rows: list[tuple[int, int, float, float, int, float, float]] = []
+    for k, item in enumerate(items):
+        if np.isnan(item.start_s):
+            continue
+        for group, nodes in item.share.items():
+            processors = nodes * room.per_node[group]
+            devices = processors * devices_per_processor(room.bound.cluster.groups[group], room.per_node[group])
+            rows.append((first + k, names.index(group), item.start_s, item.stop_s(now_s), processors, devices, 0.0))
+        rows.extend((first + k, names.index(group), a, b, 0, 0.0, w) for group, a, b, w in item.stretches)
+    parts = [Usage.of(rows)]
+    if batch:
+        parts.insert(0, batch_usage(batch, names, now_s))
+    return Usage.join(parts)
+
+
+def _submit(room: _Room, jobs: BoundJobs, scenario: Scenario) -> tuple[Any, range]:
+    source = batch_jobs(jobs, scenario)
+    return source, room.pools[jobs.group.name].submit(source.jobs)
+
+
+def _batch(room: _Room, jobs: BoundJobs, source: Any, numbers: range) -> BatchRecord:
+    outcome = room.pools[jobs.group.name].outcome()
+    rows = slice(numbers.start, numbers.stop)
+    return BatchRecord(
+        jobs=source.jobs,
+        bound=jobs,
+        start_s=outcome.start_s[rows],
+        end_s=outcome.end_s[rows],
+        status=outcome.status[rows],
+        quality=tuple(source.quality),
+        file=source.file,
+        rows=source.rows,
+    )
+
+
+def _run(bound: Bound, seed: int) -> Record:
+    scenario = bound.scenario
+    room = _Room(bound)
+    items = _items(bound)
+    source, numbers = _submit(room, bound.jobs, scenario) if bound.jobs else (None, range(0))
+    _start(room, items, seed)
+    began = time.process_time()
+    until = scenario.simulate.until
+    room.clock.run(until)
+    cpu_s = time.process_time() - began
+    now_s = float(room.clock.now)
+    _close(room, items, now_s)
+    batch = _batch(room, bound.jobs, source, numbers) if bound.jobs else None
+    submits = [item.submit_s for item in items] + ([float(batch.jobs.submit_s[0])] if batch and len(batch.jobs) else [])
+    begin_s = min([*submits, now_s])
+    down = [row for spare in room.spares.values() for row in spare.down if row[1] < now_s]
+    return Record(
+        bound=bound,
+        kind="simulate",
+        seed=seed,
+        begin_s=begin_s,
+        end_s=now_s,
+        items=items,
+        batch=batch,
+        usage=_usage(room, items, batch, now_s),
+        down=Down.of(down),
+        events=room.clock.handled,
+        cpu_s=cpu_s,
+    )
+
+
+def simulate(
+    scenario: str | Path | Mapping[str, Any] | Scenario, *, seed: int | None = None, catalog: Catalog | None = None
+) -> Results:
+    """Run a scenario event by event.
+
+    Parameters
+    ----------
+    scenario : str, Path, mapping or Scenario
+        What :func:`hpcsim.load` takes.
+    seed : int, optional
+        Seed of every random stream; the scenario's without it.
+    catalog : Catalog, optional
+        The default one without it.
+
+    Returns
+    -------
+    Results
+        Summary, and the tables ``jobs``, ``states``, ``power``, ``energy``, ``costs``, ``sources`` and, where they apply, ``training``,
+        ``breakdown``, ``memory``, ``tasks``, ``comparison``, ``quality``.
+
+    Raises
+    ------
+    InputError
+        Every problem of the scenario, each with its place.
+    """
+    from hpcsim.run.results import results_of
+
+    began = time.perf_counter()
+    scenario = load(scenario)
+    if seed is not None:
+        scenario = scenario.vary({"simulate.seed": seed})
+    record = _run(bind(scenario, catalog=catalog), scenario.simulate.seed)
+    return results_of(record, wall_s=time.perf_counter() - began)

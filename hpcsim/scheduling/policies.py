@@ -1,0 +1,324 @@
+"""Queueing policies: which waiting jobs start now.
+
+A policy is pure. It is given a :class:`View` of the queue and the machine, and returns a :class:`Decision`; it has no clock, no engine
+and no memory of its own. What it decided last time comes back in the view, together with what has happened since, so that a policy
+may look at the new jobs only.
+
+References: D. G. Feitelson and A. M. Weil, "Utilization and predictability in scheduling the IBM SP2 with backfilling", IPPS 1998;
+D. Tsafrir, Y. Etsion and D. G. Feitelson, "Backfilling using system-generated predictions rather than user runtime estimates", TPDS 2007
+(shortest job backfilled first).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from typing import NamedTuple, Protocol
+
+from hpcsim.base.registry import Registry
+
+__all__ = [
+    "Decision",
+    "Easy",
+    "EasyShortestFirst",
+    "Fcfs",
+    "Policy",
+    "QueueKey",
+    "Reservation",
+    "ShortestFirst",
+    "View",
+    "make_policy",
+    "policies",
+]
+
+QueueKey = Callable[[float, float, int], float]
+"""A job's place in the queue from (submit_s, estimate_s, processors): lower first; ties by submission, then file order."""
+
+
+class Reservation(NamedTuple):
+    """What is promised to the job at the head of the queue.
+
+    Attributes
+    ----------
+    job : int
+        The head.
+    shadow_s : float [s]
+        Earliest time at which enough processors are free for it, judged by estimates; infinite where the machine, as it is now, cannot
+        hold it.
+    extra : int
+        Processors that are free at that time beyond what the head needs.
+    """
+
+    job: int
+    shadow_s: float
+    extra: int
+
+
+class Decision(NamedTuple):
+    """What to do now.
+
+    Attributes
+    ----------
+    start : sequence of int
+        Jobs to start, in this order.
+    reservation : Reservation or None
+        What was promised to the head of the queue, if anything.
+    """
+
+    start: Sequence[int]
+    reservation: Reservation | None = None
+
+
+Pair = tuple[Sequence[int], Reservation | None]
+"""A decision as a plain pair, which is a third of the cost of a :class:`Decision` to make."""
+
+
+@dataclass(slots=True)
+class View:
+    """What a policy sees. It must not change it, nor keep it: the engine hands out the same object, updated, at the next pass.
+
+    Jobs are numbers; ``submit_s``, ``estimate_s`` and ``processors`` are indexed by them.
+
+    Attributes
+    ----------
+    now_s : float [s]
+        The time.
+    free, capacity : int
+        Processors that are free, and those that are in service.
+    queue : sequence of int
+        Waiting jobs in the order of the policy, from position ``head`` on; what is before it has started.
+    head : int
+        Position of the first waiting job.
+    submit_s, estimate_s, processors : sequence
+        Properties of the jobs.
+    running_end_s, running_processors : sequences of equal length
+        Estimated ends of the running jobs, ascending, and their processors. An end before ``now_s`` is that of a job that outruns its
+        estimate.
+    arrived : sequence of int
+        Jobs that joined the queue since the last decision, in order of arrival.
+    only_arrivals : bool
+        Nothing else has happened since: what was decided then was done, no processor was freed or lost.
+    reservation : Reservation or None
+        The reservation of the last decision.
+    explain : bool
+        Someone records reservations: make them even where no candidate could use what is left over.
+    """
+
+    now_s: float
+    free: int
+    capacity: int
+    queue: Sequence[int]
+    submit_s: Sequence[float]
+    estimate_s: Sequence[float]
+    processors: Sequence[int]
+    running_end_s: Sequence[float] = ()
+    running_processors: Sequence[int] = ()
+    head: int = 0
+    arrived: Sequence[int] = ()
+    only_arrivals: bool = False
+    reservation: Reservation | None = None
+    explain: bool = False
+
+    def waiting(self) -> Sequence[int]:
+        """Return the waiting jobs in the order of the policy."""
+        return self.queue[self.head :]
+
+
+class Policy(Protocol):
+    """Decides which waiting jobs start.
+
+    ``key`` orders the queue, once for each job; None is the order of submission.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name under which it is registered."""
+
+    @property
+    def key(self) -> QueueKey | None:
+        """Order of the queue."""
+
+    def decide(self, view: View, /) -> Decision | Pair:
+        """Return which jobs start now, and what the head of the queue is promised."""
+
+
+policies: Registry[Callable[[], Policy]] = Registry("policy", "policies")
+"""Policies by name: what is registered is a class, or another callable that makes a policy."""
+
+
+def make_policy(name: str) -> Policy:
+    """Return the policy called ``name``.
+
+    Raises
+    ------
+    InputError
+        No policy has that name.
+
+    Examples
+    --------
+    >>> make_policy("easy").name
+    'easy'
+    """
+    return policies.get(name)()
+
+
+_NOTHING: Pair = ((), None)
+
+
+def _heads(view: View) -> tuple[list[int], int]:
+    """Return the jobs at the head of the queue that fit one after the other, and the processors left."""
+    queue, processors, free = view.queue, view.processors, view.free
+    start: list[int] = []
+    for at in range(view.head, len(queue)):
+        job = queue[at]
+        need = processors[job]
+        if need > free:
+            break
+        free -= need
+        start.append(job)
+    return start, free
+
+
+@policies.register("fcfs")
+class Fcfs:
+    """First come, first served: the head of the queue starts when it fits, and nobody passes it.
+
+    Examples
+    --------
+    >>> view = View(0.0, 4, 8, queue=[0, 1, 2], submit_s=[0, 0, 0], estimate_s=[9, 9, 9], processors=[3, 2, 1])
+    >>> Fcfs().decide(view)
+    ([0], None)
+    """
+
+    name = "fcfs"
+    key: QueueKey | None = None
+
+    @staticmethod
+    def decide(view: View, /) -> Pair:
+        """Return the jobs at the head that fit."""
+        if view.processors[view.queue[view.head]] > view.free:
+            return _NOTHING
+        return _heads(view)[0], None
+
+
+def _estimate(submit_s: float, estimate_s: float, processors: int) -> float:
+    return estimate_s
+
+
+@policies.register("sjf")
+class ShortestFirst(Fcfs):
+    """Shortest job first: the queue is ordered by estimate, and nobody passes its head."""
+
+    name = "sjf"
+    key: QueueKey | None = staticmethod(_estimate)
+
+
+def _releases(view: View, started: Iterable[int]) -> Iterator[tuple[float, int]]:
+    """Yield (estimated end, processors) of the running jobs and of those that ``started`` now, in order of time."""
+    mine: list[tuple[float, int]] = []
+    for job in started:
+        insort(mine, (view.now_s + view.estimate_s[job], view.processors[job]))
+    at = 0
+    for end, size in zip(view.running_end_s, view.running_processors, strict=True):
+        while at < len(mine) and mine[at][0] <= end:
+            yield mine[at]
+            at += 1
+        yield end, size
+    yield from mine[at:]
+
+
+def _reserve(view: View, job: int, free: int, started: Sequence[int]) -> Reservation:
+    """Return the earliest time, by estimates, at which ``job`` fits, and what is left over then.
+
+    All processors that come free at that very time count. A job that outruns its estimate counts as ending now.
+    """
+    need = view.processors[job]
+    shadow = view.now_s
+    for end, size in _releases(view, started) if started else zip(view.running_end_s, view.running_processors):
+        if end > shadow:
+            if free >= need:
+                break
+            shadow = end
+        free += size
+    if free < need:
+        return Reservation(job, math.inf, 0)
+    return Reservation(job, shadow, free - need)
+
+
+def _easy(view: View, order: Callable[[Sequence[int]], Sequence[int]] | None = None) -> Pair:
+    """Decide by aggressive backfilling, with the candidates in queue order or in that of ``order``.
+
+    While only arrivals have happened, and the time of the reservation has not passed, the last decision stands: the head still does
+    not fit, processors came neither free nor away, and a candidate that was refused then has less time and no more room now. So only
+    the new jobs are tested. Nothing is promised while no candidate fits, unless it is asked for.
+    """
+    now, free, estimates, processors = view.now_s, view.free, view.estimate_s, view.processors
+    queue, head, promised = view.queue, view.head, view.reservation
+    started: list[int] = []
+    if view.only_arrivals and queue[head] not in view.arrived and (promised is None or now <= promised[1]):
+        candidates = view.arrived
+    else:
+        promised = None
+        if processors[queue[head]] <= free:
+            started, free = _heads(view)
+            head += len(started)
+            if head == len(queue):
+                return started, None
+        candidates = queue[head + 1 :]
+    candidates = [job for job in candidates if processors[job] <= free]
+    if not candidates and not view.explain:
+        return started, promised
+    if promised is None:
+        promised = _reserve(view, queue[head], free, started)
+    _, shadow, extra = promised
+    for job in candidates if order is None else order(candidates):
+        need = processors[job]
+        if need <= free:
+            if now + estimates[job] > shadow:
+                if need > extra:
+                    continue
+                extra -= need
+            started.append(job)
+            free -= need
+    return started, promised if extra == promised[2] else Reservation(queue[head], shadow, extra)
+
+
+@policies.register("easy")
+class Easy:
+    """EASY backfilling: a later job may pass the head of the queue where that does not delay it, judged by estimates.
+
+    The head is promised the earliest time at which it fits by the estimates of the running jobs. Another job starts now if it fits
+    now, and either ends by that time by its own estimate or takes only processors that the head leaves over. Only the head is
+    protected: the others can be put off again and again.
+
+    Examples
+    --------
+    Ten processors, six of them until 10 s: job 1 needs eight, job 2 would end too late, job 3 fits beside it, job 4 ends in time.
+
+    >>> view = View(4.0, 4, 10, queue=[1, 2, 3, 4], submit_s=[0, 1, 2, 3, 4], estimate_s=[10, 10, 20, 30, 5],
+    ...             processors=[6, 8, 4, 2, 2], running_end_s=[10.0], running_processors=[6])
+    >>> Easy().decide(view)
+    ([3, 4], Reservation(job=1, shadow_s=10.0, extra=0))
+    """
+
+    name = "easy"
+    key: QueueKey | None = None
+
+    decide = staticmethod(_easy)
+
+
+@policies.register("easy-sjbf")
+class EasyShortestFirst:
+    """EASY backfilling that tries the candidates by estimate, shortest first; the queue itself stays in order of submission."""
+
+    name = "easy-sjbf"
+    key: QueueKey | None = None
+
+    @staticmethod
+    def decide(view: View, /) -> Pair:
+        """Return the heads that fit, and those that may pass the first that does not."""
+        return _easy(view, partial(sorted, key=view.estimate_s.__getitem__))

@@ -1,0 +1,281 @@
+"""Replay of a job log under one or several queueing policies, side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from hpcsim.base.errors import problem_kind
+from hpcsim.cost import metrics
+from hpcsim.engine.jobs import EventOrder, run_jobs
+from hpcsim.engine.outcome import Outcome
+from hpcsim.scheduling.policies import make_policy
+from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
+
+if TYPE_CHECKING:
+    from hpcsim.results.record import Results
+
+__all__ = ["policy_metrics", "replay"]
+
+NO_POLICY = problem_kind("no-policy", "no policy is named", "for example 'easy' or 'fcfs,easy'")
+POLICY_TWICE = problem_kind("policy-twice", "the policy {name!r} is named twice", "name each once")
+BAD_MACHINE = problem_kind("machine-size", "{name} is {value!r}; it must be a whole number from 1 to {most}", "")
+NO_JOBS_LEFT = problem_kind(
+    "no-jobs-left", "none of the {jobs} jobs fits on {processors} processors", "give the number of processors of the log's machine"
+)
+
+_MOST_PROCESSORS = 10**9
+
+
+def policy_metrics(jobs: JobTable, outcome: Outcome) -> dict[str, float | int]:
+    """Return the figures of one schedule.
+
+    Parameters
+    ----------
+    jobs : JobTable
+        By submission, as the outcome has them; every job must have ended.
+    outcome : Outcome
+        What :func:`~hpcsim.engine.jobs.run_jobs` returned.
+
+    Returns
+    -------
+    dict
+        ``jobs, mean_wait_s, median_wait_s, p95_wait_s, max_wait_s, mean_bounded_slowdown, makespan_s, utilisation_frac,
+        steady_utilisation_frac``. Percentiles are nearest ranks; the bound of the slowdown is 10 s.
+    """
+    wait = outcome.wait_s
+    first, last = float(jobs.submit_s.min()), float(outcome.end_s.max())
+    busy = {"capacity": outcome.size}
+    window = metrics.steady_window(jobs.submit_s)
+    steady = (
+        metrics.utilisation(outcome.start_s, outcome.end_s, jobs.processors, **busy, window_s=window) if window[1] > window[0] else np.nan
+    )
+    whole = metrics.utilisation(outcome.start_s, outcome.end_s, jobs.processors, **busy, window_s=(first, last)) if last > first else 0.0
+    return {
+        "jobs": len(jobs),
+        "mean_wait_s": float(wait.mean()),
+        "median_wait_s": metrics.nearest_rank(wait, 0.5),
+        "p95_wait_s": metrics.nearest_rank(wait, 0.95),
+        "max_wait_s": float(wait.max()),
+        "mean_bounded_slowdown": float(metrics.bounded_slowdown(wait, outcome.end_s - outcome.start_s).mean()),
+        "makespan_s": metrics.makespan_s(jobs.submit_s, outcome.end_s),
+        "utilisation_frac": whole,
+        "steady_utilisation_frac": steady,
+    }
+
+
+def _size(name: str, value: Any, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
+        raise BAD_MACHINE.error(path=name, name=name, value=value, most=most)
+    return int(value)
+
+
+def _fitted(trace: Trace, options: TraceOptions) -> Trace:
+    """Return a trace that is in memory, sized to the machine as a log is when it is read."""
+    jobs = trace.jobs
+    size = -(-jobs.processors // options.multiple) * options.multiple
+    large = size > (options.capacity or _MOST_PROCESSORS)
+    if large.all():
+        raise NO_JOBS_LEFT.error(jobs=len(jobs), processors=options.capacity)
+    quality = list(trace.quality)
+    if large.any():
+        issue = f"more processors than the machine has ({options.capacity})"
+        quality.append(Finding(issue, int(large.sum()), "dropped", f"job {jobs.job_id[large][0]}"))
+    estimate = jobs.run_s if options.estimates == "actual" else np.maximum(jobs.estimate_s, jobs.run_s)
+    jobs = dataclasses.replace(jobs, processors=size, estimate_s=estimate).subset(~large)
+    if options.max_jobs is not None:
+        jobs = jobs.subset(np.arange(min(len(jobs), options.max_jobs)))
+    return dataclasses.replace(trace, jobs=jobs, quality=tuple(quality), rows=trace.rows or len(trace.jobs))
+
+
+def _jobs_columns(jobs: JobTable, outcome: Outcome, policy: str | None, cores: int) -> dict[str, Any]:
+    run = outcome.end_s - outcome.start_s
+    columns: dict[str, Any] = {
+        "job_id": jobs.job_id,
+        "kind": np.full(len(jobs), "batch"),
+        "group": np.full(len(jobs), "machine"),
+        "user": [None if user < 0 else str(user) for user in jobs.user.tolist()],
+        "submit_s": jobs.submit_s,
+        "start_s": outcome.start_s,
+        "end_s": outcome.end_s,
+        "wait_s": outcome.wait_s,
+        "run_s": run,
+        "estimate_s": jobs.estimate_s,
+        "processors": jobs.processors,
+        "nodes": -(-jobs.processors // cores),
+        "status": outcome.status,
+        "bounded_slowdown": metrics.bounded_slowdown(outcome.wait_s, run),
+        "device_s": run * jobs.processors,
+    }
+    if jobs.names is not None:
+        columns["name"] = list(jobs.names)
+    return columns if policy is None else {"policy": np.full(len(jobs), policy), **columns}
+
+
+def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    if len(parts) == 1:
+        return parts[0]
+    return {key: [x for part in parts for x in part[key]] if key == "user" else np.concatenate([p[key] for p in parts]) for key in parts[0]}
+
+
+def _question(names: Sequence[str], trace: Trace, processors: int) -> str:
+    log = Path(trace.file).name or "these jobs"
+    under = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
+    return f"How long do the {len(trace.jobs):,} jobs of {log} wait on {processors:,} processors under {under}?"
+
+
+def _answer(rows: dict[str, dict[str, float | int]]) -> str:
+    from hpcsim.base.units import readable
+
+    best = min(rows, key=lambda name: (rows[name]["mean_bounded_slowdown"], name))
+    figures = rows[best]
+    lead = f"Of these, {best} has the lowest mean bounded slowdown" if len(rows) > 1 else f"Under {best} the mean bounded slowdown is"
+    return (
+        f"{lead}{': ' if len(rows) > 1 else ' '}{figures['mean_bounded_slowdown']:.4g}; jobs wait {readable(figures['mean_wait_s'], 'time')} on average "
+        f"({readable(figures['median_wait_s'], 'time')} in the median) and {figures['utilisation_frac']:.1%} of the machine is used."
+    )
+
+
+def _notes(trace: Trace, options: TraceOptions, order: str) -> list[str]:
+    dropped = sum(finding.rows for finding in trace.quality if finding.action == "dropped")
+    notes = [
+        "A job takes any processors: no placement, no communication between jobs, run times as logged.",
+        f"Estimates: {options.estimates} run times; processors: {options.processors}; {order} order of simultaneous events.",
+    ]
+    if dropped:
+        notes.append(f"{dropped:,} of {trace.rows:,} rows of the log were dropped: see the table of its quality.")
+    return notes
+
+
+def replay(
+    log: str | Path | JobTable | Trace,
+    *,
+    nodes: int,
+    cores_per_node: int = 1,
+    policies: Sequence[str] = ("easy",),
+    estimates: Literal["requested", "actual"] = "requested",
+    order: EventOrder = "batch",
+    processors: Literal["allocated", "requested"] = "allocated",
+    cut: bool = False,
+    whole_nodes: bool = False,
+    max_jobs: int | None = None,
+    trace_format: str | None = None,
+    check: bool = False,
+) -> Results:
+    """Replay a job log under one or several queueing policies.
+
+    Parameters
+    ----------
+    log : path, JobTable or Trace
+        The log; of a table or trace that is given, ``processors`` and ``cut`` are settled already.
+    nodes, cores_per_node : int
+        The machine: ``nodes·cores_per_node`` processors, of which a job takes any. Larger jobs are dropped and counted.
+    policies : sequence of str
+        Names of policies.
+    estimates : {"requested", "actual"}
+        What the policies are told of the run time.
+    order : {"batch", "event"}
+        A scheduling pass after all events of an instant, or after each.
+    processors : {"allocated", "requested"}
+        Which count of the log a job takes.
+    cut : bool
+        Cut jobs that ran past their request; without it they run on, and their run time is the estimate.
+    whole_nodes : bool
+        Round sizes up to whole nodes.
+    max_jobs : int, optional
+        Take no more than so many jobs.
+    trace_format : str, optional
+        Name of a trace reader; found from the file's name without it.
+    check : bool
+        Assert the engine's invariants meanwhile; slow.
+
+    Returns
+    -------
+    Results
+        Of kind ``"replay"``: tables ``policies``, ``jobs`` (with a column ``policy`` where there are several), ``states`` (where there is one) and
+        ``quality``. ``cpu_s`` of each policy is the processor time of the simulation itself, without reading and writing. The summary is
+        that of the first policy.
+
+    Raises
+    ------
+    InputError
+        An unreadable log, an unknown policy, a machine of no processors, no job that fits.
+    """
+    from hpcsim.results.provenance import provenance
+    from hpcsim.results.record import Results
+    from hpcsim.results.tables import frame
+
+    begun = time.perf_counter()
+    cores = _size("cores_per_node", cores_per_node, _MOST_PROCESSORS)
+    total = _size("nodes", nodes, _MOST_PROCESSORS // cores) * cores
+    names = [policies] if isinstance(policies, str) else list(policies)
+    if not names:
+        raise NO_POLICY.error(path="policies")
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise POLICY_TWICE.error(path="policies", name=name)
+        make_policy(name)
+    options = TraceOptions(
+        processors=processors,
+        estimates=estimates,
+        cut=cut,
+        max_jobs=max_jobs,
+        capacity=total,
+        multiple=cores if whole_nodes else 1,
+    )
+    if isinstance(log, (JobTable, Trace)):
+        trace = _fitted(Trace(log) if isinstance(log, JobTable) else log, options)
+    else:
+        trace = read_trace(log, format=trace_format, options=options)
+    jobs = trace.jobs.sorted_by_submit()
+    rows: dict[str, dict[str, float | int]] = {}
+    parts: list[dict[str, Any]] = []
+    for name in names:
+        outcome, cpu_s = _timed(jobs, total, name, order, check)
+        rows[name] = policy_metrics(jobs, outcome) | {"cpu_s": cpu_s}
+        parts.append(_jobs_columns(jobs, outcome, name if len(names) > 1 else None, cores))
+    tables = {
+        "policies": frame("policies", {"policy": names} | {key: [row[key] for row in rows.values()] for key in next(iter(rows.values()))}),
+        "jobs": frame("jobs", _joined(parts)),
+        "quality": frame("quality", _quality(trace)),
+    }
+    if len(names) == 1:
+        tables["states"] = frame("states", _states(jobs, outcome))
+    wall_s = time.perf_counter() - begun
+    return Results(
+        name=Path(trace.file).name.partition(".")[0] or "replay",
+        question=_question(names, trace, total),
+        answer=_answer(rows),
+        kind="replay",
+        summary={**rows[names[0]], "wall_s": wall_s},
+        tables=tables,
+        notes=_notes(trace, options, order),
+        provenance=provenance(log=trace.file, log_header=dict(trace.header), options=dataclasses.asdict(options), order=order),
+    )
+
+
+def _timed(jobs: JobTable, processors: int, policy: str, order: EventOrder, check: bool) -> tuple[Outcome, float]:
+    before = time.process_time()
+    outcome = run_jobs(jobs, processors, policy, order=order, check=check)
+    return outcome, time.process_time() - before
+
+
+def _quality(trace: Trace) -> dict[str, Any]:
+    return {
+        "file": [trace.file for _ in trace.quality],
+        "issue": [finding.issue for finding in trace.quality],
+        "rows": np.array([finding.rows for finding in trace.quality], dtype=np.int64),
+        "action": [finding.action for finding in trace.quality],
+        "example": [finding.example for finding in trace.quality],
+    }
+
+
+def _states(jobs: JobTable, outcome: Outcome) -> dict[str, Any]:
+    window = (float(jobs.submit_s.min()), float(max(outcome.end_s.max(), jobs.submit_s.min() + 1.0)))
+    states = metrics.occupancy(jobs.submit_s, outcome.start_s, outcome.end_s, jobs.processors, size=outcome.size, window_s=window)
+    return {"group": np.full(len(states.start_s), "machine"), **states._asdict()}

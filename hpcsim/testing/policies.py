@@ -1,0 +1,110 @@
+"""Conformance check for scheduling policies, for those who write one.
+
+In a plug-in's own tests::
+
+    from hpcsim.testing.policies import check_policy
+
+    def test_mine():
+        check_policy(MyPolicy)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from hpcsim.base.rng import stream
+from hpcsim.engine.jobs import PolicyFault, run_jobs
+from hpcsim.scheduling.policies import Decision, Pair, Policy, QueueKey, View
+from hpcsim.workload.jobs import JobTable
+
+__all__ = ["check_policy", "random_jobs"]
+
+
+def random_jobs(seed: int, *, jobs: int = 60, processors: int = 16) -> JobTable:
+    """Return seeded jobs that bring out corner cases: many equal times, exact estimates, jobs as large as the machine."""
+    draw = stream(seed, "testing", "policies")
+    run = draw.integers(1, 30, jobs).astype(np.float64)
+    over = np.where(draw.random(jobs) < 0.4, 1.0, draw.integers(1, 5, jobs))
+    return JobTable.of(
+        np.sort(draw.integers(0, 2 * jobs, jobs)).astype(np.float64),
+        run,
+        np.minimum(processors, np.rint(2.0 ** (draw.random(jobs) * np.log2(processors + 1)))).astype(np.int64),
+        estimate_s=run * over,
+    )
+
+
+class _Guarded:
+    """Hands a policy copies that cannot be changed, asks twice, and compares; ``forget`` hides what the last decision was."""
+
+    def __init__(self, policy: Policy, *, forget: bool) -> None:
+        self.policy = policy
+        self.forget = forget
+
+    @property
+    def name(self) -> str:
+        return self.policy.name
+
+    @property
+    def key(self) -> QueueKey | None:
+        return self.policy.key
+
+    def decide(self, view: View, /) -> Decision:
+        copies = [
+            dataclasses.replace(
+                view,
+                queue=tuple(view.queue),
+                submit_s=tuple(view.submit_s),
+                estimate_s=tuple(view.estimate_s),
+                processors=tuple(view.processors),
+                running_end_s=tuple(view.running_end_s),
+                running_processors=tuple(view.running_processors),
+                arrived=tuple(view.arrived),
+                only_arrivals=view.only_arrivals and not self.forget,
+                reservation=None if self.forget else view.reservation,
+            )
+            for _ in range(3)
+        ]
+        first = Decision(*self.policy.decide(copies[0]))
+        second = Decision(*self.policy.decide(copies[1]))
+        if (list(first.start), first.reservation) != (list(second.start), second.reservation):
+            raise PolicyFault(f"policy {self.name!r} answers the same view differently: {first} and {second}")
+        if copies[0] != copies[2]:
+            raise PolicyFault(f"policy {self.name!r} changes the view that it is given")
+        return first
+
+
+def check_policy(make: Callable[[], Policy], *, seeds: int = 8, processors: int = 16) -> None:
+    """Run a policy on generated jobs and check what every policy owes.
+
+    It must leave the view alone, answer equal views equally, start only jobs that wait and fit, start every job in the end, and decide
+    the same whether or not it is told what it decided before.
+
+    Parameters
+    ----------
+    make : callable
+        Makes the policy: what the registry holds.
+    seeds : int
+        Generated traces.
+    processors : int
+        Size of the machine.
+
+    Raises
+    ------
+    PolicyFault
+        With what the policy did.
+    """
+    for seed in range(seeds):
+        jobs = random_jobs(seed, processors=processors)
+        for order in ("batch", "event"):
+            plain = run_jobs(jobs, processors, make(), order=order, check=True)  # type: ignore[arg-type]
+            if np.isnan(plain.end_s).any():
+                job = int(jobs.job_id[np.isnan(plain.end_s)][0])
+                raise PolicyFault(f"policy {make().name!r} never starts job {job} of {len(jobs)} (seed {seed}, {order} order)")
+            for forget in (False, True):
+                guarded = run_jobs(jobs, processors, _Guarded(make(), forget=forget), order=order)  # type: ignore[arg-type]
+                if not np.array_equal(plain.start_s, guarded.start_s):
+                    how = "without what it decided before" if forget else "from a copy of the view"
+                    raise PolicyFault(f"policy {make().name!r} decides differently {how} (seed {seed}, {order} order)")

@@ -1,0 +1,161 @@
+"""Hypothesis strategies that draw scenarios, from the same declarations that check them.
+
+``scenario_data()`` draws plain data of sound form: names need not exist in the catalog, so the second check may refuse it.
+Needs the extra ``dev``.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from typing import Any
+
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from hpcsim.base.units import DIMENSIONS, exact_text
+from hpcsim.scenario.cluster import FabricSpec, PriceSpec
+from hpcsim.scenario.fields import Count, Name, Quantity, Share
+from hpcsim.scenario.spec import PublishedSpec, ScenarioSpec
+from hpcsim.scenario.workload import JobsSpec, SyntheticSpec, TrainingSpec, WorkloadSpec
+
+__all__ = ["names", "quantities", "scenario_data", "spec_data", "texts"]
+
+Data = dict[str, Any]
+
+
+def names() -> st.SearchStrategy[str]:
+    """Draw names that a dotted path can reach."""
+    return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,11}", fullmatch=True)
+
+
+def texts() -> st.SearchStrategy[str]:
+    """Draw text that a scenario file may hold: anything that prints, in any script."""
+    return st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=20).filter(str.strip)
+
+
+def quantities(dimension: str, low: float = 1e-6, high: float = 1e6) -> st.SearchStrategy[str]:
+    """Draw quantities of a dimension as text: in the unit of its example, or in SI with every digit."""
+    example = DIMENSIONS[dimension].example
+    unit = example.partition(" ")[2]
+    readable = st.builds(lambda n, gap: f"{n:g}{gap}{unit}", st.floats(0.1, 1000), st.sampled_from(["", " "]))
+    return st.one_of(readable, st.floats(low, high).map(lambda x: exact_text(x, dimension)))
+
+
+def _field(annotation: Any, metadata: typing.Sequence[Any] = ()) -> st.SearchStrategy[Any]:
+    for mark in metadata:
+        if mark == typing.get_args(Name)[1]:
+            return names()
+        if isinstance(mark, Quantity):
+            limit = {"price of energy": 1.0, "carbon intensity": 1e-5, "water intensity": 1e-3}.get(mark.dimension, 1e6)
+            return quantities(mark.dimension, limit * 1e-9, limit)
+        if isinstance(mark, Count):
+            return st.integers(mark.low, min(mark.high, mark.low + 10_000))
+        if isinstance(mark, Share):
+            return st.floats(mark.low, mark.high)
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _field(args[0], args[1:])
+    if origin in (typing.Union, types.UnionType):
+        return st.one_of([_field(a) for a in args if a is not type(None)])
+    if origin is typing.Literal:
+        return st.sampled_from(args)
+    if origin is dict:
+        keys = names() if typing.get_origin(args[0]) is not typing.Literal else st.sampled_from(typing.get_args(args[0]))
+        return st.dictionaries(keys, _field(args[1]), max_size=2)
+    if origin is tuple:
+        return st.lists(_field(args[0]), min_size=1, max_size=3)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return spec_data(annotation)
+    kinds: dict[Any, st.SearchStrategy[Any]] = {str: texts(), bool: st.booleans(), float: st.floats(1, 2), int: st.integers(1, 9)}
+    return kinds[annotation]
+
+
+@st.composite
+def _keys(draw: st.DrawFn, model: type[BaseModel], without: tuple[str, ...] = ()) -> Data:
+    data: Data = {}
+    for name, field in model.model_fields.items():
+        key = field.alias or name
+        if key in without or not (field.is_required() or draw(st.integers(0, 3)) == 0):
+            continue
+        value = draw(_field(field.annotation, field.metadata))
+        if value == {} and field.is_required():
+            value = {"only": draw(_field(typing.get_args(field.annotation)[1]))}
+        data[key] = value
+    return data
+
+
+@st.composite
+def _one_of(draw: st.DrawFn, model: type[BaseModel], *keys: str) -> Data:
+    data = draw(_keys(model, keys))
+    chosen = draw(st.sampled_from(keys))
+    field = model.model_fields[chosen]
+    return {**data, chosen: draw(_field(field.annotation, field.metadata))}
+
+
+@st.composite
+def _fabric(draw: st.DrawFn) -> Data:
+    data = draw(_keys(FabricSpec, ("down", "up", "parallel")))
+    if draw(st.booleans()):
+        levels = draw(st.integers(1, 3))
+        lists = st.lists(st.integers(1, 64), min_size=levels, max_size=levels)
+        data |= {"down": draw(lists), "up": draw(lists)}
+        if draw(st.booleans()):
+            data["parallel"] = draw(lists)
+    return data
+
+
+@st.composite
+def _price(draw: st.DrawFn) -> Data | str:
+    rest = draw(_keys(PriceSpec, ("hourly", "capex", "lifetime", "provider")))
+    forms: list[Data] = [
+        {"hourly": draw(quantities("price per time"))},
+        {"capex": draw(quantities("money")), "lifetime": draw(quantities("time"))},
+        {"provider": draw(names())},
+    ]
+    choices: list[Data | str] = [forms[0]["hourly"], *({**rest, **form} for form in forms)]
+    return draw(st.sampled_from(choices))
+
+
+@st.composite
+def _workload(draw: st.DrawFn) -> Data:
+    data = draw(_keys(WorkloadSpec))
+    if not any(data.values()):
+        data["training"] = {"run": draw(spec_data(TrainingSpec))}
+    return data
+
+
+def _published() -> st.SearchStrategy[Data]:
+    value = st.one_of(texts(), st.floats(allow_nan=False, allow_infinity=False), st.integers(-(10**9), 10**9))
+    return st.fixed_dictionaries({"value": value, "source": texts()}, optional={"note": texts()})
+
+
+def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
+    """Draw data that one part of a scenario accepts; needed keys always, others now and then."""
+    if model is FabricSpec:
+        return _fabric()
+    if model is PriceSpec:
+        return _price()
+    if model is PublishedSpec:
+        return _published()
+    if model is WorkloadSpec:
+        return _workload()
+    if model is ScenarioSpec:
+        return scenario_data()
+    exclusive = {TrainingSpec: ("tokens", "steps", "samples"), JobsSpec: ("trace", "synthetic"), SyntheticSpec: ("jobs", "load")}
+    return _one_of(model, *exclusive[model]) if model in exclusive else _keys(model)
+
+
+@st.composite
+def scenario_data(draw: st.DrawFn) -> Data:
+    """Draw the plain data of a whole scenario of sound form, as a file would hold it."""
+    data = draw(_keys(ScenarioSpec, ("sweep", "schema", "cluster")))
+    data["cluster"] = draw(_keys(ScenarioSpec.model_fields["cluster"].annotation))  # type: ignore[arg-type]
+    plain = st.one_of(st.integers(-(10**12), 10**12), st.floats(allow_nan=False, allow_infinity=False), texts(), st.booleans(), st.none())
+    values = st.one_of(plain, st.lists(plain, max_size=2), st.dictionaries(texts(), plain, max_size=2))
+    axes = st.from_regex(r"[a-z]{1,6}(\.[a-z0-9]{1,6}){0,3}", fullmatch=True)
+    if draw(st.booleans()):
+        data["sweep"] = draw(st.dictionaries(axes, st.lists(values, min_size=1, max_size=3), max_size=2))
+    data["schema"] = 1
+    shuffled = draw(st.permutations(list(data)))
+    return {key: data[key] for key in shuffled}
