@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hpcsim.base.errors import HpcsimError as HpcsimError
     from hpcsim.base.errors import InputError as InputError
-    from hpcsim.catalog.lookup import default as catalog
+    from hpcsim import catalog as catalog
     from hpcsim.run.bind import check as check
     from hpcsim.run.estimate import estimate as estimate
     from hpcsim.run.simulate import simulate as simulate
@@ -37,7 +37,7 @@ _PLACES = {
     "simulate": "hpcsim.run.simulate:simulate",
     "replay": "hpcsim.study.replay:replay",
     "sweep": "hpcsim.study.sweep:sweep",
-    "catalog": "hpcsim.catalog.lookup:default",
+    "catalog": "hpcsim.catalog:",
     "HpcsimError": "hpcsim.base.errors:HpcsimError",
     "InputError": "hpcsim.base.errors:InputError",
 }
@@ -47,7 +47,9 @@ def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'hpcsim' has no attribute {name!r}")
     module, _, attribute = _PLACES[name].partition(":")
-    value = getattr(importlib.import_module(module), attribute)
+    value: Any = importlib.import_module(module)
+    if attribute:
+        value = getattr(value, attribute)
     globals()[name] = value
     return value
 

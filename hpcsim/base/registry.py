@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from importlib import metadata
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from hpcsim.base.errors import problem_kind
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 __all__ = ["Registry"]
 
@@ -37,7 +39,7 @@ class Registry(Generic[T]):
         self.what = what
         self.group = f"hpcsim.{group}"
         self._items: dict[str, T] = {}
-        self._plugins: dict[str, metadata.EntryPoint] | None = None
+        self._plugins: dict[str, EntryPoint] | None = None
 
     def register(self, name: str) -> Callable[[T], T]:
         """Return a decorator that registers an object under ``name``."""
@@ -50,8 +52,10 @@ class Registry(Generic[T]):
 
         return keep
 
-    def _entry_points(self) -> dict[str, metadata.EntryPoint]:
+    def _entry_points(self) -> dict[str, EntryPoint]:
         if self._plugins is None:
+            from importlib import metadata  # 30 ms, and most runs meet built-ins only
+
             found = metadata.entry_points(group=self.group)
             self._plugins = {point.name: point for point in sorted(found, key=lambda p: (p.name, p.value))}
         return self._plugins

@@ -22,7 +22,9 @@ from hpcsim.scenario.fields import Count, Frozen, Quantity, Share, Spec, fail
 __all__ = ["Entry", "Fact", "Listed", "Money", "Number", "Size", "Source", "SourceKind", "Span", "Whole"]
 
 SOURCE_FORM = problem_kind(
-    "catalog-source", "{text!r} names no source", "write 'read TEXT', 'measured TEXT', 'derived TEXT', 'given TEXT' or 'remembered'"
+    "catalog-source",
+    "{text!r} names no source",
+    "write 'read TEXT', 'measured TEXT', 'derived TEXT', 'given TEXT', or 'remembered' with or without a text",
 )
 NO_VALUE = problem_kind(
     "catalog-value-missing", "the catalog has no {field} for {name!r}", "give it in the scenario or in an overlay catalog"
@@ -42,7 +44,8 @@ class Source(NamedTuple):
     source: str
     """Work and place, or for a derived value the derivation."""
     kind: str
-    """``read`` in the source, ``measured`` by it, ``derived`` from other values, ``given`` by the user, or ``remembered`` (unverified)."""
+    """``read`` in the source, ``measured`` by it, ``derived`` from such values, ``given`` by the user, or ``remembered`` (unverified, or
+    derived from something that is)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,9 @@ def _source(value: object) -> Source:
     text = text.strip()
     if kind not in _KINDS or (not text and kind != "remembered"):
         fail(SOURCE_FORM(text=value))
-    return Source(text or FROM_MEMORY, kind)
+    if kind == "remembered":
+        text = f"{text}; {FROM_MEMORY}" if text else FROM_MEMORY
+    return Source(text, kind)
 
 
 def _tuple(value: object) -> object:

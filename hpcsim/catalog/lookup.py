@@ -42,6 +42,11 @@ class NodePower(NamedTuple):
     base_max: Fact
 
 
+def _derived(*inputs: Fact) -> str:
+    """Return the kind of a value that follows from ``inputs``: it is no better known than the least known of them."""
+    return "remembered" if any(fact.kind == "remembered" for fact in inputs) else "derived"
+
+
 class Shown(NamedTuple):
     """An entry as a reader sees it."""
 
@@ -253,8 +258,8 @@ class Catalog:
         fact = entry.fact("eur_per_kwh")
         rate = float(settings["usd"])
         source = f"{fact.source}; {fact.value:g} EUR/kWh at {rate:g} USD/EUR ({settings['source']})"
-        kind = "remembered" if fact.kind == "remembered" else "derived"
-        return replace(fact, field="business_usd_per_j", value=fact.value * rate / 3.6e6, unit="USD/J", source=source, kind=kind)
+        value = fact.value * rate / 3.6e6
+        return replace(fact, field="business_usd_per_j", value=value, unit="USD/J", source=source, kind=_derived(fact))
 
     def pue(self, name: str) -> Fact:
         """Return the power usage effectiveness of an operator, a site or a cloud region.
@@ -282,7 +287,8 @@ class Catalog:
         """Return the idle power of an accelerator [W].
 
         Where the catalog has none, the share of the thermal design power that others of its category draw (``power`` entry
-        ``idle-share``); the fact then is ``derived`` and says so.
+        ``idle-share``); the fact then is ``derived``, or ``remembered`` where what it follows from is,
+        and says so.
 
         Raises
         ------
@@ -295,13 +301,14 @@ class Catalog:
         tdp = device.fact("tdp_w")
         share = self.power("idle-share").fact(f"idle_share_frac.{device.category}")
         source = f"{share.value:g} of the thermal design power of {tdp.value:g} W: {share.source}"
-        return replace(tdp, field="idle_w", value=share.value * tdp.value, source=source, kind="derived", note=share.note)
+        return replace(tdp, field="idle_w", value=share.value * tdp.value, source=source, kind=_derived(share, tdp), note=share.note)
 
     def node_power(self, node: str) -> NodePower:
         """Return what a node draws without its accelerators [W], idle and at most.
 
-        Where the catalog has no value: that of the node type that ``power_as`` names; else at most, the rated power less the devices' thermal design power; idle, the share of the rated
-        power that measured nodes draw (``power`` entry ``idle-share``). Such facts are ``derived`` and say so.
+        Where the catalog has no value: that of the node type that ``power_as`` names; else at most, the rated power less the devices'
+        thermal design power; idle, the share of the rated power that measured nodes draw (``power`` entry ``idle-share``). Such facts
+        are ``derived``, or ``remembered`` where what they follow from is, and say so.
 
         Raises
         ------
@@ -312,23 +319,26 @@ class Catalog:
         if entry.power_as and entry.base_max_w is None and entry.max_w is None:
             twin = self.node_power(entry.power_as)
             source = f"taken to be that of the {entry.power_as}: "
-            idle, most = (replace(fact, name=entry.id, source=source + fact.source, kind="derived") for fact in twin)
+            idle, most = (replace(fact, name=entry.id, source=source + fact.source, kind=_derived(fact)) for fact in twin)
             return NodePower(idle, most)
         if entry.base_max_w is not None:
             most = entry.fact("base_max_w")
         else:
             rated = entry.fact("max_w")
-            devices = entry.accelerators * (self.accelerator(entry.accelerator).need("tdp_w") if entry.accelerator else 0.0)
+            tdp = [self.accelerator(entry.accelerator).fact("tdp_w")] if entry.accelerator and entry.accelerators else []
+            devices = entry.accelerators * sum(float(fact.value) for fact in tdp)
             value = max(float(rated.value) - devices, 0.0)
             source = f"rated {rated.value:g} W less {devices:g} W of accelerators ({rated.source})"
-            most = replace(rated, field="base_max_w", value=value, source=source, kind="derived")
+            most = replace(rated, field="base_max_w", value=value, source=source, kind=_derived(rated, *tdp))
         if entry.base_idle_w is not None:
             return NodePower(entry.fact("base_idle_w"), most)
         share = self.power("idle-share").fact("base_idle_share_frac")
         rated = entry.fact("max_w")
         value = min(share.value * rated.value, float(most.value))
         source = f"{share.value:g} of the rated {rated.value:g} W: {share.source}"
-        return NodePower(replace(rated, field="base_idle_w", value=value, source=source, kind="derived", note=share.note), most)
+        return NodePower(
+            replace(rated, field="base_idle_w", value=value, source=source, kind=_derived(share, rated), note=share.note), most
+        )
 
     def listing(self, kind: str) -> list[dict[str, Any]]:
         """Return one row for each entry of a kind: name, title, the fields that tell entries apart, and how many values are unverified.

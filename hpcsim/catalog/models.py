@@ -216,7 +216,8 @@ def parameters(model: Model) -> int:
 
     Examples
     --------
-    >>> parameters(Model(id="gpt2", family="gpt", layers=12, hidden=768, ffn=3072, heads=12, vocab=50257, positions=1024, bias=True, tied=True))
+    >>> size = {"layers": 12, "hidden": 768, "ffn": 3072, "heads": 12, "vocab": 50257, "positions": 1024}
+    >>> parameters(Model(id="gpt2", family="gpt", bias=True, tied=True, **size))
     124439808
     """
     _complete(model)

@@ -81,6 +81,8 @@ def _named(key: str, value: Any) -> str:
     if value is None or value == "" or value == ():
         return "–"
     head = key.partition(".")[0]
+    if head.endswith("year"):
+        return str(value)
     return show(head, value) if isinstance(value, float) else _text(value, "")
 
 

@@ -69,7 +69,9 @@ def normal_quantile(p: Numeric) -> Array:
 
 
 def expected_maximum_normal(n: Numeric) -> Array:
-    """Return the expected largest of n standard normal draws by Blom's formula Φ⁻¹((n−3/8)/(n+1/4)), within 0.6 %.
+    """Return the expected largest of n standard normal draws by Blom's formula Φ⁻¹((n−3/8)/(n+1/4)).
+
+    Within 0.8 % from n = 8 on, 5 % too high at n = 2.
 
     A synchronous step waits for the slowest of n workers: with a coefficient of variation c it takes 1 + c times this longer.
     """

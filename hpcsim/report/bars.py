@@ -141,7 +141,7 @@ def parts(name: str, title: str, values: Mapping[str, float], key: str, text: st
     """
     known = {part: value for part, value in values.items() if value == value}
     total = sum(known.values())
-    ranked = sorted(((p, v) for p, v in known.items() if v != 0), key=lambda item: (-item[1], item[0]))
+    ranked = sorted(((p, v) for p, v in known.items() if v != 0), key=lambda item: (item[0] == "free", -item[1], item[0]))
     if len(ranked) > _MOST_PARTS:
         rest = ranked[_MOST_PARTS - 1 :]
         ranked = [*ranked[: _MOST_PARTS - 1], (f"{len(rest)} others", sum(v for _, v in rest))]
@@ -253,7 +253,9 @@ def _percent(value: float, total: float) -> str:
     share = 100 * value / total
     if 0 < share < 0.1:
         return "<0.1 %"
-    return f"{share:.1f} %" if share < 99.95 or share == 100 else ">99.9 %"
+    if share >= 99.95:
+        return "100 %" if share == 100 else ">99.9 %"
+    return f"{share:.1f} %"
 
 
 def _capital(text: str) -> str:

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
+from hpcsim.report.amounts import change, deviation, named
 from hpcsim.report.style import FAINT, GRID, PALETTE, Chart, drawn, note, sheet, wrap
 
-__all__ = ["amount", "comparison", "deviation"]
+__all__ = ["comparison"]
 
 
 @drawn
@@ -31,12 +32,12 @@ def comparison(table: pd.DataFrame) -> Chart:
         return Chart("comparison", message, message + ".", figure)
     worst = int(np.argmax(np.abs(np.log(ratios))))
     message = (
-        f"The prediction is {deviation(ratios[0])} for {known['metric'].iloc[0]}"
+        f"The prediction is {deviation(ratios[0])} for {named(known['metric'].iloc[0])}"
         if len(known) == 1
-        else f"Predictions against {len(known)} published figures: farthest is {known['metric'].iloc[worst]}, {deviation(ratios[worst])}"
+        else f"Predictions against {len(known)} published figures: farthest is {named(known['metric'].iloc[worst])}, {deviation(ratios[worst])}"
     )
     labels = [
-        f"{wrap(metric, 1.8)}\n{amount(published, None)} → {amount(predicted, unit)}"
+        f"{wrap(named(metric), 1.8)}\n{change(published, predicted, unit, metric=metric)}"
         for metric, published, predicted, unit in zip(known["metric"], known["published"], known["predicted"], known["unit"].astype(object))
     ]
     figure, (axes,) = sheet(message, height=1.25 + sum(0.3 + 0.17 * label.count("\n") for label in labels))
@@ -67,32 +68,5 @@ def _ratio_axis(axes: Axes, ratios: npt.NDArray[np.float64]) -> None:
     else:
         room = 0.28 * (high - low)
         axes.set_xlim(low - 0.3 * room, high + room)
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
-
-
-def deviation(ratio: float) -> str:
-    """Return in words how far a prediction is from what was published.
-
-    >>> deviation(1.034), deviation(0.5), deviation(2.5)
-    ('3.4 % above', '50 % below', '2.5 times as high')
-    """
-    if ratio >= 2:
-        return f"{ratio:.3g} times as high"
-    off = 100 * (ratio - 1)
-    if abs(off) < 0.05:
-        return "equal to 0.1 %"
-    return f"{abs(off):.2g} % {'above' if off > 0 else 'below'}"
-
-
-def amount(value: float, unit: object) -> str:
-    """Return a value with a unit that is not scaled.
-
-    >>> amount(1082990.0, "GPU h")
-    '1,082,990 GPU h'
-    """
-    if value != value:
-        return "–"
-    whole = abs(value) >= 1000 or value == int(value)
-    text = f"{value:,.0f}" if whole and abs(value) < 1e15 else f"{value:.4g}"
-    return f"{text} {unit}" if isinstance(unit, str) and unit and unit != "1" else text

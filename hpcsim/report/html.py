@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcsim.report.comparison import amount, deviation
+from hpcsim.report.amounts import amount, deviation, named
 from hpcsim.report.page import SCRIPT, STYLESHEET
 from hpcsim.report.style import Chart
 from hpcsim.results.quantities import label, quantity, show, show_range
@@ -85,7 +85,7 @@ def _header(results: Results) -> str:
 
 def _headline(results: Results, *, timings: bool) -> str:
     cards = []
-    for key, value in results.figures(timings=timings).items():
+    for key, value in results.headline(timings=timings).items():
         if quantity(key).machine:
             continue
         interval = f'<span class="range">80 % range {_text(show_range(key, *results.ranges[key]))}</span>' if key in results.ranges else ""
@@ -103,9 +103,9 @@ def _comparison(results: Results) -> str:
     for row in table.to_dict("records"):
         ratio = row["ratio"]
         far = f"{deviation(ratio)} (×{ratio:.3g})" if ratio == ratio and ratio > 0 else "not predicted"
-        values = (amount(row["published"], row["unit"]), amount(row["predicted"], row["unit"]))
+        values = (amount(row["published"], row["unit"], metric=row["metric"]), amount(row["predicted"], row["unit"], metric=row["metric"]))
         numbers = "".join(f'<td class="n">{_text(value)}</td>' for value in values)
-        rows.append(f"<tr><td>{_text(row['metric'])}</td>{numbers}<td>{_text(far)}</td><td>{_text(row['source'])}</td></tr>")
+        rows.append(f"<tr><td>{_text(named(row['metric']))}</td>{numbers}<td>{_text(far)}</td><td>{_text(row['source'])}</td></tr>")
     head = "<tr><th>figure</th><th class='n'>published</th><th class='n'>predicted</th><th>the prediction is</th><th>published in</th></tr>"
     return _section(
         "comparison", "Published and predicted", _scrolling(f"<table><thead>{head}</thead><tbody>\n{chr(10).join(rows)}\n</tbody></table>")
@@ -218,11 +218,9 @@ def _sources(results: Results) -> str:
         cells = f"<td>{_text(row['name'])}{path}</td><td>{_text(row['field'])}</td><td>{_text(value)}</td><td>{_text(row['source'])}</td><td>{kind}</td>"
         rows.append(f"<tr>{cells}</tr>")
     head = "<tr><th>of</th><th>fact</th><th>value</th><th>source</th><th>how known</th></tr>"
-    some = f"{len(rows)} facts, each with where it is from. " + (
-        f'<span class="mark">{remembered} of them are from memory and unverified</span>: what rests on them may be off.'
-        if remembered
-        else "None is from memory."
-    )
+    verb = "is" if remembered == 1 else "are"
+    mark = f'<span class="mark">{remembered} of them {verb} from memory and unverified</span>: what rests on that may be off.'
+    some = f"{len(rows)} fact{'s' * (len(rows) != 1)}, each with where it is from. " + (mark if remembered else "None is from memory.")
     return _section(
         "sources",
         "Sources",

@@ -18,7 +18,7 @@ header { max-width: 50em; }
 h1 { margin: 4px 0 12px; font-size: clamp(22px, 4vw, 32px); line-height: 1.25; }
 .answer { margin: 0; padding-left: 14px; border-left: 4px solid var(--accent); font-size: clamp(17px, 2.4vw, 20px); }
 h2 { margin: 40px 0 12px; font-size: 20px; }
-.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(165px, 1fr)); gap: 10px; margin: 0; }
+.cards { display: grid; grid-template-columns: repeat(auto-fill, minmax(185px, 1fr)); gap: 10px; margin: 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 10px 12px; }
 .card dt { color: var(--faint); font-size: 13px; line-height: 1.3; }
 .card dd { margin: 2px 0 0; font-size: 20px; font-weight: 600; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }

@@ -36,7 +36,7 @@ def power(table: pd.DataFrame) -> Chart:
     mean, peak = float((total * span).sum() / span.sum()), float(total.max())
     steady = peak - mean < 0.005 * peak
     message = (
-        f"Power is {brief('power_w', mean)} throughout"
+        f"Power is about {brief('power_w', mean)} throughout"
         if steady
         else f"Power peaks at {brief('power_w', peak)}; {brief('power_w', mean)} on average"
     )

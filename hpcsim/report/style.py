@@ -157,6 +157,10 @@ class Chart:
 
     def svg(self) -> str:
         """Return the picture as SVG text, equal for equal data."""
+        return self._svg
+
+    @functools.cached_property
+    def _svg(self) -> str:
         buffer = io.StringIO()
         with _look(**{"svg.hashsalt": f"hpcsim {self.name}"}):
             metadata = {"Date": None, "Creator": None, "Format": None, "Type": None}
@@ -263,7 +267,8 @@ def time_axis(axes: Axes, span_s: float, *, what: str = "time since start") -> f
     """Label the horizontal axis as time and return the seconds per unit by which the data are to be divided."""
     seconds, unit = time_unit(span_s)
     axes.set_xlabel(f"{what} ({unit})")
-    steps = [1, 2, 3, 6, 10] if unit == "h" else [1, 1.5, 3, 6, 10] if unit == "min" else [1, 2, 2.5, 5, 10]
+    decimal: list[float] = [1, 2, 2.5, 5, 10]
+    steps = {"h": [1, 2, 3, 6, 10], "min": [1, 1.5, 3, 6, 10]}.get(unit, decimal) if span_s >= 10 * seconds else decimal
     axes.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(nbins=8, steps=steps))
     axes.set_xlim(0, max(span_s / seconds, 1e-12))
     return seconds

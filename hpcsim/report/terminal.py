@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 
-from hpcsim.report.comparison import amount, deviation
+from hpcsim.report.amounts import amount, deviation, named
 from hpcsim.results.quantities import label, show, show_range
 from hpcsim.results.record import Results, encode
 
@@ -56,7 +56,7 @@ def _opening(results: Results, width: int) -> str:
 
 def _figures(results: Results) -> str:
     rows = []
-    for key, value in results.figures().items():
+    for key, value in results.headline().items():
         interval = f"80 %: {show_range(key, *results.ranges[key])}" if key in results.ranges else ""
         rows.append((label(key), show(key, value), interval))
     return columns(rows, right=(1,))
@@ -107,7 +107,9 @@ def _comparison(results: Results) -> str:
     rows = [("published and predicted", "published", "predicted", "")]
     for row in table.to_dict("records"):
         far = deviation(row["ratio"]) if row["ratio"] == row["ratio"] and row["ratio"] > 0 else "not predicted"
-        rows.append((f"  {row['metric']}", amount(row["published"], row["unit"]), amount(row["predicted"], row["unit"]), far))
+        metric = row["metric"]
+        published, predicted = (amount(row[key], row["unit"], metric=metric) for key in ("published", "predicted"))
+        rows.append((f"  {named(metric)}", published, predicted, far))
     return columns(rows, right=(1, 2))
 
 

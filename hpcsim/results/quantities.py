@@ -34,11 +34,14 @@ _DECLARED = (
     ("device_time_s", "device time", "Wall clock times accelerators."),
     ("step_time_s", "step time", "Wall clock of one optimizer step."),
     ("mfu_frac", "model FLOP utilisation", "Model FLOP over peak FLOP in the same time."),
+    ("model_flop", "model FLOP", "Floating-point operations that the model itself needs, recomputation left out."),
     ("tokens_per_s", "throughput", "Tokens (or samples) trained per second."),
     ("goodput_frac", "goodput", "Share of the wall clock that advances the work."),
     ("jobs", "jobs", "Jobs submitted."),
     ("jobs_finished", "jobs finished", "Jobs that ended as they should."),
     ("jobs_failed", "jobs failed", "Jobs that a failure ended."),
+    ("jobs_running", "jobs still running", "Jobs that had not ended when the simulation did."),
+    ("jobs_queued", "jobs still waiting", "Jobs that had not started when the simulation ended."),
     ("mean_wait_s", "mean wait", "Mean time from submission to start."),
     ("median_wait_s", "median wait", "Median time from submission to start."),
     ("p95_wait_s", "wait, 95th percentile", "95 % of the jobs wait less."),
@@ -48,30 +51,37 @@ _DECLARED = (
     ("steady_utilisation_frac", "steady utilisation", "Utilisation without the run-in and the drain."),
     ("it_energy_j", "energy, IT", "Energy of nodes, network and storage."),
     ("facility_energy_j", "energy, facility", "Energy with cooling and power distribution."),
+    ("device_tdp_energy_j", "accelerators at TDP", "Energy of the accelerators if each drew its thermal design power throughout."),
     ("peak_power_w", "peak power", "Largest power of the facility."),
     ("carbon_kg_co2e", "carbon", "Emissions of the electricity used."),
+    ("device_tdp_carbon_kg_co2e", "carbon of accelerators at TDP", "Emissions of the accelerators' energy by thermal design power."),
     ("water_l", "water", "Water that cooling evaporates."),
     ("cost_usd", "cost", "Sum of the bill."),
     ("cost_per_mtoken_usd", "cost per million tokens", "Bill over millions of tokens trained."),
     ("peak_memory_bytes", "peak memory per device", "Memory use of the fullest device."),
     ("memory_capacity_bytes", "memory of a device", "Memory that one device has."),
     ("events", "events", "Events that the simulation handled."),
-    ("runs", "runs", "Combinations that were run."),
+    ("points", "points", "Combinations that were run, each with every seed."),
+    ("points_failed", "points that failed", "Combinations that could not be run; the table says why."),
+    ("seeds", "seeds", "Replicates of every combination."),
     ("cpu_s", "processor time of hpcsim", "Processor seconds of the simulation itself."),
     ("wall_s", "run time of hpcsim", "Wall clock of the whole command."),
 )
+
+_OCCUPANCY = {"node_time_s": "node-h", "device_time_s": "device-h"}
+"""What is billed is counted in hours, not in days."""
 
 _MACHINE = frozenset({"cpu_s", "wall_s", "search_cpu_s"})
 
 _SUFFIXES: tuple[tuple[str, str, str], ...] = (
     ("_flop_per_s", "FLOP/s", "compute rate"),
     ("_bytes_per_s", "B/s", "data rate"),
+    ("_usd_per_s", "USD/s", "price per time"),
     ("_tokens_per_s", "tokens/s", "ratio"),
     ("_samples_per_s", "samples/s", "ratio"),
     ("_per_s", "1/s", "ratio"),
     ("_kg_co2e_per_j", "kg/J", "carbon intensity"),
     ("_usd_per_j", "USD/J", "price of energy"),
-    ("_usd_per_s", "USD/s", "price per time"),
     ("_kg_co2e", "kg", "carbon mass"),
     ("_bytes", "B", "data size"),
     ("_frac", "1", "fraction"),
@@ -143,6 +153,9 @@ def show(name: str, value: Any, *, digits: int = 4) -> str:
         return "∞" if number > 0 else "−∞"
     if what.dimension == "fraction":
         return f"{100 * number:.3g} %" if abs(number) < 0.9995 else f"{100 * number:.4g} %"
+    if name in _OCCUPANCY and number >= 36_000:
+        hours = number / 3600
+        return f"{hours:,.0f} {_OCCUPANCY[name]}" if hours >= 1000 else f"{hours:.{digits}g} {_OCCUPANCY[name]}"
     if what.dimension == "money" and 0 < abs(number) < 0.1:
         return f"{number:.3g} USD"
     if what.dimension in ("count", "ratio", "litres"):

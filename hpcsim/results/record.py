@@ -92,6 +92,12 @@ class Results:
         ordered = [key for key in SUMMARY if key in self.summary] + [key for key in self.summary if key not in SUMMARY]
         return {key: self.summary[key] for key in ordered if timings or not quantity(key).machine}
 
+    def headline(self, *, timings: bool = True) -> dict[str, float | int | str]:
+        """Return the figures to open with: the summary, without what stands side by side where several policies ran."""
+        policies = self.tables.get("policies")
+        beside = set(policies.columns) if policies is not None and len(policies) > 1 else set()
+        return {key: value for key, value in self.figures(timings=timings).items() if key not in beside}
+
     def document(self, *, timings: bool = True) -> dict[str, Any]:
         """Return what ``summary.json`` holds, as plain data; NaN and infinities become None.
 

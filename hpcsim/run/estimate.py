@@ -111,10 +111,10 @@ def _record(bound: Bound, seed: int) -> Record:
     rows: list[tuple[int, int, float, float, int, float, float]] = []
     per_node = {bound.jobs.group.name: bound.jobs.per_node} if bound.jobs else {}
     for k, item in enumerate(items):
-        for group, nodes in item.share.items():
-            processors = nodes * per_node.get(group, 1)
-            devices = processors * devices_per_processor(bound.cluster.groups[group], per_node.get(group, 1))
-            rows.append((first + k, names.index(group), item.start_s, item.end_s, processors, devices, 0.0))
+        for name, nodes in item.share.items():
+            processors = nodes * per_node.get(name, 1)
+            devices = processors * devices_per_processor(bound.cluster.groups[name], per_node.get(name, 1))
+            rows.append((first + k, names.index(name), item.start_s, item.end_s, processors, devices, 0.0))
         rows += [(first + k, names.index(g), a, b, 0, 0.0, w) for g, a, b, w in item.stretches]
     if batch and end_s > begin_s:
         group = batch.bound.group

@@ -33,22 +33,22 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
         if not len(trace.jobs):
             raise NO_JOBS.error(path="workload.jobs.trace")
         return Trace(trace.jobs.sorted_by_submit(), trace.quality, trace.header, spec.trace.file, trace.rows)
-    from hpcsim.workload.generator import generate
+    from hpcsim.workload.generator import synthetic_jobs
 
     draw = spec.synthetic
     assert draw is not None
-    jobs = generate(
+    jobs = synthetic_jobs(
         processors=bound.processors,
         duration_s=draw.duration,
         jobs=draw.jobs,
         load=draw.load,
-        max_processors=draw.max_processors or max(bound.processors // 4, 1),
+        max_processors=draw.max_processors,
         serial_frac=draw.serial,
         power_of_two_frac=draw.power_of_two,
         median_run_s=draw.median_run,
         max_run_s=draw.max_run,
         users=draw.users,
-        cycle=draw.daily_cycle,
+        daily_cycle=draw.daily_cycle,
         seed=scenario.simulate.seed,
     )
     if estimates == "actual":

@@ -129,6 +129,6 @@ def batch_usage(batch: BatchRecord, groups: list[str], end_s: float) -> Usage:
         start_s=batch.start_s[ran],
         end_s=stop,
         processors=processors,
-        devices=processors * devices_per_processor(group, per_node),
-        draw_w=processors * (node_span_w(group) / per_node),
+        devices=np.asarray(processors * devices_per_processor(group, per_node), dtype=np.float64),
+        draw_w=np.asarray(processors * (node_span_w(group) / per_node), dtype=np.float64),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -40,13 +41,16 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     scenario, cluster = bound.scenario, bound.cluster
     accounts, gaps = zip(*(group_account(group, cluster) for group in cluster.groups.values()), strict=True)
     facility, missing = facility_of(cluster)
+    powered = not any(gaps)
+    if not powered:
+        facility = dataclasses.replace(facility, electricity_usd_per_j=None)
     done = account(
         list(accounts), facility, record.usage, record.down, jobs=record.jobs, begin_s=record.begin_s, end_s=max(record.end_s, record.begin_s)
     )
-    powered = not any(gaps)
     summary = _summary(record, done, powered)
     tables = _tables(record, done, powered)
-    notes = [*scenario.notes, *cluster.notes, *(n for plan in (*bound.trainings, *bound.tasks) for n in plan.notes)]
+    notes = [*scenario.notes, *cluster.notes]
+    notes += [note for plan in bound.trainings for note in plan.notes] + [note for task in bound.tasks for note in task.notes]
     notes += [f"Energy is not computed: {gap}." for gap in gaps if gap] if not powered else missing
     notes += _money_notes(record, done, powered)
     rows = _comparison(record, summary)
@@ -98,13 +102,20 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         _batch_summary(record, summary)
     if powered:
         summary.update({k: v for k, v in done.summary.items() if k != "cost_usd"})
-    if "cost_usd" in done.summary and (powered or record.bound.cluster.site.electricity_usd_per_j is None):
+    if _billable(record, done, powered):
         summary["cost_usd"] = done.summary["cost_usd"]
         plan = item.plan if item is not None else None
         if isinstance(plan, TrainingPlan) and item is not None and item.status == "finished":
             summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
     _tdp_summary(record, summary)
     return summary
+
+
+def _billable(record: Record, done: Account, powered: bool) -> bool:
+    """Whether the bill is whole: something is priced, and electricity is known, covered, or not priced."""
+    cluster = record.bound.cluster
+    covered = all(price.includes_electricity for price in cluster.prices.values())
+    return bool(done.costs["usd"]) and (powered or covered or cluster.site.electricity_usd_per_j is None)
 
 
 def _time_totals(record: Record, summary: dict[str, Any]) -> None:
@@ -224,7 +235,7 @@ def _money_notes(record: Record, done: Account, powered: bool) -> list[str]:
             notes.append(
                 f"Electricity is paid on top of the price of {', '.join(extra)}; set cluster.prices.<group>.includes_electricity if the price covers it."
             )
-    if prices and not powered and site.electricity_usd_per_j is not None:
+    if prices and not _billable(record, done, powered):
         notes.append("The cost is left out: electricity is to be paid for, and the energy is not known.")
     return notes
 
@@ -234,7 +245,7 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     if powered:
         tables["power"] = frame("power", done.power)
         tables["energy"] = frame("energy", done.energy)
-    if done.costs["usd"] and (powered or record.bound.cluster.site.electricity_usd_per_j is None):
+    if _billable(record, done, powered):
         tables["costs"] = frame("costs", {**done.costs, "group": [g or None for g in done.costs["group"]]})
     trainings = [item for item in record.items if isinstance(item.plan, TrainingPlan)]
     if trainings:

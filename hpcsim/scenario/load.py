@@ -128,7 +128,7 @@ def _validated(data: Mapping[str, Any], source: Source | None, problems: Problem
             problem = _problem(item)
             if source:
                 path = tuple(part for part in item["loc"] if part != "[key]")
-                line, column = source.place(path, key=item["type"] == "extra_forbidden")
+                line, column = source.place(path, key=item["type"] == "extra_forbidden" or "[key]" in item["loc"][-1:])
                 problem = problem.located(file=source.file, line=line, column=column)
             problems.add(problem)
     problems.items.sort(key=lambda p: (p.line, p.column))

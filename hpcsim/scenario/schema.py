@@ -107,5 +107,7 @@ def markdown() -> str:
         ]
         for name, field in model.model_fields.items():
             kind = _type_text(field.annotation, field.metadata).replace("|", "\\|")
-            lines.append(f"| `{field.alias or name}` | {kind} | {_default_text(field)} | {field.description} |")
+            lines.append(
+                f"| `{field.alias or name}` | {kind} | {_default_text(field)} | {(field.description or '').replace('<', '&lt;')} |"
+            )
     return "\n".join(lines) + "\n"

@@ -37,7 +37,7 @@ RECURSIVE = problem_kind(
 BAD_NUMBER = problem_kind("bad-number", "a number of {digits} digits is not sensible", "check the value")
 
 _MOST_BYTES = 20_000_000
-_MOST_NODES = 500_000
+_MOST_NODES = 100_000
 _MOST_DEPTH = 60
 _SAFE_DEPTH = 1000
 

@@ -254,5 +254,5 @@ class WorkloadSpec(Spec):
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
         """There is something to do."""
-        if not any(given.values()):
+        if "jobs" not in given and not any(given.values()):
             yield EMPTY_WORKLOAD()

@@ -20,6 +20,7 @@ __all__ = ["PAGES", "page", "problems", "scenario_schema", "write"]
 PAGES: dict[str, str] = {
     "units.md": "hpcsim.base.units:markdown",
     "problems.md": "hpcsim.testing.reference:problems",
+    "tables.md": "hpcsim.results.tables:markdown",
     "scenario.md": "hpcsim.scenario.schema:markdown",
     "scenario.schema.json": "hpcsim.testing.reference:scenario_schema",
 }

@@ -79,7 +79,7 @@ def _keys(draw: st.DrawFn, model: type[BaseModel], without: tuple[str, ...] = ()
         if key in without or not (field.is_required() or draw(st.integers(0, 3)) == 0):
             continue
         value = draw(_field(field.annotation, field.metadata))
-        if value == {} and field.is_required():
+        if value == {} and field.is_required() and typing.get_origin(field.annotation) is dict:
             value = {"only": draw(_field(typing.get_args(field.annotation)[1]))}
         data[key] = value
     return data

@@ -320,7 +320,8 @@ def _laws(spec: TaskSpec, shares: FloatArray, speeds: FloatArray, ports: FloatAr
     n = len(shares)
     laws = [distributed(float(speeds.mean()), n, c=spec.work)]
     rate = min(float(ports.min()), source_bytes_per_s / n)
-    if math.isfinite(rate) and np.ptp(shares) <= 1e-12 * shares.max() and np.ptp(ports) == 0:
+    alike = float(shares.max() - shares.min()) <= 1e-12 * float(shares.max()) and bool((ports == ports[0]).all())
+    if math.isfinite(rate) and alike:
         laws.append(transfer(float(shares[0]), rate, n=n, part="storage"))
     return tuple(laws)
 

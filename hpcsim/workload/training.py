@@ -6,6 +6,7 @@ runs it.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from dataclasses import dataclass, field
@@ -53,6 +54,9 @@ HOST_LOAD_FRAC = 0.43
 An 8×H100 node rated 10.2 kW was measured at 8.4 kW with all GPUs at their limit of 5.6 kW, so 2.8 kW for the rest, which idles at 1.44 kW
 and is rated 4.6 kW: (2.8 − 1.44)/(4.6 − 1.44). The 99th percentile of 8×A100 servers gives the same within a tenth.
 Latif et al. 2024, arXiv:2412.08602; Hu et al. 2024 (Acme traces)."""
+
+_HOST_BYTES_PER_S = 25e9
+"""Link to the host where the catalog has none; only offloading asks for it."""
 
 _PLAIN = {"tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "etp": 0, "zero_stage": 0, "recompute": "none", "schedule": "1f1b", "overlap": True}
 _AUTO_AXES: dict[str, tuple[Any, ...]] = {
@@ -194,7 +198,7 @@ def cost_fabric(group: NodeGroup, cluster: Cluster, nodes: int, path: str) -> Fa
         scale_out="none" if one or fabric is None else _kind(fabric.link if fabric.category else "ethernet"),
         scale_out_bytes_per_s=out_rate,
         oversubscription=max(size.oversubscription, 1.0) if size is not None and not one else 1.0,
-        **({"host_bytes_per_s": host} if host else {}),
+        host_bytes_per_s=host or _HOST_BYTES_PER_S,
     )
 
 
@@ -242,13 +246,14 @@ class _Setting:
     def fastest(self, fixed: dict[str, Any], *, devices: int | None = None) -> tuple[Layout | None, int, dict[str, int]]:
         """Return the fastest layout that fits, how many were evaluated, and what removed the others."""
         total = devices or self.devices
-        axes = {key: (fixed[key],) if key in fixed else values for key, values in _AUTO_AXES.items()}
+        removed: dict[str, int]
+        axes: dict[str, Any] = {key: (fixed[key],) if key in fixed else values for key, values in _AUTO_AXES.items()}
         for key in ("tp", "pp"):
             if key in fixed:
                 axes[key] = (fixed[key],)
         if isinstance(self.model, Work):
             alone = Layout(dp=total, micro_batch=np.array([b for b in axes["micro_batch"] if self.global_batch % (total * b) == 0]))
-            layouts, removed = (alone if alone.shape and alone.shape[0] else None), {}
+            layouts, removed = (alone if alone.shape and alone.shape[0] else None), {"batch": len(axes["micro_batch"]) - (alone.shape or (1,))[0]}
         else:
             if self.sequence % 2:
                 axes["cp"] = (1,)
@@ -359,8 +364,12 @@ def _power(group: NodeGroup, nodes: int, cost: StepCost) -> tuple[float | None, 
     a = group.accelerator
     if a is None or a.idle_w is None or a.tdp_w is None or group.idle_w is None or group.max_w is None:
         return None, None
-    shares = {f"{name}_frac": cost.activity[name] for name in ("compute", "memory", "communication")}
-    device_w = float(activity_power_w(a.idle_w, a.tdp_w, **shares))
+    does = cost.activity
+    device_w = float(
+        activity_power_w(
+            a.idle_w, a.tdp_w, compute_frac=does["compute"], memory_frac=does["memory"], communication_frac=does["communication"]
+        )
+    )
     host_w = HOST_LOAD_FRAC * (group.max_w - group.idle_w)
     return nodes * (group.per_node * (device_w - a.idle_w) + host_w), device_w
 
@@ -457,8 +466,6 @@ def _under(problem: Any, path: str) -> Any:
     """Put a cost formula's bare argument name under the run's dotted path."""
     if problem.path.startswith(("workload.", "cluster.")):
         return problem
-    import dataclasses
-
     return dataclasses.replace(problem, path=f"{path}.{problem.path}" if problem.path else path)
 
 

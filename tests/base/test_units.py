@@ -249,7 +249,22 @@ def test_spellings_of_a_number(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "count"),
-    [(5, 5), (5.0, 5), (366e9, 366 * 10**9), ("366 G", 366 * 10**9), ("366e9", 366 * 10**9), ("7B", 7 * 10**9), ("1.5k", 1500), ("1000e-3", 1), ("-3", -3), ("1_000", 1000), (np.int64(7), 7), (np.float64(7), 7), (np.uint8(7), 7), ("2 T", 2 * 10**12)],
+    [
+        (5, 5),
+        (5.0, 5),
+        (366e9, 366 * 10**9),
+        ("366 G", 366 * 10**9),
+        ("366e9", 366 * 10**9),
+        ("7B", 7 * 10**9),
+        ("1.5k", 1500),
+        ("1000e-3", 1),
+        ("-3", -3),
+        ("1_000", 1000),
+        (np.int64(7), 7),
+        (np.float64(7), 7),
+        (np.uint8(7), 7),
+        ("2 T", 2 * 10**12),
+    ],
 )
 def test_counts(value: object, count: int) -> None:
     found = parse_count(value)
@@ -259,7 +274,34 @@ def test_counts(value: object, count: int) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [None, True, np.bool_(True), "", " ", "1.5", "1e-3", "x", "5 GB", "5 B B", "5 %", "1/3", "١٢", "1__0", "1_", [], {}, b"5", 1.5, "1e401", "9" * 401, "9" * 5000, math.nan, math.inf, np.float64("nan"), object()],
+    [
+        None,
+        True,
+        np.bool_(True),
+        "",
+        " ",
+        "1.5",
+        "1e-3",
+        "x",
+        "5 GB",
+        "5 B B",
+        "5 %",
+        "1/3",
+        "١٢",
+        "1__0",
+        "1_",
+        [],
+        {},
+        b"5",
+        1.5,
+        "1e401",
+        "9" * 401,
+        "9" * 5000,
+        math.nan,
+        math.inf,
+        np.float64("nan"),
+        object(),
+    ],
     ids=lambda v: repr(v)[:20],
 )
 def test_hostile_counts(value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import pickle
 import random
 
@@ -224,7 +225,7 @@ def test_idle_power_is_the_entry_or_a_marked_rule() -> None:
     rule = CATALOG.idle_power("tpu-v3")
     share = CATALOG.power("idle-share").idle_share_frac["tpu"]
     assert rule.value == pytest.approx(share * 450)
-    assert rule.kind == "derived"
+    assert rule.kind == "remembered"  # as the idle power is that the rule follows from
     assert "thermal design power" in rule.source
     with pytest.raises(InputError, match="catalog-value-missing"):
         CATALOG.idle_power("inferentia2")
@@ -235,7 +236,8 @@ def test_node_power_is_the_entry_or_a_marked_rule() -> None:
     assert (known.base_idle.value, known.base_max.value) == (970, 3300)
     rule = CATALOG.node_power("dgx-b200").base_idle
     assert rule.value == pytest.approx(CATALOG.power("idle-share").base_idle_share_frac * 14300)
-    assert rule.kind == "derived"
+    assert rule.kind == "remembered"
+    assert CATALOG.node_power("dgx-a100-80gb").base_idle.kind == "derived"
     twin = CATALOG.node_power("aws-p5.48xlarge")
     assert twin.base_max.value == CATALOG.node_power("dgx-h100").base_max.value
     assert "dgx-h100" in twin.base_max.source
@@ -354,3 +356,13 @@ def test_default_is_one_catalog_with_plug_ins(monkeypatch: pytest.MonkeyPatch) -
         assert (fact.value, fact.kind) == (300, "given")
     finally:
         default.cache_clear()
+
+
+def test_the_package_itself_answers_for_the_default_catalog() -> None:
+    catalog = importlib.import_module("hpcsim.catalog")
+
+    public = {name for name in vars(Catalog) if not name.startswith("_")}
+    assert set(catalog._LOOKUPS) == public
+    assert vars(catalog)["__getattr__"]("accelerator")("A100-80GB") is default().accelerator("a100-sxm-80gb")
+    with pytest.raises(AttributeError):
+        vars(catalog)["__getattr__"]("nothing")

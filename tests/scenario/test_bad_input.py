@@ -127,7 +127,7 @@ CASES = {
     "a list for a quantity": (part("storage: {s: {type: x, capacity: §[5 GB]}}"), "not-a-quantity"),
     # keys that belong together
     "an empty workload": (HEAD + CLUSTER + "workload: §{}\n", "empty-workload"),
-    "a workload of nothing": (HEAD + CLUSTER + "workload: §{training: {}, jobs: }\n", "empty-workload"),
+    "a workload of nothing": (HEAD + CLUSTER + "workload: §{training: {}, jobs: null}\n", "empty-workload"),
     "tokens and steps": (
         HEAD + CLUSTER + "workload: {training: {run: §{model: m, tokens: 1, steps: 1, global_batch: 8}}}\n",
         "exactly-one",
