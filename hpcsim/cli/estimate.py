@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hpcsim.scenario.load import Scenario
 
 NEEDED = problem_kind("argument-missing", "{option} is needed where no scenario is given", "for example {example}")
-NOT_BOTH = problem_kind("argument-not-both", "{option} goes with --model, not with a scenario", "use --set KEY=VALUE to change the scenario")
+NOT_BOTH = problem_kind("argument-not-both", "{option} describes a run without a scenario, and a scenario is given", "use --set KEY=VALUE to change the scenario")
 
 _EXAMPLES = {
     "model": "--model llama3-70b",
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from hpcsim.run.estimate import estimate
 
     scenario = _scenario(args)
-    if args.out:
+    if args.out is not None:
         prepare_folder(args.out)
     results = estimate(scenario)
     paths = write_results(results, args.out) if args.out else []

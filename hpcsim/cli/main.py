@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from hpcsim.base.errors import CheckFailure, InputError
+from typing import NoReturn
+
+from hpcsim.base.errors import CheckFailure, InputError, problem_kind
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
@@ -21,12 +23,20 @@ COMMANDS: dict[str, str] = {
     "catalog": "list and show the facts that hpcsim knows, with their sources",
     "schema": "print the JSON Schema of scenarios, for editors",
 }
+BAD_ARGUMENTS = problem_kind("bad-arguments", "{why}", "see {program} --help")
 _EPILOG = "exit status: 0 done, 1 a check failed, 2 wrong input (every problem is listed with its place and remedy)"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong with the arguments as every other problem is said."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BAD_ARGUMENTS.error(why=message, program=self.prog)
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Return the parser; only the arguments of ``command`` are filled in, so that nothing else is imported."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="hpcsim", description="Simulate and plan HPC and AI clusters.", epilog=_EPILOG, allow_abbrev=False
     )
     parser.add_argument("--version", action="store_true", help="print the version and exit")
@@ -78,6 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CheckFailure as error:
         _say(str(error))
         return 1
+    except SystemExit as error:  # --help
+        return error.code if isinstance(error.code, int) else 0
     except KeyboardInterrupt:
         _say("interrupted; files that were complete stay, nothing is half written")
         return 130

@@ -12,10 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hpcsim.base.errors import problem_kind
+
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
 
 __all__ = ["prepare_folder", "print_results", "progress_bar", "write_results"]
+
+NO_FOLDER = problem_kind("no-folder-name", "{folder!r} names no folder", "leave --out away, or name the folder of the report")
 
 
 def prepare_folder(folder: str) -> None:
@@ -28,6 +32,8 @@ def prepare_folder(folder: str) -> None:
     """
     from hpcsim.results.store import write_whole
 
+    if not folder.strip() or "\0" in folder:
+        raise NO_FOLDER.error(folder=folder)
     path = Path(folder)
     absent = [parent for parent in (path, *path.parents) if not parent.exists()]
     for trial in write_whole(path, {".hpcsim-trial": b""}):

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     from hpcsim.cli.output import prepare_folder, print_results, write_results
     from hpcsim.study.replay import replay
 
-    if args.out:
+    if args.out is not None:
         prepare_folder(args.out)
     results = replay(
         args.trace,

@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     scenario = load_with_settings(args.scenario, args.set, args.seed)
     from hpcsim.run.simulate import simulate
 
-    folder = args.out or f"reports/{scenario.name}"
+    folder = args.out if args.out is not None else f"reports/{scenario.name}"
     from hpcsim.cli.output import prepare_folder, print_results, write_results
 
     prepare_folder(folder)

@@ -12,7 +12,7 @@ import numpy as np
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.cost.arguments import Array, Numeric, broadcast, non_negative, positive, whole
-from hpcsim.cost.compute import Precision
+from hpcsim.cost.compute import DEVICE_CLASSES, Precision
 from hpcsim.cost.models import Model, expert_parameters, layer_kinds, layer_parameters
 from hpcsim.cost.parallelism import Layout, StageLayers, stage_layers
 from hpcsim.cost.pipeline import in_flight, parameter_copies
@@ -33,10 +33,10 @@ __all__ = [
 
 UNKNOWN_TECHNIQUE = problem_kind("unknown-technique", "unknown activation technique {name!r}", "one of: {known}")
 
-DEFAULT_RESERVE_BYTES = 2.0e9
-"""Driver context, communication buffers and library workspaces: 1–3 GB on current GPUs, from memory."""
+DEFAULT_RESERVE_BYTES = DEVICE_CLASSES["gpu"].reserve_bytes
+"""Driver context, communication buffers and library workspaces, where the kind of device is not known."""
 
-FRAGMENTATION_FRAC = 0.05
+FRAGMENTATION_FRAC = 0.08
 """What a caching allocator loses of the activations and buffers: 5–10 % in practice, from memory."""
 
 

@@ -193,7 +193,6 @@ def occupancy(
     *,
     size: int,
     window_s: tuple[float, float],
-    left_s: npt.ArrayLike | None = None,
     down_changes: tuple[tuple[float, int], ...] = (),
 ) -> Intervals:
     """Return who is busy, idle, down and waiting over time.
@@ -201,15 +200,13 @@ def occupancy(
     Parameters
     ----------
     submit_s, start_s, end_s : array-like, shape (jobs,) [s]
-        NaN where it has not happened.
+        NaN where it has not happened; a job with an end and no start was cancelled in the queue.
     processors : array-like of int, shape (jobs,)
         Processors of each job.
     size : int
         Processors of the pool.
     window_s : (float, float) [s]
         The horizon that the intervals tile.
-    left_s : array-like, shape (jobs,), optional [s]
-        When a job left the queue without a start (cancelled); NaN otherwise.
     down_changes : tuple of (time_s, processors)
         Processors out of service from each time on.
 
@@ -223,7 +220,8 @@ def occupancy(
         raise BAD_WINDOW.error(start=low, stop=high)
     submit, start, end = (np.asarray(x, dtype=np.float64) for x in (submit_s, start_s, end_s))
     need = np.asarray(processors, dtype=np.int64)
-    gone = start if left_s is None else np.where(np.isnan(start), np.asarray(left_s, dtype=np.float64), start)
+    gone = np.where(np.isnan(start), end, start)
+    end = np.where(np.isnan(start), np.nan, end)
     down_at = np.array([time for time, _ in down_changes], dtype=np.float64)
     down_by = np.diff(np.array([0, *(down for _, down in down_changes)], dtype=np.int64))
     one = np.ones(len(need), dtype=np.int64)

@@ -312,6 +312,30 @@ _DEFAULT_AXES: dict[str, Sequence[Any]] = {
 }
 
 
+_SHAPES = ("vpp", "ep", "micro_batch", "sequence_parallel")
+"""Axes, beside tp, pp and cp, on which it depends whether a layout can be."""
+
+_WAYS = ("zero_stage", "recompute", "schedule", "overlap", "offload")
+"""Axes on which it does not."""
+
+
+def _crossed(values: Sequence[Sequence[Any]]) -> list[npt.NDArray[Any]]:
+    """All combinations, column by column."""
+    return [grid.ravel() for grid in np.meshgrid(*(np.asarray(v) for v in values), indexing="ij")]
+
+
+def _shapes(tried: Mapping[str, Sequence[Any]], total: int) -> tuple[dict[str, npt.NDArray[Any]], int]:
+    """Combinations of sizes that take ``total`` devices, and how many take another number."""
+    outer = np.array(list(itertools.product(tried["tp"], tried["pp"], tried["cp"])), dtype=np.int64).reshape(-1, 3)
+    fits = total % outer.prod(axis=1) == 0
+    kept = outer[fits]
+    index, *rest = _crossed([range(len(kept)), *(tried[name] for name in _SHAPES)])
+    chosen = kept[index.astype(np.int64)]
+    columns = dict(zip(_SHAPES, rest, strict=True))
+    columns |= {"tp": chosen[:, 0], "pp": chosen[:, 1], "cp": chosen[:, 2], "dp": total // chosen.prod(axis=1)}
+    return columns, int((~fits).sum()) * int(np.prod([len(tried[name]) for name in _SHAPES]))
+
+
 def space(
     model: Model, *, devices: int, global_batch: int, sequence: int, axes: Mapping[str, Sequence[Any]] | None = None, max_tp: int = 64
 ) -> tuple[Layout, dict[str, int]]:
@@ -341,33 +365,26 @@ def space(
     if not float(model.experts):
         tried["ep"] = (1,)
     tried.update(axes or {})
-    removed: dict[str, int] = {}
-    outer = np.array(list(itertools.product(tried["tp"], tried["pp"], tried["cp"])), dtype=np.int64).reshape(-1, 3)
-    fits = total % outer.prod(axis=1) == 0
-    inner_names = ("vpp", "ep", "micro_batch", "zero_stage", "recompute", "sequence_parallel", "schedule", "overlap", "offload")
-    coded = {name: list(tried[name]) for name in inner_names}
-    coded["recompute"] = [int(recompute_code(x)) for x in tried["recompute"]]
-    coded["schedule"] = [int(schedule_code(x)) for x in tried["schedule"]]
-    inner_count = int(np.prod([len(v) for v in coded.values()]))
-    removed["world-size"] = int((~fits).sum()) * inner_count
-    outer = outer[fits]
-    grids = np.meshgrid(np.arange(len(outer)), *(np.asarray(v) for v in coded.values()), indexing="ij", sparse=False)
-    chosen = outer[grids[0].ravel()]
-    columns: dict[str, npt.NDArray[Any]] = {name: grid.ravel() for name, grid in zip(coded, grids[1:], strict=True)}
-    columns |= {"tp": chosen[:, 0], "pp": chosen[:, 1], "cp": chosen[:, 2], "dp": total // chosen.prod(axis=1)}
-    keep = np.ones(len(chosen), dtype=bool)
-    redundant = (columns["zero_stage"] > 0) & (columns["dp"] * columns["cp"] <= 1) | (columns["zero_stage"] > 1) & (columns["pp"] > 1)
-    redundant |= (columns["sequence_parallel"]) & (columns["tp"] <= 1)
-    removed["redundant"] = int(redundant.sum())
-    keep &= ~redundant
-    layouts = Layout(**{name: column[keep] for name, column in columns.items()})
-    ok, reasons = validity(layouts, model, devices=total, global_batch=global_batch, sequence=sequence)
-    open_ = np.ones(len(ok), dtype=bool)
+    tried["recompute"] = [int(recompute_code(x)) for x in tried["recompute"]]
+    tried["schedule"] = [int(schedule_code(x)) for x in tried["schedule"]]
+    ways = _crossed([tried[name] for name in _WAYS])
+    columns, odd = _shapes(tried, total)
+    removed = {"world-size": odd * len(ways[0])}
+    shapes = Layout(**columns)
+    ok, reasons = validity(shapes, model, devices=total, global_batch=global_batch, sequence=sequence)
+    undecided = np.ones(len(ok), dtype=bool)
     for reason, broken in reasons.items():
-        hit = open_ & np.broadcast_to(broken, ok.shape)
-        removed[reason] = removed.get(reason, 0) + int(hit.sum())
-        open_ &= ~hit
-    return layouts.take(ok), {reason: n for reason, n in removed.items() if n}
+        hit = undecided & np.broadcast_to(broken, ok.shape)
+        removed[reason] = removed.get(reason, 0) + int(hit.sum()) * len(ways[0])
+        undecided &= ~hit
+    row, way = (grid.ravel() for grid in np.meshgrid(np.flatnonzero(ok), np.arange(len(ways[0])), indexing="ij"))
+    zero = ways[0][way]
+    alone, piped = columns["dp"] * columns["cp"] <= 1, columns["pp"] > 1
+    sensible = ~((zero > 0) & alone[row] | (zero > 1) & piped[row])
+    removed["redundant"] = int((~sensible).sum())
+    row, way = row[sensible], way[sensible]
+    every = {name: column[row] for name, column in columns.items()} | {name: values[way] for name, values in zip(_WAYS, ways, strict=True)}
+    return Layout(**every), {reason: n for reason, n in removed.items() if n}
 
 
 def data_parallel_size(devices: Numeric, *, tp: Numeric = 1, pp: Numeric = 1, cp: Numeric = 1) -> Array:

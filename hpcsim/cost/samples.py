@@ -8,7 +8,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cost.arguments import Array
 from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device, Precision
-from hpcsim.cost.memory import DEFAULT_RESERVE_BYTES, FRAGMENTATION_FRAC, MemoryTerms, state_bytes
+from hpcsim.cost.memory import FRAGMENTATION_FRAC, MemoryTerms, state_bytes
 from hpcsim.cost.models import Work
 from hpcsim.cost.parallelism import Layout, groups
 from hpcsim.cost.scaling import expected_maximum_normal
@@ -93,7 +93,7 @@ def work_step(
         activations=kept,
         logits=np.zeros_like(kept),
         buffers=np.zeros_like(kept),
-        reserve=np.asarray(DEFAULT_RESERVE_BYTES + FRAGMENTATION_FRAC * kept),
+        reserve=np.asarray(device.assumed.reserve_bytes + FRAGMENTATION_FRAC * kept),
     )
     total_flop = np.asarray(3.0 * global_batch * work.flop_per_sample)
     return finish(

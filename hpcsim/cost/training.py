@@ -102,11 +102,15 @@ def _layer(job: _Job) -> tuple[LayerCost, dict[str, Array], dict[str, Array]]:
 
 @dataclass(frozen=True)
 class _Pass:
-    """One micro-batch on the fullest stage, by term; and the sums that the pipeline needs."""
+    """One micro-batch on the fullest stage, by term; and what the pipeline and the overlap need.
+
+    ``forward_s`` and ``backward_s`` are the layers' passes on the stage with the fewest layers: what can hide communication there.
+    """
 
     terms: dict[str, Array]
     forward_s: Array
     backward_s: Array
+    backward_share: Array
     stage_s: Array
     all_stages_s: Array
 
@@ -145,8 +149,16 @@ def _micro_batch(job: _Job) -> _Pass:
     terms["recompute"] = count * again
     terms["launch"] = count * (slow_forward + slow_backward)
     every = job.model.all_layers * each + ends_first + ends_last
-    behind = count * (backward + again + slow_backward + added) + ends * 2.0 / 3.0
-    return _Pass(terms, np.asarray(stage - behind), np.asarray(behind), np.asarray(stage), np.asarray(every))
+    fewest = np.minimum(job.stages.first, job.stages.last)
+    behind = backward + again + slow_backward + added
+    return _Pass(
+        terms,
+        np.asarray(fewest * (forward + slow_forward)),
+        np.asarray(fewest * behind),
+        np.asarray(behind / each),
+        np.asarray(stage),
+        np.asarray(every),
+    )
 
 
 def _transfer(job: _Job) -> Array:
@@ -163,7 +175,7 @@ def _pipeline(job: _Job, micro: _Pass, transfer: Array) -> Array:
     """Idle time of the fullest stage: the schedule's bubble over what the other stages take, plus the hops that fill and drain."""
     layout = job.layout
     others = np.maximum(micro.all_stages_s - micro.stage_s, 0.0)
-    share = micro.backward_s / np.maximum(micro.stage_s, 1e-300)
+    share = micro.backward_share
     unit = bubble_s(layout.schedule, pp=layout.pp, forward_s=1.0 - share, backward_s=share, weight_s=share / 2.0, vpp=layout.vpp)
     scale = np.where(layout.pp > 1, unit / np.maximum(layout.pp - 1.0, 1.0), 0.0)
     return np.asarray(np.where(layout.pp > 1, scale * others + (layout.pp - 1.0) * transfer / layout.vpp, 0.0))
@@ -298,6 +310,7 @@ def _transformer_step(
         sequence=sequence,
         fused_attention=stack.fused_attention,
         gradient_bytes=_gradient_bytes(job),
+        reserve_bytes=device.assumed.reserve_bytes,
     )
     return finish(
         _terms(job),

@@ -10,7 +10,7 @@ import math
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
-from heapq import heappush
+from heapq import heapify, heappush
 from typing import Any, Literal
 
 import numpy as np
@@ -78,7 +78,7 @@ class BatchSystem:
     """
 
     __slots__ = (
-        "_arrived", "_check", "_decide", "_due", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending",
+        "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending",
         "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_state", "_submit", "_tickets", "_view", "_watched", "by_event",
         "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
     )  # fmt: skip
@@ -122,7 +122,6 @@ class BatchSystem:
         self._state = bytearray()
         self._names: dict[int, str] = {}
         self._tickets: dict[int, Ticket] = {}
-        self._due: dict[int, Due] = {}
         self._queue: list[int] = []
         self._keys: list[tuple[float, float, int]] = []
         self._ends: list[float] = []
@@ -225,6 +224,7 @@ class BatchSystem:
         elif self._state[job] == QUEUED:
             self._dequeue(job)
             self._state[job] = CANCELLED
+            self._end[job] = self.clock.now
             self._view.only_arrivals = False
         else:
             return
@@ -234,9 +234,8 @@ class BatchSystem:
         """End a running trace job now, as failed."""
         if self._state[job] != RUNNING:
             raise ValueError(f"job {job} does not run")
-        due = self._due.pop(job, None)
-        if due is not None:
-            due.callbacks = []
+        self._heap[:] = [entry for entry in self._heap if entry[3].callbacks is not self._on_end or entry[3].job != job]  # type: ignore[attr-defined]
+        heapify(self._heap)
         self._leave(job, FAILED)
         self._settle()
 
@@ -385,7 +384,8 @@ class BatchSystem:
             raise PolicyFault(f"policy {self.policy.name!r} starts job {job} on {size} processors; {view.free} are free")
         view.free = free
         head = view.head
-        if head < _COMPACT_AFTER and self._queue[head] == job:
+        queue = self._queue
+        if head < _COMPACT_AFTER and head < len(queue) and queue[head] == job:
             view.head = head + 1
         else:
             self._dequeue(job)

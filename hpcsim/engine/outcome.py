@@ -30,7 +30,7 @@ class Outcome:
     processors : int64 array, shape (jobs,)
         Processors of each job.
     submit_s, start_s, end_s : float64 array, shape (jobs,) [s]
-        NaN where it has not happened.
+        NaN where it has not happened. A cancelled job has an end and no start.
     state : int8 array, shape (jobs,)
         Index into :data:`STATUS`.
     size : int

@@ -349,7 +349,11 @@ def slowdowns(policies: pd.DataFrame) -> Chart:
     ranked = policies.sort_values(["mean_bounded_slowdown", "policy"], kind="stable")
     values = ranked["mean_bounded_slowdown"].to_numpy(float)
     names = [wrap(name, 1.6) for name in ranked["policy"]]
-    message = "No policy ran" if not names else f"{ranked['policy'].iloc[0]} slows jobs down least: {values[0]:,.3g} times on average"
+    message = (
+        "No policy ran"
+        if not names
+        else f"{ranked['policy'].iloc[0]} slows jobs down least: {brief('mean_bounded_slowdown', values[0])} times on average"
+    )
     figure, (axes,) = sheet(message, height=1.3 + 0.36 * len(names))
     if not names:
         note(axes, "There is no policy to show.")
@@ -358,7 +362,9 @@ def slowdowns(policies: pd.DataFrame) -> Chart:
     divisor = value_axis(axes.xaxis, "mean_bounded_slowdown", float(values.max()), what="mean bounded slowdown (1 = no wait)")
     axes.barh(places, values / divisor, color=PALETTE[0], height=0.62)
     for place, value in zip(places, values):
-        axes.annotate(f"{value:,.3g}", (value, place), xytext=(4, 0), textcoords="offset points", va="center")
+        axes.annotate(
+            brief("mean_bounded_slowdown", value), (value / divisor, place), xytext=(4, 0), textcoords="offset points", va="center"
+        )
     axes.set_yticks(places, names)
     axes.tick_params(axis="y", length=0)
     axes.set_xlim(0, float(values.max()) * 1.18 or 1.0)

@@ -14,9 +14,19 @@ from hpcsim.results.quantities import SUMMARY, brief, label, quantity
 
 __all__ = ["axes_of", "metrics_of", "sweep_chart", "sweep_charts"]
 
-MOST_CHARTS = 8
+MOST_CHARTS = 16
 MOST_LINES = 8
 _NOT_METRICS = ("seed", "problem", "events")
+_SECOND = (
+    "makespan_s",
+    "node_time_s",
+    "it_energy_j",
+    "cost_per_mtoken_usd",
+    "device_tdp_energy_j",
+    "device_tdp_carbon_kg_co2e",
+    "carbon_kg_co2e",
+)
+"""Metrics that often say the same as another one: drawn only where they do not."""
 
 
 def axes_of(table: pd.DataFrame, provenance: Mapping[str, Any] | None = None) -> list[str]:
@@ -41,13 +51,27 @@ def metrics_of(table: pd.DataFrame, axes: Sequence[str]) -> list[str]:
 
 
 def sweep_charts(table: pd.DataFrame, provenance: Mapping[str, Any] | None = None, *, most: int = MOST_CHARTS) -> list[Chart]:
-    """Return one chart per metric, at most ``most``."""
+    """Return one chart per metric, at most ``most``; a metric in proportion to one that is drawn is named in its caption instead."""
     axes = axes_of(table, provenance)
-    return [sweep_chart(table, axes, metric) for metric in metrics_of(table, axes)[:most]]
+    metrics = metrics_of(table, axes)
+    kept: dict[str, list[str]] = {}
+    for metric in sorted(metrics, key=lambda key: key in _SECOND):
+        twin = next((other for other in kept if _in_proportion(table, other, metric)), None)
+        kept.setdefault(twin or metric, []).extend([metric] if twin else [])
+    shown = [metric for metric in metrics if metric in kept][:most]
+    return [sweep_chart(table, axes, metric, twins=kept[metric]) for metric in shown]
+
+
+def _in_proportion(table: pd.DataFrame, one: str, other: str) -> bool:
+    a, b = (pd.to_numeric(table[key], errors="coerce").to_numpy(float) for key in (one, other))
+    if not np.array_equal(np.isnan(a), np.isnan(b)):
+        return False
+    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
+    return bool((a > 0).all() and (b > 0).all() and np.ptp(b / a) < 1e-6 * float((b / a).max()))
 
 
 @drawn
-def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str) -> Chart:
+def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins: Sequence[str] = ()) -> Chart:
     """Draw one metric over the first axis.
 
     Parameters
@@ -58,6 +82,8 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str) -> Chart:
         Varied columns; the first goes across, every combination of the others is a line.
     metric : str
         Column to draw; where a point was run with several seeds, their mean, with the span between the 10th and 90th percentile.
+    twins : sequence of str
+        Columns in proportion to it, to be named in the caption.
     """
     first, others = axes[0], list(axes[1:])
     rows = table.assign(**{metric: pd.to_numeric(table[metric], errors="coerce")})
@@ -92,9 +118,12 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str) -> Chart:
     ax.grid(True)
     if others:
         legend(figure, handles, [f"{', '.join(path.rpartition('.')[2] for path in others)}: {labels[0]}", *labels[1:]])
-    text = f"{label(metric)} over {first}" + (f", a line per {', '.join(others)}" if others else "") + "."
+    said = label(metric)
+    text = f"{said[:1].upper()}{said[1:]} over {first}" + (f", a line per {', '.join(others)}" if others else "") + "."
     if seeds > 1:
         text += f" Mean of {seeds} seeds; the shade spans the 10th to 90th percentile."
+    if twins:
+        text += f" In proportion to it: {', '.join(map(label, twins))}."
     if len(lines) > MOST_LINES:
         text += f" The first {MOST_LINES} of {len(lines)} lines are drawn."
     return Chart(name, message, text, figure)

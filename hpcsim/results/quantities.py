@@ -208,6 +208,8 @@ def scale(name: str, largest: float) -> tuple[float, str]:
         )
     if not math.isfinite(largest) or largest <= 0:
         return 1.0, what.unit
+    if name in _OCCUPANCY and largest >= 36_000:
+        return 3600.0, _OCCUPANCY[name]
     unit = readable(largest, what.dimension).rpartition(" ")[2]
     return parse_quantity(f"1 {unit}", what.dimension), unit
 

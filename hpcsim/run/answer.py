@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hpcsim.base.units import readable
+from hpcsim.results.quantities import brief
 from hpcsim.run.record import Item, Record
 from hpcsim.workload.training import TrainingPlan
 
@@ -29,20 +30,24 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     return text[0].upper() + text[1:] + _published(record, summary)
 
 
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.0f} %"
+
+
 def _item(item: Item, record: Record, summary: Mapping[str, Any]) -> str:
     if math.isnan(item.start_s):
         return f"{item.name} did not start before the horizon"
     seconds = item.stop_s(record.end_s) - item.start_s
     if item.status == "running":
         share = item.done_s / item.plan.work_s if isinstance(item.plan, TrainingPlan) else math.nan
-        part = f", {share:.1%} of it done" if not math.isnan(share) else ""
+        part = f", {_percent(share)} of it done" if not math.isnan(share) else ""
         return f"{item.name} still runs when the horizon ends after {readable(seconds, 'time')}{part}"
     if isinstance(item.plan, TrainingPlan):
         plan = item.plan
         device = plan.group.accelerator.id if plan.group.accelerator else plan.group.name
-        step = f"{readable(float(plan.cost.step_time_s), 'time', 3)} a step, {float(plan.cost.mfu_frac):.0%} of peak"
-        return f"{plan.network.id} takes {readable(seconds, 'time')} on {plan.devices:,} {device} ({step})"
-    return f"{item.name} takes {readable(seconds, 'time')} on {item.nodes} nodes"
+        step = f"{readable(float(plan.cost.step_time_s), 'time', 3)} a step, {_percent(float(plan.cost.mfu_frac))} of peak"
+        return f"Training {plan.network.id} takes {readable(seconds, 'time')} on {plan.devices:,} {device} ({step})"
+    return f"The {item.kind.replace('-', ' ')} {item.name} takes {readable(seconds, 'time')} on {item.nodes} nodes"
 
 
 def _jobs(record: Record, summary: Mapping[str, Any]) -> str:
@@ -52,7 +57,7 @@ def _jobs(record: Record, summary: Mapping[str, Any]) -> str:
         median = readable(summary["median_wait_s"], "time", 3)
         text += f" wait {readable(summary['mean_wait_s'], 'time', 3)} on average ({median} in the median, 95 % less than {readable(summary['p95_wait_s'], 'time', 3)})"
     if "utilisation_frac" in summary:
-        text += f" at {summary['utilisation_frac']:.0%} utilisation"
+        text += f" at {_percent(summary['utilisation_frac'])} utilisation"
     if summary.get("jobs_queued") or summary.get("jobs_running"):
         text += f"; {summary.get('jobs_queued', 0)} still wait and {summary.get('jobs_running', 0)} still run at the end"
     return text
@@ -65,7 +70,7 @@ def _draw(summary: Mapping[str, Any]) -> str:
     if "carbon_kg_co2e" in summary:
         parts.append(f"emits {readable(summary['carbon_kg_co2e'], 'carbon mass')} CO2e")
     if "cost_usd" in summary:
-        parts.append(f"costs {readable(summary['cost_usd'], 'money')}")
+        parts.append(f"costs {brief('cost_usd', summary['cost_usd'])}")
     if not parts:
         return ""
     return ", " + (" and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0])
@@ -76,5 +81,5 @@ def _published(record: Record, summary: Mapping[str, Any]) -> str:
         predicted = summary.get(figure.metric)
         if figure.metric.endswith("_s") and isinstance(predicted, (int, float)) and figure.value > 0:
             gap = predicted / figure.value - 1.0
-            return f" Published: {readable(figure.value, 'time')}; the prediction is {abs(gap):.0%} {'below' if gap < 0 else 'above'}."
+            return f" Published: {readable(figure.value, 'time')}; the prediction is {_percent(abs(gap))} {'below' if gap < 0 else 'above'}."
     return ""

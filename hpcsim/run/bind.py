@@ -5,6 +5,7 @@ Nothing here reads a job log or builds a graph, so that ``hpcsim check`` stays q
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,9 +29,10 @@ __all__ = ["Bound", "BoundJobs", "Published", "bind", "check"]
 NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
 NO_CORES = problem_kind("jobs-without-cores", "jobs count cores, but the cores of {group!r} are not known", "add {key}, or set workload.jobs.unit")
 NO_DEVICES = problem_kind("jobs-without-accelerators", "jobs count accelerators, but {group!r} has none", "set workload.jobs.unit to core or node")
-NO_LOG = problem_kind("trace-missing", "there is no job log {file!r}", "the path is relative to the scenario's folder, {folder}")
-LOG_IS_FOLDER = problem_kind("trace-is-a-folder", "the job log {file!r} is a folder", "name the file inside it")
-LOG_EMPTY = problem_kind("trace-empty", "the job log {file!r} is empty", "")
+NO_LOG = problem_kind("job-log-missing", "there is no job log {file!r}", "the path is relative to the scenario's folder, {folder}")
+LOG_IS_FOLDER = problem_kind("job-log-is-a-folder", "the job log {file!r} is a folder", "name the file inside it")
+LOG_EMPTY = problem_kind("job-log-empty", "the job log {file!r} is empty", "a row of a log is a job")
+LOG_UNREADABLE = problem_kind("job-log-unreadable", "the job log {file!r} cannot be read: {why}", "check the path and its permissions")
 TOO_WIDE = problem_kind("synthetic-too-wide", "the largest job takes {asked} processors, {group} has {have}", "lower max_processors, or enlarge the group")
 UNKNOWN_METRIC = problem_kind("unknown-metric", "no figure {name!r} is computed", "known: {known}")
 BAD_FIGURE = problem_kind("published-value", "{value!r} is no {what}", "{hint}")
@@ -45,6 +47,7 @@ PUBLISHED_KEYS = (
     "mean_wait_s", "p95_wait_s", "mean_bounded_slowdown", "utilisation_frac", "it_energy_j", "facility_energy_j", "peak_power_w",
     "carbon_kg_co2e", "cost_usd", "peak_memory_bytes", "device_tdp_energy_j", "device_tdp_carbon_kg_co2e", "model_flop",
 )  # fmt: skip
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -92,12 +95,18 @@ class Bound:
     repair_s: float
 
 
-def _kept(problems: Problems, make: Callable[[], T]) -> T | None:
+def _kept(problems: Problems, make: Callable[[], T], path: str) -> T | None:
+    """Return what ``make`` returns; its problems are noted, under ``path`` where they have none of their own."""
     try:
         return make()
     except InputError as error:
-        problems.absorb(error)
+        problems.absorb(error, path)
         return None
+
+
+def _planned(problems: Problems, kind: str, specs: Mapping[str, S], plan: Callable[[str, S], T]) -> list[T]:
+    plans = [_kept(problems, lambda n=name, s=spec: plan(n, s), f"workload.{kind}.{name}") for name, spec in specs.items()]  # type: ignore[misc]
+    return [made for made in plans if made is not None]
 
 
 def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs | None:
@@ -108,7 +117,7 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
     if spec.nodes is None and len(groups) != 1:
         problems.add(NO_POOL(path="workload.jobs", count=len(groups), known=", ".join(cluster.groups)))
         return None
-    group = _kept(problems, lambda: cluster.group(spec.nodes, "workload.jobs.nodes")) if spec.nodes is not None else groups[0]
+    group = _kept(problems, lambda: cluster.group(spec.nodes, "workload.jobs.nodes"), "workload.jobs.nodes") if spec.nodes is not None else groups[0]
     if group is None:
         return None
     unit = spec.unit or ("accelerator" if group.per_node else "core")
@@ -129,19 +138,35 @@ def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:
         return None
     file = scenario.folder / spec.trace.file
     path = "workload.jobs.trace.file"
-    if file.is_dir():
-        problems.add(_plain(LOG_IS_FOLDER, path, spec.trace.file))
-    elif not file.exists():
-        problems.add(_plain(NO_LOG, path, spec.trace.file, folder=str(scenario.folder.resolve())))
-    elif file.stat().st_size == 0:
-        problems.add(_plain(LOG_EMPTY, path, spec.trace.file))
+    try:
+        if file.is_dir():
+            problems.add(_plain(LOG_IS_FOLDER, path, spec.trace.file))
+        elif not file.exists():
+            problems.add(_plain(NO_LOG, path, spec.trace.file, folder=str(scenario.folder.resolve())))
+        elif file.stat().st_size == 0:
+            problems.add(_plain(LOG_EMPTY, path, spec.trace.file))
+    except OSError as error:
+        problems.add(_plain(LOG_UNREADABLE, path, spec.trace.file, why=error.strerror or str(error)))
+    try:
+        _find_reader(file, spec.trace.format)
+    except InputError as error:
+        for problem in error.problems:
+            problems.add(dataclasses.replace(problem, path=path if spec.trace.format is None else "workload.jobs.trace.format", file=""))
     return file
+
+
+def _find_reader(file: Path, name: str | None) -> None:
+    """Make sure that some trace reader takes a job log, before the log is read."""
+    import hpcsim.workload.swf  # registers the built-in reader
+    from hpcsim.workload.jobs import format_of, trace_readers
+
+    trace_readers.get(name or format_of(file))
 
 
 def _plain(kind: Any, path: str, file: str, **fields: object) -> Problem:
     """Return a problem that names a file in its words; its place is the scenario's."""
     problem: Problem = kind(path=path, file=file, **fields)
-    return Problem(problem.code, problem.message, problem.hint, path)
+    return dataclasses.replace(problem, file="")
 
 
 def _figure(name: str, value: str | float, path: str) -> float:
@@ -219,9 +244,9 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
     failure = scenario.failures.node
     mtbf_s = failure.mtbf if failure else None
     work = scenario.workload
-    trainings = [_kept(problems, lambda n=n, s=s: plan_training(n, s, cluster, catalog, node_mtbf_s=mtbf_s)) for n, s in work.training.items()]  # type: ignore[misc]
-    tasks = [_kept(problems, lambda n=n, s=s: plan_task(n, s, cluster)) for n, s in work.tasks.items()]  # type: ignore[misc]
-    tasks += [_kept(problems, lambda n=n, s=s: plan_matrix(n, s, cluster)) for n, s in work.matrix_products.items()]  # type: ignore[misc]
+    trainings = _planned(problems, "training", work.training, lambda n, s: plan_training(n, s, cluster, catalog, node_mtbf_s=mtbf_s))
+    tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))
+    tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
     jobs = _jobs(scenario, cluster, problems)
     if failure and jobs is not None:
         problems.add(FAILURES_NEED_TRAINING(path="failures.node", groups=jobs.group.name))
@@ -232,9 +257,9 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
         scenario=scenario,
         catalog=catalog,
         cluster=cluster,
-        trainings=tuple(t for t in trainings if t is not None),
+        trainings=tuple(trainings),
         jobs=jobs,
-        tasks=tuple(t for t in tasks if t is not None),
+        tasks=tuple(tasks),
         published=published,
         node_mtbf_s=mtbf_s,
         repair_s=failure.repair if failure else 0.0,

@@ -47,7 +47,8 @@ def facility_of(cluster: Cluster) -> tuple[Facility, list[str]]:
     if cluster.fabric is not None and cluster.fabric_size is not None:
         switches = sum(cluster.fabric_size.switches)
         if cluster.fabric.switch_w is None:
-            notes.append(f"The power of the {switches} switches is not known and counts for nothing; add cluster.fabric.switch_power.")
+            words = "the switch is" if switches == 1 else f"the {switches} switches is"
+            notes.append(f"The power of {words} not known and counts for nothing; add cluster.fabric.switch_power.")
         else:
             network_w = switches * cluster.fabric.switch_w
     storage_w = 0.0

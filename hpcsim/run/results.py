@@ -244,7 +244,7 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     tables = {"jobs": frame("jobs", _jobs(record, done)), "states": frame("states", _states(record))}
     if powered:
         tables["power"] = frame("power", done.power)
-        tables["energy"] = frame("energy", done.energy)
+        tables["energy"] = frame("energy", _drawn(done.energy))
     if _billable(record, done, powered):
         tables["costs"] = frame("costs", {**done.costs, "group": [g or None for g in done.costs["group"]]})
     trainings = [item for item in record.items if isinstance(item.plan, TrainingPlan)]
@@ -262,6 +262,12 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     if sources["name"]:
         tables["sources"] = frame("sources", sources)
     return tables
+
+
+def _drawn(energy: dict[str, Any]) -> dict[str, list[Any]]:
+    """Return the rows of the energy table without parts that draw nothing: none there, or their power not known (a note says so)."""
+    keep = [i for i, part in enumerate(energy["component"]) if part in ("compute", "idle") or energy["energy_j"][i] > 0]
+    return {key: [values[i] for i in keep] for key, values in energy.items()}
 
 
 def _jobs(record: Record, done: Account) -> dict[str, Any]:

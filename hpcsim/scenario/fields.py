@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, c
 from hpcsim.base.errors import InputError, Problem, problem_kind
 from hpcsim.base.units import DIMENSIONS, exact_text, parse_count, parse_fraction, parse_quantity, readable
 
-__all__ = ["Count", "Frozen", "FrozenMap", "Name", "NamedMap", "Quantity", "Share", "Spec", "fail", "frozen", "guarded", "plain"]
+__all__ = ["Count", "Frozen", "FrozenMap", "Name", "NamedMap", "Quantity", "Share", "Spec", "fail", "frozen", "guarded", "is_text", "plain"]
 
 OUT_OF_RANGE = problem_kind("out-of-range", "{value!r} is out of range: {rule}", "{remedy}")
 NOT_PLAIN = problem_kind("not-plain-data", "{value!r} cannot stand in a scenario", "use text, numbers, true or false, lists and maps")
@@ -205,6 +205,14 @@ def plain(value: Any, depth: int = 0) -> Any:
     return value.tolist() if hasattr(value, "tolist") else value
 
 
+def is_text(value: object) -> bool:
+    """Return whether ``value`` is text that a file in UTF-8 can hold (half a surrogate pair cannot be written)."""
+    try:
+        return isinstance(value, str) and value.encode() is not None
+    except UnicodeEncodeError:
+        return False
+
+
 def frozen(value: Any) -> Any:
     """Return plain data as a value that cannot be changed: maps and lists as :class:`FrozenMap` and tuples.
 
@@ -213,11 +221,11 @@ def frozen(value: Any) -> Any:
     InputError
         Something that a scenario file cannot hold, such as an object or a number that is not finite.
     """
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+    if isinstance(value, Mapping) and all(map(is_text, value)):
         return FrozenMap({key: frozen(item) for key, item in value.items()})
     if isinstance(value, (list, tuple)):
         return tuple(frozen(item) for item in value)
-    if value is None or isinstance(value, (str, bool, int)) or (isinstance(value, float) and math.isfinite(value)):
+    if value is None or isinstance(value, (bool, int)) or is_text(value) or (isinstance(value, float) and math.isfinite(value)):
         return value
     raise NOT_PLAIN.error(value=value)
 

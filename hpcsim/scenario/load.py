@@ -75,15 +75,23 @@ def _keys(model: type[BaseModel] | None) -> list[str]:
 
 def _describe(path: Path_) -> str:
     model = _model_at(path[:-1])
-    for name, info in model.model_fields.items() if model else ():
+    for name, info in model.model_fields.items() if model and path else ():
         if (info.alias or name) == path[-1]:
             return info.description or ""
     return ""
 
 
+def _place(error: Any) -> tuple[Path_, bool]:
+    """Return the path of a pydantic error, and whether the key itself is wrong (pydantic then ends the path with a mark)."""
+    path: Path_ = error["loc"]
+    if error["type"] == "extra_forbidden":
+        return path, True
+    return (path[:-1], True) if path[-1:] == ("[key]",) else (path, False)
+
+
 def _problem(error: Any) -> Problem:
     """Translate one pydantic error."""
-    path: Path_ = tuple(part for part in error["loc"] if part != "[key]")
+    path, _ = _place(error)
     kind, value, context = error["type"], error.get("input"), error.get("ctx", {})
     if kind == "extra_forbidden":
         known = _keys(_model_at(path[:-1]))
@@ -127,8 +135,8 @@ def _validated(data: Mapping[str, Any], source: Source | None, problems: Problem
         for item in error.errors(include_url=False):
             problem = _problem(item)
             if source:
-                path = tuple(part for part in item["loc"] if part != "[key]")
-                line, column = source.place(path, key=item["type"] == "extra_forbidden" or "[key]" in item["loc"][-1:])
+                path, at_key = _place(item)
+                line, column = source.place(path, key=at_key)
                 problem = problem.located(file=source.file, line=line, column=column)
             problems.add(problem)
     problems.items.sort(key=lambda p: (p.line, p.column))
@@ -246,6 +254,8 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
     for i, part in enumerate(parts[:-1]):
         if isinstance(here, list):
             here = here[_index(here, part, path)]
+            if not isinstance(here, (dict, list)):
+                raise NO_SUCH_PATH.error(path=path, near=f"{'.'.join(parts[: i + 1])!r} is a value, it holds nothing else")
             continue
         if not isinstance(here.get(part), (dict, list)):
             model = _model_at(tuple(parts[: i + 1]))
@@ -255,9 +265,9 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
                 hint = f"did you mean {near[0]!r}?" if near else "known here: " + ", ".join(_keys(parent))
                 raise NO_SUCH_PATH.error(path=path, near=hint)
             if parent is None and model is not None and part not in here and i > 0:
-                near = difflib.get_close_matches(part, here, 1)
+                near = difflib.get_close_matches(part, map(str, here), 1)
                 whole = f"to add one, give {'.'.join(parts[: i + 1])!r} as a whole map"
-                hint = f"did you mean {near[0]!r}?" if near else f"named here: {', '.join(here) or 'nothing'}; {whole}"
+                hint = f"did you mean {near[0]!r}?" if near else f"named here: {', '.join(map(str, here)) or 'nothing'}; {whole}"
                 raise NO_SUCH_PATH.error(path=path, near=hint)
             here[part] = {}
         here = here[part]
@@ -269,7 +279,7 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
 
 
 def _index(items: list[Any], part: str, path: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
+    if not (part.isascii() and part.isdigit() and len(part) < 9) or int(part) >= len(items):
         raise NO_SUCH_PATH.error(path=path, near=f"{part!r} is no index below {len(items)}")
     return int(part)
 

@@ -14,7 +14,7 @@ from pydantic_core import core_schema
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.scenario.cluster import ClusterSpec
-from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Spec, fail, frozen, guarded, plain
+from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Spec, fail, frozen, guarded, is_text, plain
 from hpcsim.scenario.workload import WorkloadSpec
 
 __all__ = ["FailureSpec", "FailuresSpec", "PublishedSpec", "ScenarioSpec", "SchedulerSpec", "SimulateSpec"]
@@ -54,7 +54,7 @@ def _figure(value: object) -> object:
         with contextlib.suppress(OverflowError):
             if math.isfinite(number := float(value)):
                 return number
-    elif isinstance(value, str) and value.strip():
+    elif isinstance(value, str) and is_text(value) and value.strip():
         return value
     fail(BAD_FIGURE(value=value))
 

@@ -23,6 +23,8 @@ __all__ = ["Axis", "parse_axis", "sweep"]
 
 NO_AXES = problem_kind("sweep-without-axes", "there is nothing to vary", "give --axis KEY=V1,V2,…, or a sweep section in the scenario")
 BAD_AXIS = problem_kind("bad-axis", "{text!r} is no axis", "write KEY=V1,V2,…, for example cluster.nodes.gpu.count=24,48,96")
+AXIS_TWICE = problem_kind("axis-twice", "the axis {path!r} is given twice", "give all its values in one axis")
+SEED_AXIS = problem_kind("axis-of-seeds", "the seed is no axis", "give --seeds K for replicates with the seeds that follow simulate.seed")
 TOO_MANY = problem_kind("sweep-too-large", "the sweep has {points} points; at most {most} are run", "take fewer values, or fewer seeds")
 BAD_WORKERS = problem_kind("bad-count", "{what} must be at least 1; here {value}", "give a whole number")
 
@@ -62,6 +64,12 @@ def _axes(scenario: Scenario, axes: Mapping[str, Sequence[Any]] | Iterable[Axis]
     found = found or [Axis(path, tuple(values)) for path, values in scenario.sweep.items()]
     if not found or any(not axis.values for axis in found):
         raise NO_AXES.error()
+    paths = [axis.path for axis in found]
+    twice = [path for path in dict.fromkeys(paths) if paths.count(path) > 1]
+    problems = [AXIS_TWICE(path=path) for path in twice]
+    problems += [SEED_AXIS(path=path) for path in dict.fromkeys(paths) if path == "simulate.seed"]
+    if problems:
+        raise InputError(problems)
     return found
 
 
@@ -75,9 +83,9 @@ def _point(scenario: Scenario, changes: Mapping[str, Any], seed: int, mode: Mode
             from hpcsim.run.simulate import simulate as verb
         summary = verb(varied).summary
         row.update({key: value for key, value in summary.items() if key not in _NOT_REPRODUCIBLE})
-        row["problem"] = ""
+        row["problem"] = ()
     except InputError as error:
-        row["problem"] = "; ".join(str(problem) for problem in error.problems)
+        row["problem"] = tuple(error.problems)
     return row
 
 
@@ -146,7 +154,8 @@ def sweep(
     Raises
     ------
     InputError
-        No axes, an axis without values, or too many points.
+        No axes, an axis without values or given twice, too many points, or nothing but points that cannot be run: then what is wrong
+        with them.
     """
     scenario = load(scenario)
     found = _axes(scenario, axes)
@@ -165,6 +174,8 @@ def sweep(
         for k in range(seeds)
     ]
     rows = _run(points, jobs, progress)
+    if all(row["problem"] for row in rows):
+        raise InputError(list(dict.fromkeys(problem for row in rows for problem in row["problem"])))
     return _results(scenario, found, rows, seeds, mode)
 
 
@@ -176,6 +187,7 @@ def _results(scenario: Scenario, axes: list[Axis], rows: list[dict[str, Any]], s
 
     keys = list(dict.fromkeys(key for row in rows for key in row))
     keys = [k for k in keys if k != "problem"] + ["problem"]
+    rows = [{**row, "problem": "; ".join(map(str, row["problem"]))} for row in rows]
     table = pd.DataFrame([{key: row.get(key) for key in keys} for row in rows], columns=keys)
     failed = int((table["problem"] != "").sum())
     summary: dict[str, Any] = {
@@ -186,7 +198,7 @@ def _results(scenario: Scenario, axes: list[Axis], rows: list[dict[str, Any]], s
         "mode": mode,
     }
     return Results(
-        name=f"{scenario.name}-sweep",
+        name=scenario.name if scenario.name.endswith("sweep") else f"{scenario.name}-sweep",
         question=scenario.question,
         answer=_answer(table, axes, failed),
         kind="sweep",

@@ -31,9 +31,9 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 
-COLUMN_LENGTH = problem_kind("job-column-length", "{column} has {got} values, but there are {want} jobs", "give one value per job")
-COLUMN_TYPE = problem_kind("job-column-type", "{column} is not an array of numbers", "give one number per job")
-COLUMN_VALUE = problem_kind("job-column-value", "{column} of job {job} is {value}; it must be {bound}", "drop or mend the job")
+COLUMN_LENGTH = problem_kind("job-column-length", "{name} has {got} values, but there are {want} jobs", "give one value per job")
+COLUMN_TYPE = problem_kind("job-column-type", "{name} is not an array of numbers", "give one number per job")
+COLUMN_VALUE = problem_kind("job-column-value", "{name} of job {job} is {value}; it must be {bound}", "drop or mend the job")
 JOB_ID_TWICE = problem_kind("job-id-twice", "the job number {job} is given twice", "give every job a number of its own")
 BAD_FACTOR = problem_kind("job-scale-factor", "{name} is {value!r}, but a factor above 0 is needed", "1 changes nothing")
 NO_FORMAT = problem_kind("trace-format-unknown", "no trace reader is known for {file!r}", "name the format; known: {known}")
@@ -50,11 +50,11 @@ def _column(name: str, values: Any, count: int) -> npt.NDArray[Any]:
     try:
         array = np.array(values)
     except (TypeError, ValueError, OverflowError):
-        raise COLUMN_TYPE.error(path=name, column=name) from None
+        raise COLUMN_TYPE.error(path=name, name=name) from None
     if array.size and array.dtype.kind not in "iuf":
-        raise COLUMN_TYPE.error(path=name, column=name)
+        raise COLUMN_TYPE.error(path=name, name=name)
     if array.ndim != 1 or len(array) != count:
-        raise COLUMN_LENGTH.error(path=name, column=name, got=array.size, want=count)
+        raise COLUMN_LENGTH.error(path=name, name=name, got=array.size, want=count)
     if name in _FLOAT_COLUMNS:
         return array.astype(np.float64)
     if array.dtype.kind != "i":
@@ -66,7 +66,7 @@ def _column(name: str, values: Any, count: int) -> npt.NDArray[Any]:
 def _first_bad(name: str, jobs: Integers, values: npt.NDArray[Any], bad: npt.NDArray[np.bool_], bound: str) -> None:
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise COLUMN_VALUE.error(path=name, column=name, job=int(jobs[row]), value=values[row].item(), bound=bound)
+        raise COLUMN_VALUE.error(path=name, name=name, job=int(jobs[row]), value=values[row].item(), bound=bound)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -104,7 +104,7 @@ class JobTable:
             array.setflags(write=False)
             object.__setattr__(self, name, array)
         if self.names is not None and len(self.names) != count:
-            raise COLUMN_LENGTH.error(path="names", column="names", got=len(self.names), want=count)
+            raise COLUMN_LENGTH.error(path="names", name="names", got=len(self.names), want=count)
         for name in _FLOAT_COLUMNS:
             values = getattr(self, name)
             _first_bad(name, self.job_id, values, ~((values >= 0) & (values <= _LARGEST)), "a finite time, at least 0 s")

@@ -66,7 +66,11 @@ def test_streaming_nothing_is_free() -> None:
 def test_utilisation_of_published_runs() -> None:
     """MFU of Korthikanti et al. 2022, table 5: 72BsLh²(1 + s/6h + V/12Lh) over devices, peak and time."""
     s, v = 2048, 51200
-    for layers, h, batch, n, t, percent in ((48, 6144, 4, 8, 1.10, 41.5), (96, 12288, 64, 64, 13.75, 51.4), (105, 20480, 280, 280, 37.83, 56.0)):
+    for layers, h, batch, n, t, percent in (
+        (48, 6144, 4, 8, 1.10, 41.5),
+        (96, 12288, 64, 64, 13.75, 51.4),
+        (105, 20480, 280, 280, 37.83, 56.0),
+    ):
         flop = 72 * batch * s * layers * h**2 * (1 + s / (6 * h) + v / (12 * layers * h))
         assert 100 * compute.mfu(flop, devices=n, peak_flop_per_s=312e12, time_s=t) == pytest.approx(percent, rel=4e-3)
 

@@ -76,7 +76,9 @@ def test_stages_hold_all_parameters_once() -> None:
     assert one.first == pytest.approx(float(parameters(model)), rel=1e-5)
     four = mem.stage_parameters(model, Layout(pp=4, tp=2))
     assert 2 * (four.first + 2 * four.dense + four.last) == pytest.approx(float(parameters(model)), rel=1e-4)
-    sparse = Model(layers=8, hidden=1024, ffn=4096, heads=16, vocab=32000, experts=16, experts_per_token=2, gated=True, bias=False, tied=False)
+    sparse = Model(
+        layers=8, hidden=1024, ffn=4096, heads=16, vocab=32000, experts=16, experts_per_token=2, gated=True, bias=False, tied=False
+    )
     spread = mem.stage_parameters(sparse, Layout(dp=8, ep=8))
     assert spread.expert == pytest.approx(8 * 2 * 3 * 1024 * 4096)
 

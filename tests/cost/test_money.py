@@ -43,7 +43,9 @@ def test_net_present_value() -> None:
 
 def test_spot_price_of_useful_work() -> None:
     hour = 3600.0
-    price = money.price_per_useful_s(1 / hour, work_s=0.5 * hour, checkpoint_s=0.02 * hour, restart_s=0.1 * hour, interruptions_per_s=1 / (6 * hour))
+    price = money.price_per_useful_s(
+        1 / hour, work_s=0.5 * hour, checkpoint_s=0.02 * hour, restart_s=0.1 * hour, interruptions_per_s=1 / (6 * hour)
+    )
     assert price * hour == pytest.approx(1.10466, rel=1e-5)
 
 

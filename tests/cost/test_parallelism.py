@@ -93,7 +93,15 @@ def test_divisors() -> None:
 
 
 def test_space_holds_exactly_the_layouts_that_can_be() -> None:
-    axes = {"tp": (1, 2, 3, 4), "pp": (1, 2, 5), "vpp": (1, 2), "cp": (1, 2), "micro_batch": (1, 2, 3), "zero_stage": (0, 1), "recompute": (0,)}
+    axes = {
+        "tp": (1, 2, 3, 4),
+        "pp": (1, 2, 5),
+        "vpp": (1, 2),
+        "cp": (1, 2),
+        "micro_batch": (1, 2, 3),
+        "zero_stage": (0, 1),
+        "recompute": (0,),
+    }
     axes["sequence_parallel"] = (False,)
     layouts, removed = space(GPT, devices=8, global_batch=24, sequence=1024, axes=axes)
     got = {tuple(int(layouts.row(i)[k]) for k in ("tp", "pp", "vpp", "cp", "micro_batch", "zero_stage")) for i in range(layouts.shape[0])}

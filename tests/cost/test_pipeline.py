@@ -51,7 +51,7 @@ def gpipe(p: int, m: int) -> list[list[Op]]:
 def alternate(warm: list[Op], forwards: list[Op], backwards: list[Op]) -> list[Op]:
     order, rest = list(warm), forwards[len(warm) :]
     for i, back in enumerate(backwards):
-        order += rest[i : i + 1] + [back]
+        order += [*rest[i : i + 1], back]
     return order
 
 

@@ -31,7 +31,9 @@ def test_exact_interval_against_lambert_w(d: float, m: float) -> None:
 
 def test_exact_interval_minimises_the_expected_time() -> None:
     d, m = 300.0, 86400.0
-    found = optimize.minimize_scalar(lambda t: (math.exp((t + d) / m) - 1) / t, bounds=(100, 50000), method="bounded", options={"xatol": 1e-6})
+    found = optimize.minimize_scalar(
+        lambda t: (math.exp((t + d) / m) - 1) / t, bounds=(100, 50000), method="bounded", options={"xatol": 1e-6}
+    )
     assert rel.optimal_interval_s(d, m) == pytest.approx(found.x, rel=1e-5)
 
 

@@ -45,11 +45,21 @@ MEGATRON = [
 
 
 @pytest.mark.parametrize(("layers", "h", "a", "p", "v", "batch", "b", "n", "full", "selective"), MEGATRON)
-def test_published_megatron_steps(layers: int, h: int, a: int, p: int, v: int, batch: int, b: int, n: int, full: float, selective: float) -> None:
+def test_published_megatron_steps(
+    layers: int, h: int, a: int, p: int, v: int, batch: int, b: int, n: int, full: float, selective: float
+) -> None:
     for recompute, sp, measured in (("full", False, full), ("selective", True, selective)):
         layout = Layout(tp=8, pp=p, vpp=v, micro_batch=b, recompute=recompute, sequence_parallel=sp, overlap=False)
         cost = step(
-            gpt(layers, h, a), A100, SELENE, layout, global_batch=batch, sequence=2048, precision="fp16", software=software("megatron-lm", 2022), devices=n
+            gpt(layers, h, a),
+            A100,
+            SELENE,
+            layout,
+            global_batch=batch,
+            sequence=2048,
+            precision="fp16",
+            software=software("megatron-lm", 2022),
+            devices=n,
         )
         assert cost.step_time_s == pytest.approx(measured, rel=0.10)
         assert cost.low_s < measured < cost.high_s
@@ -57,7 +67,9 @@ def test_published_megatron_steps(layers: int, h: int, a: int, p: int, v: int, b
 
 def test_published_mfu_follows_from_the_published_time() -> None:
     layout = Layout(tp=8, pp=8, vpp=3, recompute="selective", sequence_parallel=True, overlap=False)
-    cost = step(gpt(96, 12288, 96), A100, SELENE, layout, global_batch=64, sequence=2048, precision="fp16", software=software("megatron-lm", 2022))
+    cost = step(
+        gpt(96, 12288, 96), A100, SELENE, layout, global_batch=64, sequence=2048, precision="fp16", software=software("megatron-lm", 2022)
+    )
     assert 100 * cost.model_flop / (64 * 312e12 * 13.75) == pytest.approx(51.4, rel=4e-3)
 
 
@@ -75,7 +87,15 @@ def test_terms_sum_to_the_step() -> None:
 
 def test_one_device_does_not_communicate() -> None:
     cost = simple(Layout(micro_batch=4))
-    for name in ("tensor_parallel", "context_parallel", "expert_parallel", "pipeline_transfer", "bubble", "parameter_gather", "data_parallel"):
+    for name in (
+        "tensor_parallel",
+        "context_parallel",
+        "expert_parallel",
+        "pipeline_transfer",
+        "bubble",
+        "parameter_gather",
+        "data_parallel",
+    ):
         assert cost.terms[name] == 0.0
 
 
@@ -91,7 +111,9 @@ def test_scalar_equals_vectorised() -> None:
 
 
 def test_arrays_in_every_argument() -> None:
-    models = Model(layers=np.array([12, 24]), hidden=np.array([768, 1024]), ffn=np.array([3072, 4096]), heads=np.array([12, 16]), vocab=50257)
+    models = Model(
+        layers=np.array([12, 24]), hidden=np.array([768, 1024]), ffn=np.array([3072, 4096]), heads=np.array([12, 16]), vocab=50257
+    )
     both = step(models, A100, SELENE, Layout(dp=8, micro_batch=4), global_batch=np.array([32, 64]), sequence=np.array([512, 1024]))
     for i, (layers, h, batch, s) in enumerate(((12, 768, 32, 512), (24, 1024, 64, 1024))):
         model = Model(layers=layers, hidden=h, ffn=4 * h, heads=h // 64, vocab=50257)
@@ -153,7 +175,18 @@ def test_small_models_are_bound_by_the_host() -> None:
 
 def test_other_families_take_a_plausible_share_of_the_peak() -> None:
     mixture = Model(
-        layers=32, hidden=4096, ffn=14336, heads=32, kv_heads=8, vocab=32000, experts=8, experts_per_token=2, gated=True, bias=False, tied=False, norm_vectors=1
+        layers=32,
+        hidden=4096,
+        ffn=14336,
+        heads=32,
+        kv_heads=8,
+        vocab=32000,
+        experts=8,
+        experts_per_token=2,
+        gated=True,
+        bias=False,
+        tied=False,
+        norm_vectors=1,
     )
     latent = Model(
         layers=61, hidden=7168, ffn=18432, heads=128, vocab=129280, experts=256, experts_per_token=8, shared_experts=1, expert_ffn=2048,
@@ -178,9 +211,20 @@ def test_old_devices_and_formats() -> None:
     ring = Fabric.of(scale_up="nvlink1", scale_up_bytes_per_s=80e9, domain=8, scale_out="none", scale_out_bytes_per_s=1e9)
     torus = Fabric.of(scale_up="ici", scale_up_bytes_per_s=328e9, domain=1024, scale_out="dcn", scale_out_bytes_per_s=6e9)
     both = Model(layers=6, decoder_layers=6, hidden=1024, ffn=4096, heads=16, vocab=37000, bias=False, dropout=True)
-    old = step(both, p100, ring, Layout(dp=8, micro_batch=98), global_batch=784, sequence=32, precision="fp32", software=software("tensorflow", 2017))
+    old = step(
+        both,
+        p100,
+        ring,
+        Layout(dp=8, micro_batch=98),
+        global_batch=784,
+        sequence=32,
+        precision="fp32",
+        software=software("tensorflow", 2017),
+    )
     assert 0.3 < old.step_time_s < 1.2
-    cost = step(SMALL, tpu, torus, Layout(dp=64, micro_batch=2, zero_stage=3), global_batch=128, sequence=2048, software=software("maxtext", 2024))
+    cost = step(
+        SMALL, tpu, torus, Layout(dp=64, micro_batch=2, zero_stage=3), global_batch=128, sequence=2048, software=software("maxtext", 2024)
+    )
     assert 0.2 < cost.mfu_frac < 0.9
     with pytest.raises(InputError) as error:
         step(both, p100, ring, Layout(dp=8), global_batch=8, sequence=32, precision="bf16")
@@ -193,7 +237,9 @@ def test_work_per_sample() -> None:
     assert sum(cost.terms.values()) == pytest.approx(cost.step_time_s, rel=1e-12)
     assert 8 * 1500 < cost.tokens_per_s < 8 * 4000
     assert cost.step_time_s >= 3 * 8.178e9 * 2048 / (8 * 312e12)
-    recommender = Work(parameters=2.4e6, flop_per_sample=14e6, bytes_per_sample=20e3, exchange_bytes_per_sample=26 * 128 * 2, sharded_bytes=100e9)
+    recommender = Work(
+        parameters=2.4e6, flop_per_sample=14e6, bytes_per_sample=20e3, exchange_bytes_per_sample=26 * 128 * 2, sharded_bytes=100e9
+    )
     shared = step(recommender, A100, SELENE, Layout(dp=16, micro_batch=4096), global_batch=65536)
     assert shared.terms["expert_parallel"] >= 2 * 65536 / 16 * 26 * 128 * 2 * 8 / 16 / 25e9
     assert shared.memory.weights > 100e9 / 16

@@ -18,7 +18,7 @@ from hpcsim.testing.strategies import scenario_data, texts
 
 slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 TEXT = (Path(__file__).parents[1] / "scenario" / "contract.yaml").read_text(encoding="utf-8")
-BASE = loads(TEXT)
+BASE = loads(TEXT + "notes: [one, two]\npublished: {wall_clock_s: {value: 117 days, source: a paper}}\n")
 
 
 def polite(function: Any, *arguments: Any) -> Scenario | None:
@@ -104,7 +104,8 @@ leaves = st.one_of(
     st.integers(),
     st.floats(),
     st.text(max_size=5),
-    st.sampled_from(["1 GB", "1 s", "-1 W", "0 s", "auto", "tp=2", "1e999 s", "5 %", "{}", "nan"]),
+    st.text(st.characters(), max_size=3),
+    st.sampled_from(["\udcff", "1 GB", "1 s", "-1 W", "0 s", "auto", "tp=2", "1e999 s", "5 %", "{}", "nan"]),
     st.binary(max_size=3),
 )
 anything = st.recursive(
@@ -153,7 +154,15 @@ def test_a_scenario_with_other_values(changes: list[tuple[tuple[Any, ...], Any]]
 @settings(max_examples=300, deadline=None)
 @given(
     st.dictionaries(
-        st.one_of(st.sampled_from([".".join(map(str, p)) for p in PLACES]), st.text("abcluster.0", max_size=12)), anything, max_size=3
+        st.one_of(
+            st.sampled_from([".".join(map(str, p)) for p in PLACES]),
+            st.builds(
+                "{}.{}".format, st.sampled_from([".".join(map(str, p)) for p in PLACES]), st.sampled_from(["0", "x", "x.y", "²", "-1"])
+            ),
+            st.text("abcluster.0\ud800", max_size=12),
+        ),
+        anything,
+        max_size=3,
     )
 )
 def test_any_variation(changes: dict[str, Any]) -> None:

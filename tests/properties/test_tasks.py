@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from hpcsim.catalog.lookup import default
 from hpcsim.cluster.build import resolve
-from hpcsim.cost.laws import distributed, training
+from hpcsim.cost.laws import distributed, training, transfer
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.tasks import TaskFloor, TaskRun
 from hpcsim.scenario.load import load
@@ -177,3 +177,24 @@ def test_a_node_without_share_changes_nothing(plan):
     idle = {"speed_flop_per_s": 1.0, "share_bytes": 0.0, "work_flop": 0.0, "port_bytes_per_s": 1.0}
     more = dataclasses.replace(plan, groups=(("w", plan.nodes + 1),), **{f: np.append(getattr(plan, f), idle[f]) for f in fields})
     assert closed_form(more).makespan_s == pytest.approx(closed_form(plan).makespan_s, rel=1e-12)
+
+
+@given(nodes=st.integers(1, 40), each=_real, rate=_real, parts=st.integers(1, 4))
+def test_dispatch_alone_is_the_transfer_law(nodes, each, rate, parts):
+    """d/v with d the data of a node and v what it gets of the storage; n·d/v node-time."""
+    plan = TaskPlan(
+        name="t",
+        kind="task",
+        groups=(("w", nodes),),
+        speed_flop_per_s=np.ones(nodes),
+        share_bytes=np.full(nodes, each),
+        work_flop=np.zeros(nodes),
+        port_bytes_per_s=np.full(nodes, np.inf),
+        parts_per_node=parts,
+        source="lake",
+        source_bytes_per_s=rate * nodes,
+        data_bytes=each * nodes,
+    )
+    law = transfer(each, rate, n=nodes, part="storage")
+    assert simulate(plan).end_s == pytest.approx(float(law.wall_clock_s), rel=1e-12)
+    assert closed_form(plan).makespan_s == pytest.approx(float(law.wall_clock_s), rel=1e-12)

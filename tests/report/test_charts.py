@@ -255,6 +255,16 @@ def test_a_sweep_over_any_values_is_legible(values):
     check_legible(sweep_chart(table, ["workload.x.y"], "wall_clock_s"))
 
 
+def test_what_says_the_same_is_drawn_once_and_named():
+    table = frame(
+        "sweep",
+        {"a.b": [1, 2, 4], "makespan_s": [4.0, 2.0, 1.0], "wall_clock_s": [4.0, 2.0, 1.0], "cost_usd": [1.0, 1.5, 2.0], "problem": ""},
+    )
+    first, second = sweep_charts(table)
+    assert (first.name, second.name) == ("sweep-wall-clock-s", "sweep-cost-usd")
+    assert "In proportion to it: makespan." in first.text
+
+
 def test_points_that_failed_are_left_out_of_the_sweep():
     table = frame("sweep", {"a.b": [1, 2, 3], "seed": 1, "wall_clock_s": [3.0, np.nan, 1.0], "problem": ["", "does not fit", ""]})
     (chart,) = sweep_charts(table)

@@ -121,6 +121,10 @@ BAD: dict[str, tuple[dict[Any, Any], str, str]] = {
     "beyond a list": ({"cluster.fabric.down.2": 1}, "no-such-path", "'2' is no index below 2"),
     "before a list": ({"cluster.fabric.down.-1": 1}, "no-such-path", "no index"),
     "a word for an index": ({"notes.first": "x"}, "no-such-path", "no index"),
+    "a superscript for an index": ({"notes.²": "x"}, "no-such-path", "no index"),
+    "an endless index": ({"notes." + "9" * 5000: "x"}, "no-such-path", "no index"),
+    "inside an item": ({"notes.0.x": "x"}, "no-such-path", "is a value"),
+    "deep inside an item": ({"notes.0.x.y": "x"}, "no-such-path", "is a value"),
     "beyond a value": ({"cluster.nodes.gpu.count.x": 1}, "not-a-count", ""),
     "a bad value": ({"cluster.nodes.gpu.count": -1}, "out-of-range", ""),
     "a value without unit": ({"cluster.site.carbon": 57}, "unitless-quantity", "57 g/kWh"),
@@ -129,9 +133,13 @@ BAD: dict[str, tuple[dict[Any, Any], str, str]] = {
     "the inner name of a key": ({"schema_": 1}, "unknown-key", "did you mean 'schema'?"),
     "an axis that is no list": ({"sweep.a": 5}, "sweep-axis", ""),
     "an axis of objects": ({"sweep.a": [object()]}, "not-plain-data", ""),
+    "a key that pydantic uses itself": ({"[key]": 1}, "unknown-key", "known here"),
+    "a name that pydantic uses itself": ({"cluster.nodes.[key]": {"count": 1}}, "bad-name", ""),
     "a path that is no text": ({5: 1}, "unknown-key", ""),
     "half a surrogate": ({"question": "\ud800"}, "wrong-type", ""),
     "an array for a count": ({"cluster.nodes.gpu.count": np.array([1, 2])}, "not-a-count", ""),
+    "half a surrogate in an axis": ({"sweep.a": ["\ud800"]}, "not-plain-data", ""),
+    "half a surrogate in a figure": ({"published": {"wall_s": {"value": "\ud800", "source": "s"}}}, "bad-figure", ""),
     "a number of numpy that is not finite": ({"cluster.site.pue": np.float64("nan")}, "not-a-fraction", ""),
 }
 
@@ -152,6 +160,15 @@ def test_all_bad_variations_at_once(base: Scenario) -> None:
     assert [p.code for p in paths] == ["no-such-path"] * 3
     values = problems(lambda: base.vary({"cluster.nodes.gpu.count": 0, "name": "a b", "cluster.site.pue": 0}))
     assert sorted(p.code for p in values) == ["bad-name", "not-a-fraction", "out-of-range"]
+
+
+@pytest.mark.parametrize(
+    "path", ["\udcff", "cluster.\udcff", "cluster.nodes.\udcff", "cluster.nodes.gpu.\udcff", "sweep.\udcff", "\udcff.a"]
+)
+def test_a_path_that_is_no_unicode(path: str, base: Scenario) -> None:
+    """A shell hands bytes that are no UTF-8 over as half surrogates."""
+    for problem in problems(lambda: base.vary({path: {"count": 1}})):
+        assert str(problem).isprintable()
 
 
 @pytest.mark.parametrize("changes", [None, [1], "a=b", 5])
