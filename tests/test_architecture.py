@@ -232,6 +232,9 @@ def _inside(item: Import, target: str) -> list[str]:
 def manner_faults(package: Path) -> list[str]:
     """Return modules and functions that are badly named or too long, and prints outside the command line."""
     faults = []
+    for folder in sorted({path.parent for path, _, _ in modules(package)} - {package}):
+        if not (folder / "__init__.py").exists():  # neither an installer nor a walk over the package would find it
+            faults.append(f"{folder.relative_to(package.parent).as_posix()}: no package: __init__.py is missing")
     for path, parts, tree in modules(package):
         place = "/".join((package.name, *parts))
         for part in parts:
@@ -318,6 +321,7 @@ def plant(tmp_path: Path, **files: str) -> Path:
         path = package / folder / f"{module}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+        (path.parent / "__init__.py").touch()
     return package
 
 
@@ -400,6 +404,13 @@ def test_planted_lengths_are_found(tmp_path: Path) -> None:
     assert manner_faults(plant(tmp_path / "d", base__a=documented)) == []
     body = "    x = 1\n" * (MOST_LINES_OF_FUNCTION + 1)
     assert "long function: f" in manner_faults(plant(tmp_path / "c", base__a=f"def f():\n{body}"))[0]
+
+
+def test_planted_folder_without_init_is_found(tmp_path: Path) -> None:
+    package = plant(tmp_path, base__a="x = 1\n")
+    assert manner_faults(package) == []
+    (package / "base" / "__init__.py").unlink()
+    assert manner_faults(package) == ["hpcsim/base: no package: __init__.py is missing"]
 
 
 def test_planted_print_is_found(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ part of the engine drives is a :class:`Ticket` that its process waits for and gi
 from __future__ import annotations
 
 import math
-from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappush
@@ -79,7 +78,7 @@ class BatchSystem:
 
     __slots__ = (
         "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending",
-        "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_state", "_submit", "_tickets", "_view", "_watched", "by_event",
+        "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tickets", "_view", "_watched", "by_event",
         "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
     )  # fmt: skip
 
@@ -117,9 +116,9 @@ class BatchSystem:
         self._run: list[float] = []
         self._estimate: list[float] = []
         self._processors: list[int] = []
-        self._start = array("d")
-        self._end = array("d")
-        self._state = bytearray()
+        self._start: list[float] = []
+        self._end: list[float] = []
+        self._fate: dict[int, int] = {}
         self._names: dict[int, str] = {}
         self._tickets: dict[int, Ticket] = {}
         self._queue: list[int] = []
@@ -182,10 +181,8 @@ class BatchSystem:
         self._run += jobs.run_s.tolist()
         self._estimate += jobs.estimate_s.tolist()
         self._processors += jobs.processors.tolist()
-        never = array("d", (math.nan,)) * count
-        self._start += never
-        self._end += never
-        self._state += bytes((QUEUED,)) * count
+        self._start += [math.nan] * count
+        self._end += [math.nan] * count
         self._stop.append(first + count)
         self.clock.push(self._submit[first], ARRIVAL, Due(self.clock, self._on_arrival, first))
         return range(first, first + count)
@@ -209,7 +206,6 @@ class BatchSystem:
         self._processors.append(int(processors))
         self._start.append(math.nan)
         self._end.append(math.nan)
-        self._state.append(QUEUED)
         self._names[job] = name
         ticket = self._tickets[job] = Ticket(self.clock, job)
         self._enqueue(job)
@@ -219,11 +215,13 @@ class BatchSystem:
     def release(self, ticket: Ticket, *, failed: bool = False) -> None:
         """End the job of ``ticket`` now; a job that still waits is cancelled."""
         job = ticket.job
-        if self._state[job] == RUNNING:
-            self._leave(job, FAILED if failed else FINISHED)
-        elif self._state[job] == QUEUED:
+        if self._runs(job):
+            self._leave(job)
+            if failed:
+                self._fate[job] = FAILED
+        elif self._start[job] != self._start[job] and job not in self._fate:
             self._dequeue(job)
-            self._state[job] = CANCELLED
+            self._fate[job] = CANCELLED
             self._end[job] = self.clock.now
             self._view.only_arrivals = False
         else:
@@ -232,17 +230,21 @@ class BatchSystem:
 
     def kill(self, job: int) -> None:
         """End a running trace job now, as failed."""
-        if self._state[job] != RUNNING:
+        if not self._runs(job):
             raise ValueError(f"job {job} does not run")
         self._heap[:] = [entry for entry in self._heap if entry[3].callbacks is not self._on_end or entry[3].job != job]  # type: ignore[attr-defined]
         heapify(self._heap)
-        self._leave(job, FAILED)
+        self._leave(job)
+        self._fate[job] = FAILED
         self._settle()
 
     def running(self) -> list[int]:
         """Return the numbers of the running jobs, by start."""
-        jobs = [job for job, state in enumerate(self._state) if state == RUNNING]
+        jobs = [job for job in range(len(self._start)) if self._runs(job)]
         return sorted(jobs, key=lambda job: self._start[job])
+
+    def _runs(self, job: int) -> bool:
+        return self._start[job] == self._start[job] and self._end[job] != self._end[job]
 
     def withdraw(self, processors: int) -> int:
         """Take processors out of service: the free ones now, the rest as they come free. Return how many went now.
@@ -268,13 +270,17 @@ class BatchSystem:
 
     def outcome(self) -> Outcome:
         """Return what became of every job up to now."""
+        start, end = np.array(self._start, dtype=np.float64), np.array(self._end, dtype=np.float64)
+        state = np.where(np.isnan(start), QUEUED, np.where(np.isnan(end), RUNNING, FINISHED)).astype(np.int8)
+        for job, fate in self._fate.items():
+            state[job] = fate
         return Outcome(
             now_s=float(self.clock.now),
             processors=np.array(self._processors, dtype=np.int64),
             submit_s=np.array(self._submit, dtype=np.float64),
-            start_s=np.array(self._start),
-            end_s=np.array(self._end),
-            state=np.frombuffer(bytes(self._state), dtype=np.int8),
+            start_s=start,
+            end_s=end,
+            state=state,
             size=self.size,
             down_changes=tuple(self.down_changes),
             reservations=tuple(self.reservations),
@@ -302,8 +308,13 @@ class BatchSystem:
         at = event.job
         now = submit[at]
         stop = self._stop[0] if len(self._stop) == 1 else self._stop[bisect_right(self._stop, at)]
+        plain = self._key is None and not self._watched
         while True:
-            self._enqueue(at)
+            if plain:
+                self._arrived.append(at)
+                self._queue.append(at)
+            else:
+                self._enqueue(at)
             at += 1
             if at == stop or submit[at] != now or self.by_event:
                 break
@@ -320,7 +331,7 @@ class BatchSystem:
     def _complete(self, event: Due) -> None:
         """End a job; in event order, one that ends before its estimate has a pass of its own."""
         job = event.job
-        self._leave(job, FINISHED)
+        self._leave(job)
         now = self.clock._now
         heap = self._heap
         if not heap or heap[0][0] != now or (self.by_event and self._start[job] + self._estimate[job] > now):
@@ -328,7 +339,7 @@ class BatchSystem:
         else:
             self._settle()
 
-    def _leave(self, job: int, state: int) -> None:
+    def _leave(self, job: int) -> None:
         """Free the processors of a running job."""
         size = self._processors[job]
         end = self._start[job] + self._estimate[job]
@@ -338,7 +349,6 @@ class BatchSystem:
             at += 1
         del ends[at], sizes[at]
         self._end[job] = self.clock._now
-        self._state[job] = state
         view = self._view
         view.free += size
         view.only_arrivals = False
@@ -366,47 +376,37 @@ class BatchSystem:
     def _pass(self) -> None:
         """Ask the policy, and start what it says. With no processor free there is nothing to ask: what has happened is kept for later."""
         view = self._view
-        if view.free and view.head < len(view.queue):
-            view.now_s = now = self.clock._now
-            start, view.reservation = self._decide(view)
-            for job in start:
-                self._begin(job, now)
-            self._arrived.clear()
-            view.only_arrivals = True
-            if self._watched:
-                self._inspect(start)
-
-    def _begin(self, job: int, now: float) -> None:
-        view = self._view
-        size = self._processors[job]
-        free = view.free - size
-        if free < 0:
-            raise PolicyFault(f"policy {self.policy.name!r} starts job {job} on {size} processors; {view.free} are free")
-        view.free = free
-        head = view.head
-        queue = self._queue
-        if head < _COMPACT_AFTER and head < len(queue) and queue[head] == job:
-            view.head = head + 1
-        else:
+        if not view.free or view.head >= len(view.queue):
+            return
+        view.now_s = now = self.clock._now
+        start, view.reservation = self._decide(view)
+        for job in start:
+            size = self._processors[job]
+            free = view.free - size
+            if free < 0:
+                raise PolicyFault(f"policy {self.policy.name!r} starts job {job} on {size} processors; {view.free} are free")
+            view.free = free
             self._dequeue(job)
-        self._start[job] = now
-        self._state[job] = RUNNING
-        estimated = now + self._estimate[job]
-        ends = self._ends
-        at = bisect_right(ends, estimated)
-        ends.insert(at, estimated)
-        self._sizes.insert(at, size)
-        run = self._run[job]
-        if run == run:
-            end = now + run
-            event = Due(self.clock, self._on_end, job)
-            priority = LATE_COMPLETION if self.by_event and estimated > end else COMPLETION
-            heappush(self._heap, (end, priority, next(self._eid), event))
-        else:
-            ticket = self._tickets[job]
-            ticket.succeed(ticket)
+            self._start[job] = now
+            estimated = now + self._estimate[job]
+            ends = self._ends
+            at = bisect_right(ends, estimated)
+            ends.insert(at, estimated)
+            self._sizes.insert(at, size)
+            run = self._run[job]
+            if run == run:
+                end = now + run
+                priority = LATE_COMPLETION if self.by_event and estimated > end else COMPLETION
+                heappush(self._heap, (end, priority, next(self._eid), Due(self.clock, self._on_end, job)))
+            else:
+                ticket = self._tickets[job]
+                ticket.succeed(ticket)
+            if self._watched:
+                self._tell("start", job)
+        self._arrived.clear()
+        view.only_arrivals = True
         if self._watched:
-            self._tell("start", job)
+            self._inspect(start)
 
     def _dequeue(self, job: int) -> None:
         queue, view = self._queue, self._view
@@ -463,7 +463,7 @@ class BatchSystem:
             assert view.free + sum(self._sizes) + self.down == self.size
             assert self._ends == sorted(self._ends)
             assert all(self._start[job] >= self._submit[job] for job in started)
-            assert all(self._state[job] == QUEUED for job in view.waiting())
+            assert all(self._start[job] != self._start[job] for job in view.waiting())
 
 
 def run_jobs(

@@ -90,6 +90,8 @@ class TrainingRun:
     checkpoints: int = 0
     stretches: list[tuple[float, float, float]] = field(default_factory=list)
     """(start_s, end_s, mean draw_w), tiling start to end."""
+    short: list[tuple[float, float]] = field(default_factory=list)
+    """(start_s, end_s) of the waits for a node, in which it has one less."""
     _open: tuple[float, bool] | None = None
 
     def process(self, clock: simpy.Environment) -> Generator[simpy.Event, Any, None]:
@@ -136,6 +138,8 @@ class TrainingRun:
             began = self._begin(clock.now, working=False)
             wait_s = self.spares.replace(clock.now)
             self.waited_s += wait_s
+            if wait_s > 0:
+                self.short.append((clock.now, clock.now + wait_s))
             failure_s = self._next_failure_s()
             yield clock.timeout(wait_s + min(self.recovery_s, failure_s))
             self._close(began, clock.now, 0.0)

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
-from hpcsim.base.units import parse_fraction, parse_quantity
+from hpcsim.base.units import parse_fraction, parse_quantity, readable
 from hpcsim.catalog.lookup import Catalog, default
 from hpcsim.cluster.build import resolve
 from hpcsim.cluster.parts import Cluster, NodeGroup
+from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.workload import JobsSpec
@@ -24,7 +27,7 @@ from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.tasks import TaskPlan, plan_task
 from hpcsim.workload.training import TrainingPlan, plan_training
 
-__all__ = ["Bound", "BoundJobs", "Published", "bind", "check"]
+__all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes"]
 
 NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
 NO_CORES = problem_kind("jobs-without-cores", "jobs count cores, but the cores of {group!r} are not known", "add {key}, or set workload.jobs.unit")
@@ -41,6 +44,16 @@ FAILURES_NEED_TRAINING = problem_kind(
     "node failures act on training runs, and this workload has none on {groups}",
     "leave failures out; how failures strike batch jobs is not modelled",
 )
+
+NO_HEADWAY = problem_kind(
+    "never-finishes",
+    "{name} makes no headway: one of its {nodes} nodes fails every {mtbf} on average, {work} of work lie between checkpoints, "
+    "and to recover takes {recovery}: more than {most:,} failures are to be expected",
+    "checkpoint more often, recover faster, or take fewer or sounder nodes",
+)
+
+MOST_FAILURES = 1_000_000
+"""Failures of one training run that are followed one by one."""
 
 PUBLISHED_KEYS = (
     "makespan_s", "wall_clock_s", "node_time_s", "device_time_s", "step_time_s", "mfu_frac", "tokens_per_s", "goodput_frac", "jobs_finished",
@@ -186,6 +199,43 @@ def _figure(name: str, value: str | float, path: str) -> float:
     return parse_quantity(value, what.dimension)
 
 
+def _headway(plan: TrainingPlan, failures_per_s: float, until_s: float | None, problems: Problems) -> None:
+    """Refuse a run that failures keep from its end, unless a horizon ends it."""
+    span_s = expected_wall_s(plan, failures_per_s)
+    if until_s is not None:
+        span_s = min(span_s, max(until_s - plan.submit_s, 0.0))
+    if not failures_per_s * span_s <= MOST_FAILURES:
+        problems.add(never_finishes(plan, failures_per_s))
+
+
+def expected_wall_s(plan: TrainingPlan, failures_per_s: float, downtime_s: float = 0.0) -> float:
+    """Return the expected time from start to end of a training run [s]; infinite where failures keep it from its end."""
+    interval_s = plan.checkpoint_interval_s if math.isfinite(plan.checkpoint_interval_s) else max(plan.work_s, 1e-300)
+    with np.errstate(over="ignore", invalid="ignore"):  # segments of hundreds of MTBFs
+        wall_s = expected_completion_s(
+            plan.work_s,
+            interval_s=interval_s,
+            checkpoint_s=plan.checkpoint_write_s,
+            recovery_s=plan.recovery_s,
+            failures_per_s=failures_per_s,
+            downtime_s=downtime_s,
+        )
+    return float(wall_s)
+
+
+def never_finishes(plan: TrainingPlan, failures_per_s: float) -> Problem:
+    """Return the problem of a run that failures keep from its end."""
+    return NO_HEADWAY(
+        path=plan.path,
+        name=plan.name,
+        nodes=plan.nodes,
+        mtbf=readable(1.0 / failures_per_s, "time", 3),
+        work=readable(min(plan.checkpoint_interval_s, plan.work_s), "time", 3),
+        recovery=readable(plan.recovery_s, "time", 3),
+        most=MOST_FAILURES,
+    )
+
+
 def _published(scenario: Scenario, problems: Problems) -> tuple[Published, ...]:
     rows = []
     for name, spec in scenario.published.items():
@@ -247,6 +297,8 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
     trainings = _planned(problems, "training", work.training, lambda n, s: plan_training(n, s, cluster, catalog, node_mtbf_s=mtbf_s))
     tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
+    for plan in trainings if mtbf_s else ():
+        _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
     jobs = _jobs(scenario, cluster, problems)
     if failure and jobs is not None:
         problems.add(FAILURES_NEED_TRAINING(path="failures.node", groups=jobs.group.name))

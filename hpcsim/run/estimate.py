@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcsim.cost.reliability import expected_completion_s
+from hpcsim.base.errors import InputError
+from hpcsim.engine.training import Cycle
 from hpcsim.run.accounting import Down, Usage
-from hpcsim.run.bind import Bound, bind
+from hpcsim.run.bind import MOST_FAILURES, Bound, bind, expected_wall_s, never_finishes
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.record import BatchRecord, Item, Record, devices_per_processor, node_span_w
 from hpcsim.scenario.load import Scenario, load
@@ -28,27 +29,38 @@ __all__ = ["estimate"]
 
 def _training_item(plan: TrainingPlan, bound: Bound) -> Item:
     rate = plan.nodes / bound.node_mtbf_s if bound.node_mtbf_s else 0.0
-    interval = plan.checkpoint_interval_s if math.isfinite(plan.checkpoint_interval_s) else max(plan.work_s, 1e-300)
-    wall_s = float(
-        expected_completion_s(
-            plan.work_s,
-            interval_s=interval,
-            checkpoint_s=plan.checkpoint_write_s,
-            recovery_s=plan.recovery_s,
-            failures_per_s=rate,
-            downtime_s=0.0 if plan.group.spares else bound.repair_s,
-        )
-    )
+    downtime_s = 0.0 if plan.group.spares else bound.repair_s
+    wall_s = expected_wall_s(plan, rate, downtime_s)
+    failures = rate * wall_s / (1.0 + rate * downtime_s)  # none strikes while a node is waited for
+    if not failures <= MOST_FAILURES:
+        raise InputError([bound.scenario.locate(never_finishes(plan, rate))])
+    cycle = Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s)
     item = Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, wall_s)
     item.start_s, item.end_s, item.status = plan.submit_s, plan.submit_s + wall_s, "finished"
     item.done_s = plan.work_s
-    segments = max(math.ceil(plan.work_s / interval) - 1, 0)
-    item.checkpoints = segments
-    item.failures = rate * wall_s
-    item.lost_s = max(wall_s - plan.work_s - segments * plan.checkpoint_write_s - item.failures * plan.recovery_s, 0.0)
+    item.checkpoints = cycle.checkpoints(plan.work_s)
+    item.failures = failures
+    item.lost_s = _lost_s(plan.work_s, cycle, rate)
     working = (plan.work_s + item.lost_s) / wall_s if wall_s > 0 else 0.0
     item.stretches = [(plan.group.name, item.start_s, item.end_s, (plan.draw_w or 0.0) * working)]
     return item
+
+
+def _lost_s(work_s: float, cycle: Cycle, failures_per_s: float) -> float:
+    """Return the work that is expected to be done more than once [s].
+
+    An attempt at a segment of work w and its checkpoint c fails with p = 1 − e^{−λ(w+c)} and then loses min(x, w) of work, x the time of
+    the failure. Summed over the attempts until one holds this is e^{λ(w+c)}·(1 − e^{−λw})/λ − w.
+    """
+    if failures_per_s <= 0:
+        return 0.0
+    checkpoints = cycle.checkpoints(work_s)
+    rest_s = work_s - checkpoints * cycle.interval_s if checkpoints else work_s
+    lost = math.exp(failures_per_s * rest_s) * -math.expm1(-failures_per_s * rest_s) / failures_per_s - rest_s
+    if checkpoints:
+        w, c = cycle.interval_s, cycle.write_s
+        lost += checkpoints * (math.exp(failures_per_s * (w + c)) * -math.expm1(-failures_per_s * w) / failures_per_s - w)
+    return max(lost, 0.0)
 
 
 def _task_item(plan: TaskPlan, bound: Bound) -> Item:

@@ -26,7 +26,7 @@ class Item:
     """A training run or task and what became of it; times in seconds, NaN where they have not come.
 
     ``share`` maps each node group to the nodes taken there. ``work_s`` is useful work done; ``stretches`` are
-    (start_s, end_s, draw_w) rows that tile its time.
+    (group, start_s, end_s, draw_w) rows that tile its time; ``short`` are (group, start_s, end_s) rows in which it has one node less.
     """
 
     plan: TrainingPlan | TaskPlan
@@ -37,6 +37,7 @@ class Item:
     end_s: float = math.nan
     status: str = "queued"
     stretches: list[tuple[str, float, float, float]] = field(default_factory=list)
+    short: list[tuple[str, float, float]] = field(default_factory=list)
     done_s: float = 0.0
     lost_s: float = 0.0
     failures: float = 0.0
@@ -90,6 +91,7 @@ class Record:
     batch: BatchRecord | None
     usage: Usage
     down: Down
+    notes: tuple[str, ...] = ()
     events: int = 0
     cpu_s: float = math.nan
 

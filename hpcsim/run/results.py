@@ -52,6 +52,7 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     notes = [*scenario.notes, *cluster.notes]
     notes += [note for plan in bound.trainings for note in plan.notes] + [note for task in bound.tasks for note in task.notes]
     notes += [f"Energy is not computed: {gap}." for gap in gaps if gap] if not powered else missing
+    notes += record.notes
     notes += _money_notes(record, done, powered)
     rows = _comparison(record, summary)
     if rows["metric"]:
@@ -334,7 +335,7 @@ def _states(record: Record) -> dict[str, Any]:
     for i, (name, group) in enumerate(record.bound.cluster.groups.items()):
         batch = record.batch if record.batch and record.batch.bound.group.name == name else None
         per_node = batch.bound.per_node if batch else 1
-        mine = (record.usage.group == i) & (record.usage.processors > 0)
+        mine = (record.usage.group == i) & (record.usage.processors != 0)
         waiting = [item for item in record.items if name in item.share]
         submit = [*(batch.jobs.submit_s.tolist() if batch else []), *(item.submit_s for item in waiting)]
         start = [*(batch.start_s.tolist() if batch else []), *(item.start_s for item in waiting)]

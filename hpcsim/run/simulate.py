@@ -127,6 +127,7 @@ def _close(room: _Room, items: list[Item], now_s: float) -> None:
             run.stop(now_s)
             group = item.plan.group.name
             item.stretches = [(group, a, b, w) for a, b, w in run.stretches]
+            item.short = [(group, a, b) for a, b in run.short]
             item.done_s, item.lost_s = run.done_s, run.lost_s
             item.failures, item.checkpoints = run.failures, run.checkpoints
         elif item.task_rows:
@@ -151,6 +152,7 @@ def _usage(room: _Room, items: list[Item], batch: BatchRecord | None, now_s: flo
             devices = processors * devices_per_processor(room.bound.cluster.groups[group], room.per_node[group])
             rows.append((first + k, names.index(group), item.start_s, item.stop_s(now_s), processors, devices, 0.0))
         rows.extend((first + k, names.index(group), a, b, 0, 0.0, w) for group, a, b, w in item.stretches)
+        rows.extend((first + k, names.index(group), a, b, -room.per_node[group], 0.0, 0.0) for group, a, b in item.short)
     parts = [Usage.of(rows)]
     if batch:
         parts.insert(0, batch_usage(batch, names, now_s))
@@ -164,9 +166,10 @@ def _submit(room: _Room, jobs: BoundJobs, scenario: Scenario) -> tuple[Any, rang
 
 def _batch(room: _Room, jobs: BoundJobs, source: Any, numbers: range) -> BatchRecord:
     outcome = room.pools[jobs.group.name].outcome()
-    rows = slice(numbers.start, numbers.stop)
+    submitted = int(outcome.submitted[numbers.start : numbers.stop].sum())
+    rows = slice(numbers.start, numbers.start + submitted)
     return BatchRecord(
-        jobs=source.jobs,
+        jobs=source.jobs.subset(np.arange(submitted)),
         bound=jobs,
         start_s=outcome.start_s[rows],
         end_s=outcome.end_s[rows],
@@ -190,6 +193,10 @@ def _run(bound: Bound, seed: int) -> Record:
     now_s = float(room.clock.now)
     _close(room, items, now_s)
     batch = _batch(room, bound.jobs, source, numbers) if bound.jobs else None
+    notes = [f"{item.name} is submitted after the horizon and left out." for item in items if item.submit_s > now_s]
+    if batch and len(batch.jobs) < len(numbers):
+        notes.append(f"{len(numbers) - len(batch.jobs):,} jobs are submitted after the horizon and left out.")
+    items = [item for item in items if item.submit_s <= now_s]
     submits = [item.submit_s for item in items] + ([float(batch.jobs.submit_s[0])] if batch and len(batch.jobs) else [])
     begin_s = min([*submits, now_s])
     down = [row for spare in room.spares.values() for row in spare.down if row[1] < now_s]
@@ -203,6 +210,7 @@ def _run(bound: Bound, seed: int) -> Record:
         batch=batch,
         usage=_usage(room, items, batch, now_s),
         down=Down.of(down),
+        notes=tuple(notes),
         events=room.clock.handled,
         cpu_s=cpu_s,
     )

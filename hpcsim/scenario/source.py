@@ -40,6 +40,7 @@ _MOST_BYTES = 20_000_000
 _MOST_NODES = 100_000
 _MOST_DEPTH = 60
 _SAFE_DEPTH = 1000
+_INDENT = re.compile(r"^[ \t?:-]*", re.MULTILINE)
 
 Path_ = tuple[str | int, ...]
 
@@ -134,8 +135,8 @@ def _compose(text: str, name: str) -> yaml.Node | None:
 
     The composer recurses on the machine's stack, so where the text could be deep the depth is measured on the events first.
     """
-    widest = max(map(len, text.splitlines()), default=0)  # every block level but one in two begins further right
-    if text.count("[") + text.count("{") + 2 * widest > _SAFE_DEPTH:
+    indent = max(match.end() - match.start() for match in _INDENT.finditer(text))  # every second block level begins further right
+    if text.count("[") + text.count("{") + 2 * indent > _SAFE_DEPTH:
         depth = 0
         for event in yaml.parse(text, _Loader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)

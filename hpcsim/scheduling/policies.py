@@ -259,6 +259,7 @@ def _easy(view: View, order: Callable[[Sequence[int]], Sequence[int]] | None = N
     now, free, estimates, processors = view.now_s, view.free, view.estimate_s, view.processors
     queue, head, promised = view.queue, view.head, view.reservation
     started: list[int] = []
+    candidates: Sequence[int]
     if view.only_arrivals and queue[head] not in view.arrived and (promised is None or now <= promised[1]):
         candidates = view.arrived
     else:
@@ -269,21 +270,24 @@ def _easy(view: View, order: Callable[[Sequence[int]], Sequence[int]] | None = N
             if head == len(queue):
                 return started, None
         candidates = queue[head + 1 :]
-    candidates = [job for job in candidates if processors[job] <= free]
-    if not candidates and not view.explain:
-        return started, promised
-    if promised is None:
-        promised = _reserve(view, queue[head], free, started)
-    _, shadow, extra = promised
-    for job in candidates if order is None else order(candidates):
+    if order is not None:
+        candidates = order([job for job in candidates if processors[job] <= free])
+    shadow, extra = (math.nan, 0) if promised is None else promised[1:]
+    for job in candidates:
         need = processors[job]
-        if need <= free:
-            if now + estimates[job] > shadow:
-                if need > extra:
-                    continue
-                extra -= need
-            started.append(job)
-            free -= need
+        if need > free:
+            continue
+        if promised is None:
+            promised = _reserve(view, queue[head], free, started)
+            _, shadow, extra = promised
+        if now + estimates[job] > shadow:
+            if need > extra:
+                continue
+            extra -= need
+        started.append(job)
+        free -= need
+    if promised is None:
+        return started, _reserve(view, queue[head], free, started) if view.explain else None
     return started, promised if extra == promised[2] else Reservation(queue[head], shadow, extra)
 
 

@@ -210,11 +210,15 @@ def _results(scenario: Scenario, axes: list[Axis], rows: list[dict[str, Any]], s
     )
 
 
+def _points(count: int) -> str:
+    return f"{count} point{'' if count == 1 else 's'}"
+
+
 def _answer(table: Any, axes: list[Axis], failed: int) -> str:
     from hpcsim.base.units import readable
 
     good = table[table["problem"] == ""]
-    sentence = f"{len(table)} points over {', '.join(a.path for a in axes)}"
+    sentence = f"{_points(len(table))} over {', '.join(a.path for a in axes)}"
     if len(good) and len(axes) == 1:
         axis = axes[0].path
         for key, what, dimension in (
@@ -222,11 +226,11 @@ def _answer(table: Any, axes: list[Axis], failed: int) -> str:
             ("mean_wait_s", "the mean wait", "time"),
             ("makespan_s", "the makespan", "time"),
         ):
-            if key in good:
+            if key in good and good[axis].nunique() > 1:
                 means = good.groupby(axis, sort=False)[key].mean()
                 a, b = means.index[0], means.index[-1]
                 sentence += f": {what} goes from {readable(float(means.iloc[0]), dimension)} at {a} to {readable(float(means.iloc[-1]), dimension)} at {b}"
                 break
     if failed:
-        sentence += f"; {failed} points could not be run (column problem)"
+        sentence += f"; {_points(failed)} could not be run (column problem)"
     return sentence + "."

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import importlib
 import json
-import pkgutil
 import sys
 from pathlib import Path
 
-import hpcsim
 from hpcsim.base import errors
 
 __all__ = ["PAGES", "page", "problems", "scenario_schema", "write"]
@@ -29,9 +27,11 @@ PAGES: dict[str, str] = {
 
 def problems() -> str:
     """Return the page of every problem; imports every module of hpcsim first, so that each has registered its kinds."""
-    for module in pkgutil.walk_packages(hpcsim.__path__, "hpcsim."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    package = Path(errors.__file__).parent.parent
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        if parts[-1] != "__main__" and parts[1] != "testing":
+            importlib.import_module(".".join(parts).removesuffix(".__init__"))
     return errors.markdown()
 
 

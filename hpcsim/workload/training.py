@@ -295,7 +295,7 @@ def _explicit(spec: LayoutSpec, setting: _Setting, path: str) -> Layout:
         hint = "leave dp out, it follows" if "dp" in given and setting.devices % unit == 0 else f"use {counts} devices, or another tp, pp or cp; layout: auto chooses"
         raise WORLD_SIZE.error(path=f"{path}.layout", devices=setting.devices, tp=tp, pp=pp, cp=cp, group=unit, with_dp=with_dp, hint=hint)
     values["dp"] = dp
-    values.setdefault("sequence_parallel", tp > 1 and "megatron" in setting.stack.name and not setting.stack.name.endswith(("2019", "2020", "2021")))
+    values.setdefault("sequence_parallel", tp > 1 and any(name in setting.stack.name for name in ("megatron-core", "nemo")))
     if "micro_batch" not in given:
         fixed = {k: v for k, v in values.items() if k != "dp"}
         best, _, _ = setting.fastest(fixed)
