@@ -17,7 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     show.add_argument("--kind", metavar="KIND", help="where to look, when a name stands in several kinds")
     for sub in (listing, show):
         sub.add_argument("--format", choices=("table", "json"), default=argparse.SUPPRESS, help="what is printed")
-        sub.add_argument("--quiet", action="store_true", default=argparse.SUPPRESS, help="print nothing but errors, and JSON where it is asked for")
+        sub.add_argument(
+            "--quiet", action="store_true", default=argparse.SUPPRESS, help="print nothing but errors, and JSON where it is asked for"
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,10 +36,18 @@ def run(args: argparse.Namespace) -> int:
 
 def _show(shown: Any, args: argparse.Namespace) -> int:
     rows = [
-        {"field": f.field, "value": f.value, "unit": f.unit, "source": f.source, "kind": f.kind, "low": f.low, "high": f.high} for f in shown.facts
+        {"field": f.field, "value": f.value, "unit": f.unit, "source": f.source, "kind": f.kind, "low": f.low, "high": f.high}
+        for f in shown.facts
     ]
     entry = shown.entry
-    head = {"kind": shown.kind, "id": entry.id, "title": entry.title, "aliases": list(entry.aliases), "note": entry.note, "also": list(shown.also)}
+    head = {
+        "kind": shown.kind,
+        "id": entry.id,
+        "title": entry.title,
+        "aliases": list(entry.aliases),
+        "note": entry.note,
+        "also": list(shown.also),
+    }
     if args.format == "json":
         print(json.dumps({**head, "values": rows}, indent=2, ensure_ascii=False, default=list))
         return 0
@@ -63,7 +73,11 @@ def _text(value: Any, unit: str) -> str:
         return readable(value, dimension)
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
-    text = f"{value:,.6g}" if isinstance(value, float) else (f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+    text = (
+        f"{value:,.6g}"
+        if isinstance(value, float)
+        else (f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value))
+    )
     return f"{text} {unit}".strip()
 
 

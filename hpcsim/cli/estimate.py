@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     from hpcsim.scenario.load import Scenario
 
 NEEDED = problem_kind("argument-missing", "{option} is needed where no scenario is given", "for example {example}")
-NOT_BOTH = problem_kind("argument-not-both", "{option} describes a run without a scenario, and a scenario is given", "use --set KEY=VALUE to change the scenario")
+NOT_BOTH = problem_kind(
+    "argument-not-both",
+    "{option} describes a run without a scenario, and a scenario is given",
+    "use --set KEY=VALUE to change the scenario",
+)
 
 _EXAMPLES = {
     "model": "--model llama3-70b",

@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "schema": "print the JSON Schema of scenarios, for editors",
 }
 BAD_ARGUMENTS = problem_kind("bad-arguments", "{why}", "see {program} --help")
+OUT_OF_MEMORY = problem_kind("out-of-memory", "this takes more memory than the machine has", "ask for fewer jobs, nodes or points")
 _EPILOG = "exit status: 0 done, 1 a check failed, 2 wrong input (every problem is listed with its place and remedy)"
 
 
@@ -36,9 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Return the parser; only the arguments of ``command`` are filled in, so that nothing else is imported."""
-    parser = _Parser(
-        prog="hpcsim", description="Simulate and plan HPC and AI clusters.", epilog=_EPILOG, allow_abbrev=False
-    )
+    parser = _Parser(prog="hpcsim", description="Simulate and plan HPC and AI clusters.", epilog=_EPILOG, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="print the version and exit")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
     for name, text in COMMANDS.items():
@@ -93,6 +92,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say("interrupted; files that were complete stay, nothing is half written")
         return 130
+    except MemoryError:
+        _say(str(OUT_OF_MEMORY()))
+        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

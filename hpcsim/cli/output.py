@@ -50,7 +50,9 @@ def write_results(results: Results, folder: str, *, charts: bool = True, parquet
     return write_report(results, folder, charts=charts, parquet=parquet, timings=False)
 
 
-def print_results(results: Results, args: argparse.Namespace, *, folder: str = "", files: int = 0, extra: dict[str, Any] | None = None) -> None:
+def print_results(
+    results: Results, args: argparse.Namespace, *, folder: str = "", files: int = 0, extra: dict[str, Any] | None = None
+) -> None:
     """Print the summary as a table or as JSON, and where the files are."""
     if args.format == "json":
         document = {**results.document(), **(extra or {})}

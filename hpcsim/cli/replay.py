@@ -12,9 +12,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, required=True, metavar="N", help="nodes of the machine")
     parser.add_argument("--cores-per-node", type=int, default=1, metavar="C", help="processors of a node (default: 1)")
     parser.add_argument("--policy", default="easy", metavar="P[,P…]", help="scheduling policies, side by side (default: easy)")
-    parser.add_argument("--estimates", choices=("requested", "actual"), default="requested", help="run times that policies plan with (default: requested)")
-    parser.add_argument("--order", choices=("batch", "event"), default="batch", help="a pass after all events of an instant, or after each (default: batch)")
-    parser.add_argument("--procs", choices=("requested", "allocated"), default="allocated", help="processors a job takes (default: allocated)")
+    parser.add_argument(
+        "--estimates", choices=("requested", "actual"), default="requested", help="run times that policies plan with (default: requested)"
+    )
+    parser.add_argument(
+        "--order", choices=("batch", "event"), default="batch", help="a pass after all events of an instant, or after each (default: batch)"
+    )
+    parser.add_argument(
+        "--procs", choices=("requested", "allocated"), default="allocated", help="processors a job takes (default: allocated)"
+    )
     parser.add_argument("--whole-nodes", action="store_true", help="round a job's processors up to whole nodes")
     parser.add_argument("--cut", action="store_true", help="cut jobs at their requested time (default: they run on)")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="read no more than so many jobs")

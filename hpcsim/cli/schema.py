@@ -15,5 +15,10 @@ def run(args: argparse.Namespace) -> int:
     """Print the schema."""
     from hpcsim.scenario.schema import json_schema, markdown
 
-    print(markdown() if args.reference else json.dumps(json_schema(), indent=2), end="" if args.reference else "\n")
+    if args.reference and args.format == "json":
+        print(json.dumps({"reference": markdown()}, ensure_ascii=False))
+    elif args.quiet and args.format != "json":
+        return 0
+    else:
+        print(markdown() if args.reference else json.dumps(json_schema(), indent=2), end="" if args.reference else "\n")
     return 0

@@ -33,7 +33,9 @@ def run(args: argparse.Namespace) -> int:
 
     scenario = load_with_settings(args.scenario, args.set, args.seed)
     axes = [parse_axis(text) for text in args.axis]
-    folder = args.out if args.out is not None else f"reports/{scenario.name if scenario.name.endswith('sweep') else scenario.name + '-sweep'}"
+    folder = (
+        args.out if args.out is not None else f"reports/{scenario.name if scenario.name.endswith('sweep') else scenario.name + '-sweep'}"
+    )
     prepare_folder(folder)
     results = sweep(scenario, axes, seeds=args.seeds, jobs=args.jobs, mode=args.mode, progress=progress_bar(args))
     paths = write_results(results, folder, charts=not args.no_charts)

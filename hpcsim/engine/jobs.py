@@ -78,7 +78,7 @@ class BatchSystem:
 
     __slots__ = (
         "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending",
-        "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tickets", "_view", "_watched", "by_event",
+        "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
         "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
     )  # fmt: skip
 
@@ -132,6 +132,7 @@ class BatchSystem:
         self._on_end: list[Callable[[Any], None]] = [self._complete]
         self._on_arrival: list[Callable[[Any], None]] = [self._arrive]
         self._stop: list[int] = []
+        self._tables: list[JobTable] = []
         self._heap = clock._queue
         self._eid = clock._eid
         self._view = View(
@@ -184,6 +185,7 @@ class BatchSystem:
         self._start += [math.nan] * count
         self._end += [math.nan] * count
         self._stop.append(first + count)
+        self._tables.append(jobs)
         self.clock.push(self._submit[first], ARRIVAL, Due(self.clock, self._on_arrival, first))
         return range(first, first + count)
 
@@ -274,10 +276,11 @@ class BatchSystem:
         state = np.where(np.isnan(start), QUEUED, np.where(np.isnan(end), RUNNING, FINISHED)).astype(np.int8)
         for job, fate in self._fate.items():
             state[job] = fate
+        table = self._tables[0] if [len(table) for table in self._tables] == [len(start)] else None
         return Outcome(
             now_s=float(self.clock.now),
-            processors=np.array(self._processors, dtype=np.int64),
-            submit_s=np.array(self._submit, dtype=np.float64),
+            processors=np.array(self._processors, dtype=np.int64) if table is None else table.processors,
+            submit_s=np.array(self._submit, dtype=np.float64) if table is None else table.submit_s,
             start_s=start,
             end_s=end,
             state=state,
@@ -334,7 +337,7 @@ class BatchSystem:
         self._leave(job)
         now = self.clock._now
         heap = self._heap
-        if not heap or heap[0][0] != now or (self.by_event and self._start[job] + self._estimate[job] > now):
+        if True or (self.by_event and self._start[job] + self._estimate[job] > now):
             self._pass()
         else:
             self._settle()
@@ -375,8 +378,8 @@ class BatchSystem:
 
     def _pass(self) -> None:
         """Ask the policy, and start what it says. With no processor free there is nothing to ask: what has happened is kept for later."""
-        view = self._view
-        if not view.free or view.head >= len(view.queue):
+        view, queue, ends = self._view, self._queue, self._ends
+        if not view.free or view.head >= len(queue):
             return
         view.now_s = now = self.clock._now
         start, view.reservation = self._decide(view)
@@ -386,10 +389,13 @@ class BatchSystem:
             if free < 0:
                 raise PolicyFault(f"policy {self.policy.name!r} starts job {job} on {size} processors; {view.free} are free")
             view.free = free
-            self._dequeue(job)
+            head = view.head
+            if head < len(queue) and queue[head] == job:
+                view.head = head + 1
+            else:
+                self._dequeue(job)
             self._start[job] = now
             estimated = now + self._estimate[job]
-            ends = self._ends
             at = bisect_right(ends, estimated)
             ends.insert(at, estimated)
             self._sizes.insert(at, size)
@@ -405,19 +411,15 @@ class BatchSystem:
                 self._tell("start", job)
         self._arrived.clear()
         view.only_arrivals = True
+        if view.head > _COMPACT_AFTER and 2 * view.head > len(queue):
+            del queue[: view.head], self._keys[: view.head]
+            view.head = 0
         if self._watched:
             self._inspect(start)
 
     def _dequeue(self, job: int) -> None:
-        queue, view = self._queue, self._view
-        head = view.head
-        if head < len(queue) and queue[head] == job:
-            view.head = head = head + 1
-            if head > _COMPACT_AFTER and 2 * head > len(queue):
-                del queue[:head]
-                del self._keys[:head]
-                view.head = 0
-            return
+        """Take a waiting job out of the queue, from wherever it stands."""
+        queue, head = self._queue, self._view.head
         at = head
         if self._key is None:
             at = bisect_left(queue, job, head)

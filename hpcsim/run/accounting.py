@@ -194,7 +194,14 @@ def _group_energy_j(i: int, group: GroupAccount, usage: Usage, down: Down, begin
 
 
 def _costs(
-    groups: list[GroupAccount], facility: Facility, usage: Usage, down: Down, energy: dict[str, Any], jobs: int, begin_s: float, end_s: float
+    groups: list[GroupAccount],
+    facility: Facility,
+    usage: Usage,
+    down: Down,
+    energy: dict[str, Any],
+    jobs: int,
+    begin_s: float,
+    end_s: float,
 ) -> tuple[dict[str, Any], Floats]:
     rows: list[tuple[str, str, float, str, float]] = []
     job_usd = np.zeros(jobs)

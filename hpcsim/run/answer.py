@@ -81,5 +81,7 @@ def _published(record: Record, summary: Mapping[str, Any]) -> str:
         predicted = summary.get(figure.metric)
         if figure.metric.endswith("_s") and isinstance(predicted, (int, float)) and figure.value > 0:
             gap = predicted / figure.value - 1.0
-            return f" Published: {readable(figure.value, 'time')}; the prediction is {_percent(abs(gap))} {'below' if gap < 0 else 'above'}."
+            return (
+                f" Published: {readable(figure.value, 'time')}; the prediction is {_percent(abs(gap))} {'below' if gap < 0 else 'above'}."
+            )
     return ""

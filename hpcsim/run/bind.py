@@ -30,13 +30,19 @@ from hpcsim.workload.training import TrainingPlan, plan_training
 __all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes"]
 
 NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
-NO_CORES = problem_kind("jobs-without-cores", "jobs count cores, but the cores of {group!r} are not known", "add {key}, or set workload.jobs.unit")
-NO_DEVICES = problem_kind("jobs-without-accelerators", "jobs count accelerators, but {group!r} has none", "set workload.jobs.unit to core or node")
+NO_CORES = problem_kind(
+    "jobs-without-cores", "jobs count cores, but the cores of {group!r} are not known", "add {key}, or set workload.jobs.unit"
+)
+NO_DEVICES = problem_kind(
+    "jobs-without-accelerators", "jobs count accelerators, but {group!r} has none", "set workload.jobs.unit to core or node"
+)
 NO_LOG = problem_kind("job-log-missing", "there is no job log {file!r}", "the path is relative to the scenario's folder, {folder}")
 LOG_IS_FOLDER = problem_kind("job-log-is-a-folder", "the job log {file!r} is a folder", "name the file inside it")
 LOG_EMPTY = problem_kind("job-log-empty", "the job log {file!r} is empty", "a row of a log is a job")
 LOG_UNREADABLE = problem_kind("job-log-unreadable", "the job log {file!r} cannot be read: {why}", "check the path and its permissions")
-TOO_WIDE = problem_kind("synthetic-too-wide", "the largest job takes {asked} processors, {group} has {have}", "lower max_processors, or enlarge the group")
+TOO_WIDE = problem_kind(
+    "synthetic-too-wide", "the largest job takes {asked} processors, {group} has {have}", "lower max_processors, or enlarge the group"
+)
 UNKNOWN_METRIC = problem_kind("unknown-metric", "no figure {name!r} is computed", "known: {known}")
 BAD_FIGURE = problem_kind("published-value", "{value!r} is no {what}", "{hint}")
 FAILURES_NEED_TRAINING = problem_kind(
@@ -130,7 +136,11 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
     if spec.nodes is None and len(groups) != 1:
         problems.add(NO_POOL(path="workload.jobs", count=len(groups), known=", ".join(cluster.groups)))
         return None
-    group = _kept(problems, lambda: cluster.group(spec.nodes, "workload.jobs.nodes"), "workload.jobs.nodes") if spec.nodes is not None else groups[0]
+    group = (
+        _kept(problems, lambda: cluster.group(spec.nodes, "workload.jobs.nodes"), "workload.jobs.nodes")
+        if spec.nodes is not None
+        else groups[0]
+    )
     if group is None:
         return None
     unit = spec.unit or ("accelerator" if group.per_node else "core")
@@ -151,6 +161,7 @@ def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:
         return None
     file = scenario.folder / spec.trace.file
     path = "workload.jobs.trace.file"
+    before = len(problems.items)
     try:
         if file.is_dir():
             problems.add(_plain(LOG_IS_FOLDER, path, spec.trace.file))
@@ -161,7 +172,8 @@ def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:
     except OSError as error:
         problems.add(_plain(LOG_UNREADABLE, path, spec.trace.file, why=error.strerror or str(error)))
     try:
-        _find_reader(file, spec.trace.format)
+        if len(problems.items) == before:
+            _find_reader(file, spec.trace.format)
     except InputError as error:
         for problem in error.problems:
             problems.add(dataclasses.replace(problem, path=path if spec.trace.format is None else "workload.jobs.trace.format", file=""))
@@ -297,8 +309,9 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
     trainings = _planned(problems, "training", work.training, lambda n, s: plan_training(n, s, cluster, catalog, node_mtbf_s=mtbf_s))
     tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
-    for plan in trainings if mtbf_s else ():
-        _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
+    if mtbf_s:
+        for plan in trainings:
+            _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
     jobs = _jobs(scenario, cluster, problems)
     if failure and jobs is not None:
         problems.add(FAILURES_NEED_TRAINING(path="failures.node", groups=jobs.group.name))

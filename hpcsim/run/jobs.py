@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from hpcsim.base.errors import problem_kind
+import dataclasses
+
+from hpcsim.base.errors import InputError, Problem, problem_kind
 from hpcsim.run.bind import BoundJobs
 from hpcsim.scenario.load import Scenario
-from hpcsim.workload.jobs import Trace, TraceOptions, read_trace
+from hpcsim.scenario.workload import SyntheticSpec
+from hpcsim.workload.jobs import JobTable, Trace, TraceOptions, read_trace
 
 __all__ = ["batch_jobs"]
 
@@ -33,12 +36,28 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
         if not len(trace.jobs):
             raise NO_JOBS.error(path="workload.jobs.trace")
         return Trace(trace.jobs.sorted_by_submit(), trace.quality, trace.header, spec.trace.file, trace.rows)
-    from hpcsim.workload.generator import synthetic_jobs
-
     draw = spec.synthetic
     assert draw is not None
-    jobs = synthetic_jobs(
-        processors=bound.processors,
+    try:
+        jobs = _drawn(draw, bound.processors, scenario.simulate.seed)
+    except InputError as error:
+        raise InputError([scenario.locate(_placed(problem)) for problem in error.problems]) from None
+    if estimates == "actual":
+        jobs = jobs.with_estimates(jobs.run_s)
+    return Trace(jobs.sorted_by_submit(), (), {}, "", len(jobs))
+
+
+def _placed(problem: Problem) -> Problem:
+    """Put what the generator says of one of its arguments under the scenario's key."""
+    key = problem.path.removesuffix("_s").removesuffix("_frac")
+    return dataclasses.replace(problem, path=f"workload.jobs.synthetic.{key}" if key else "workload.jobs.synthetic")
+
+
+def _drawn(draw: SyntheticSpec, processors: int, seed: int) -> JobTable:
+    from hpcsim.workload.generator import synthetic_jobs
+
+    return synthetic_jobs(
+        processors=processors,
         duration_s=draw.duration,
         jobs=draw.jobs,
         load=draw.load,
@@ -49,8 +68,5 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
         max_run_s=draw.max_run,
         users=draw.users,
         daily_cycle=draw.daily_cycle,
-        seed=scenario.simulate.seed,
+        seed=seed,
     )
-    if estimates == "actual":
-        jobs = jobs.with_estimates(jobs.run_s)
-    return Trace(jobs.sorted_by_submit(), (), {}, "", len(jobs))

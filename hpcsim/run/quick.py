@@ -4,23 +4,30 @@ from __future__ import annotations
 
 from typing import Any
 
-from hpcsim.base.errors import problem_kind
-from hpcsim.base.units import parse_count
+from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.catalog.economy import Price
 from hpcsim.catalog.hardware import Node
 from hpcsim.catalog.lookup import Catalog, default
+from hpcsim.scenario.fields import Count
 from hpcsim.scenario.load import Scenario, load
 
 __all__ = ["quick_scenario"]
 
 NO_NODE_TYPE = problem_kind(
-    "no-node-for-accelerator", "the catalog has no server with {accelerator!r} to put {count} of them in", "describe the nodes in a scenario file"
+    "no-node-for-accelerator",
+    "the catalog has no server with {accelerator!r} to put {count} of them in",
+    "describe the nodes in a scenario file",
 )
-UNEVEN = problem_kind("uneven-nodes", "{count} accelerators do not fill nodes of {per_node}", "use a multiple of {per_node}, or describe the nodes in a scenario file")
+UNEVEN = problem_kind(
+    "uneven-nodes",
+    "{count} accelerators do not fill nodes of {per_node}",
+    "use a multiple of {per_node}, or describe the nodes in a scenario file",
+)
 
 NO_LINK = problem_kind("no-link-for-node", "the catalog does not say how {name!r} is networked", "give --link, for example --link ndr")
 
 _SITE = {"pue": 1.2, "region": "USA"}
+_MOST_DEVICES = 100_000_000
 _LATENCY = "20 us"
 _RADIX = 36
 
@@ -75,14 +82,14 @@ def quick_scenario(
     """
     catalog = catalog or default()
     device = catalog.accelerator(accelerator)
-    devices = parse_count(count)
+    devices = _devices(count)
     server = _server(catalog, device.id)
     if server is None:
         raise NO_NODE_TYPE.error(path="accelerator", accelerator=device.id, count=devices)
     per_node = server.accelerators
     if devices < per_node:
         per_node = devices
-    if devices < 1 or devices % per_node:
+    if devices % per_node:
         raise UNEVEN.error(path="count", count=devices, per_node=per_node)
     if precision is None:
         precision = next((p for p in ("bf16", "fp16", "fp32") if p in device.peak_flop_per_s), "bf16")
@@ -109,6 +116,13 @@ def quick_scenario(
     question = f"What does training {model} on {devices:,} {device.id} take?"
     workload = {"training": {"run": training}}
     return load({"schema": 1, "name": "estimate", "question": question, "notes": notes, "cluster": cluster, "workload": workload})
+
+
+def _devices(count: int | str) -> int:
+    try:
+        return Count(1, _MOST_DEVICES).parse(count)
+    except InputError as error:
+        raise InputError([problem.located(path="count") for problem in error.problems]) from None
 
 
 def _fabric(catalog: Catalog, server: Node, link: str | None, notes: list[str]) -> dict[str, Any]:

@@ -45,7 +45,13 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     if not powered:
         facility = dataclasses.replace(facility, electricity_usd_per_j=None)
     done = account(
-        list(accounts), facility, record.usage, record.down, jobs=record.jobs, begin_s=record.begin_s, end_s=max(record.end_s, record.begin_s)
+        list(accounts),
+        facility,
+        record.usage,
+        record.down,
+        jobs=record.jobs,
+        begin_s=record.begin_s,
+        end_s=max(record.end_s, record.begin_s),
     )
     summary = _summary(record, done, powered)
     tables = _tables(record, done, powered)
@@ -186,7 +192,9 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
         stop = np.where(np.isnan(batch.end_s), record.end_s, batch.end_s)
         going = ~np.isnan(batch.start_s)
         summary["steady_utilisation_frac"] = float(
-            metrics.utilisation(batch.start_s[going], stop[going], batch.jobs.processors[going], capacity=batch.bound.processors, window_s=window)
+            metrics.utilisation(
+                batch.start_s[going], stop[going], batch.jobs.processors[going], capacity=batch.bound.processors, window_s=window
+            )
         )
 
 
@@ -433,6 +441,16 @@ def _sources(record: Record) -> dict[str, list[Any]]:
     rows = [tuple(row) for row in bound.cluster.sources_for(precisions)]
     for plan in bound.trainings:
         for fact in plan.network.facts():
-            rows.append((f"{plan.path}.model", fact.name, fact.field, str(fact.value), fact.unit, fact.source or "given in the scenario", fact.kind or "given"))
+            rows.append(
+                (
+                    f"{plan.path}.model",
+                    fact.name,
+                    fact.field,
+                    str(fact.value),
+                    fact.unit,
+                    fact.source or "given in the scenario",
+                    fact.kind or "given",
+                )
+            )
     names = ("path", "name", "field", "value", "unit", "source", "kind")
     return {key: [row[k] if row[k] != "" else None for row in rows] for k, key in enumerate(names)}

@@ -45,9 +45,7 @@ class _Room:
             name: BatchSystem(self.clock, group.count * self.per_node[name], scheduler.policy, order=scheduler.order)
             for name, group in bound.cluster.groups.items()
         }
-        self.spares = {
-            name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())
-        }
+        self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}
         self.runs: dict[str, TrainingRun] = {}
 
     def hold(self, item: Item) -> Generator[Any, Any, list[tuple[BatchSystem, Ticket]]]:
@@ -98,7 +96,12 @@ class _Room:
 
 def _items(bound: Bound) -> list[Item]:
     items = [
-        Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s).duration_s(plan.work_s))
+        Item(
+            plan,
+            {plan.group.name: plan.nodes},
+            plan.submit_s,
+            Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s).duration_s(plan.work_s),
+        )
         for plan in bound.trainings
     ]
     items += [Item(plan, dict(plan.groups), plan.submit_s, closed_form(plan).makespan_s) for plan in bound.tasks]
@@ -216,9 +219,7 @@ def _run(bound: Bound, seed: int) -> Record:
     )
 
 
-def simulate(
-    scenario: str | Path | Mapping[str, Any] | Scenario, *, seed: int | None = None, catalog: Catalog | None = None
-) -> Results:
+def simulate(scenario: str | Path | Mapping[str, Any] | Scenario, *, seed: int | None = None, catalog: Catalog | None = None) -> Results:
     """Run a scenario event by event.
 
     Parameters

@@ -21,6 +21,8 @@ PAGES: dict[str, str] = {
     "tables.md": "hpcsim.results.tables:markdown",
     "scenario.md": "hpcsim.scenario.schema:markdown",
     "scenario.schema.json": "hpcsim.testing.reference:scenario_schema",
+    "cli.md": "hpcsim.testing.pages:command_line",
+    "catalog.md": "hpcsim.testing.pages:catalog",
 }
 """File name of each page and the function that returns its text, as ``module:function``."""
 
