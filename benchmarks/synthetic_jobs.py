@@ -28,12 +28,17 @@ def main() -> None:
     work = float(np.dot(sample.processors, sample.run_s)) / len(sample) * args.jobs
     duration_s = work / (args.load * args.processors)
     jobs = synthetic_jobs(seed=1, duration_s=duration_s, jobs=args.jobs, processors=args.processors)
-    print(f"{len(jobs):,} jobs over {duration_s / 86400:.0f} days on {args.processors:,} processors drawn in {time.process_time() - start:.2f} CPU-s")
+    print(
+        f"{len(jobs):,} jobs over {duration_s / 86400:.0f} days on {args.processors:,} processors drawn in {time.process_time() - start:.2f} CPU-s"
+    )
     for policy in args.policy.split(","):
         start = time.process_time()
         outcome = run_jobs(jobs, args.processors, policy)
         cpu_s = time.process_time() - start
-        print(f"{policy:<12}{cpu_s:>8.2f} CPU-s {len(jobs) / cpu_s:>12,.0f} jobs/CPU-s, mean wait {np.mean(outcome.wait_s):,.0f} s", flush=True)
+        print(
+            f"{policy:<12}{cpu_s:>8.2f} CPU-s {len(jobs) / cpu_s:>12,.0f} jobs/CPU-s, mean wait {np.mean(outcome.wait_s):,.0f} s",
+            flush=True,
+        )
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")
 
 

@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from hpcsim.scenario.load import load as load
     from hpcsim.study.replay import replay as replay
     from hpcsim.study.sweep import sweep as sweep
+    from hpcsim.study.verify import verify as verify
+    from hpcsim.study.explain import explain as explain
+    from hpcsim.study.calibrate import calibrate as calibrate
 
 __version__ = "0.1.0"
 
-__all__ = ["HpcsimError", "InputError", "Scenario", "__version__", "catalog", "check", "estimate", "load", "replay", "simulate", "sweep"]
+__all__ = ["HpcsimError", "InputError", "Scenario", "__version__", "calibrate", "catalog", "check", "estimate", "explain", "load", "replay", "simulate", "sweep", "verify"]
 
 _PLACES = {
     "load": "hpcsim.scenario.load:load",
@@ -37,6 +40,9 @@ _PLACES = {
     "simulate": "hpcsim.run.simulate:simulate",
     "replay": "hpcsim.study.replay:replay",
     "sweep": "hpcsim.study.sweep:sweep",
+    "calibrate": "hpcsim.study.calibrate:calibrate",
+    "explain": "hpcsim.study.explain:explain",
+    "verify": "hpcsim.study.verify:verify",
     "catalog": "hpcsim.catalog:",
     "HpcsimError": "hpcsim.base.errors:HpcsimError",
     "InputError": "hpcsim.base.errors:InputError",

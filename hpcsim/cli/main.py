@@ -20,8 +20,11 @@ COMMANDS: dict[str, str] = {
     "estimate": "closed-form time, memory, energy, money and carbon of training runs",
     "replay": "replay a job log under one or several scheduling policies",
     "sweep": "run a scenario at every combination of changed values",
+    "verify": "hold predictions beside measurements, case by case and by source",
+    "calibrate": "fit the model's terms to measurements of your own and write an overlay catalog",
     "catalog": "list and show the facts that hpcsim knows, with their sources",
     "schema": "print the JSON Schema of scenarios, for editors",
+    "explain": "where a step's time goes and what would shorten it, or the formula behind a number",
 }
 BAD_ARGUMENTS = problem_kind("bad-arguments", "{why}", "see {program} --help")
 OUT_OF_MEMORY = problem_kind("out-of-memory", "this takes more memory than the machine has", "ask for fewer jobs, nodes or points")

@@ -314,7 +314,18 @@ def _storage_entry(desk: _Desk, path: str, kind: str) -> Storage | None:
         return None
 
 
-def _tier(desk: _Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | None) -> StorageTier | None:
+def _ports(desk: _Desk, name: str, spec: StorageSpec, bytes_per_s: float, port_bytes_per_s: float | None, node_ports: int) -> int:
+    """Return the fabric ports of a tier: where they are not given, what its bandwidth needs, and no more than all nodes have."""
+    if "ports" in spec.model_fields_set or port_bytes_per_s is None:
+        return spec.ports
+    ports = min(math.ceil(bytes_per_s / port_bytes_per_s), max(node_ports, 1))
+    desk.notes.append(
+        f"Storage {name}: its fabric ports are not given; as many are counted as its bandwidth, or that of all nodes, needs: {ports}."
+    )
+    return ports
+
+
+def _tier(desk: _Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | None, node_ports: int) -> StorageTier | None:
     path = f"cluster.storage.{name}"
     before = len(desk.problems.items)
     entry = _storage_entry(desk, path, spec.type)
@@ -329,10 +340,6 @@ def _tier(desk: _Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | N
             desk.problems.absorb(missing(path, name, key))
     if read is None or write is None:
         return None
-    ports = spec.ports
-    if "ports" not in spec.model_fields_set and port_bytes_per_s is not None:
-        ports = math.ceil(max(read, write) / port_bytes_per_s)
-        desk.notes.append(f"Storage {name}: its fabric ports are not given; it has as many as its bandwidth needs, {ports}.")
     if latency_s is None:
         desk.notes.append(f"Storage {name}: no time to the first byte is known, so none is counted.")
     return StorageTier(
@@ -344,7 +351,7 @@ def _tier(desk: _Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | N
         capacity_bytes=_first(spec.capacity, lambda: desk.take(place, entry, "capacity_bytes")),
         latency_s=latency_s or 0.0,
         power_w=_first(spec.power, lambda: desk.take(place, entry, "active_w") if entry and entry.category == "device" else None),
-        ports=ports,
+        ports=_ports(desk, name, spec, max(read, write), port_bytes_per_s, node_ports),
     )
 
 
@@ -439,7 +446,8 @@ def resolve(spec: ClusterSpec, catalog: Catalog) -> Cluster:
     fabric = _fabric(desk, spec.fabric) if spec.fabric else None
     rate = fabric.bytes_per_s if fabric else None
     groups = {name: _group(desk, name, group, spec.fabric, rate) for name, group in spec.nodes.items()}
-    tiers = {name: tier for name, item in spec.storage.items() if (tier := _tier(desk, name, item, rate)) is not None}
+    node_ports = sum(group.total * group.nics for group in groups.values())
+    tiers = {name: tier for name, item in spec.storage.items() if (tier := _tier(desk, name, item, rate, node_ports)) is not None}
     site = _site(desk, spec.site)
     _unknown_prices(desk, spec)
     sound = {name for name, group in groups.items() if group.type or not spec.nodes[name].type}

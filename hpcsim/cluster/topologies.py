@@ -209,7 +209,7 @@ def fat_tree_shape(
     Raises
     ------
     InputError
-        The radix is too small for one node's ports with their uplinks.
+        The radix is too small for one node's ports with their uplinks, or for the storage.
 
     References
     ----------
@@ -245,6 +245,11 @@ def fat_tree_shape(
         found = _parents(uplinks, spare_ports, holds_all)
         if found:
             return FatTreeShape((*down, children), (*up, found[0]), (*parallel, found[1]))
+        if children == 1:
+            why = f"storage has {storage_ports} ports, more than the top switches have free"
+            raise RADIX_TOO_SMALL.error(
+                path=f"{path}.radix", radix=radix, why=why, remedy="a larger radix, or fewer ports of the storage tiers"
+            )
         groups = -(-children // half)
         members = -(-children // groups)
 

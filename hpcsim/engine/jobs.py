@@ -337,7 +337,7 @@ class BatchSystem:
         self._leave(job)
         now = self.clock._now
         heap = self._heap
-        if True or (self.by_event and self._start[job] + self._estimate[job] > now):
+        if not heap or heap[0][0] != now or (self.by_event and self._start[job] + self._estimate[job] > now):
             self._pass()
         else:
             self._settle()

@@ -279,6 +279,83 @@ _QUALITY = Table(
 
 _SWEEP = Table("sweep", "One row per combination: the axes first (dotted paths, then the seed), then the summary of each run.", ())
 
+_VERIFY_CASES = Table(
+    "verify_cases",
+    "Every case of a verification: measured beside predicted.",
+    (
+        _text("id", "The case's own name, or the number of its row."),
+        _text("group", "Source or system that it comes from."),
+        _text("label", "What marks it in the pictures: the accelerator, or the collective.", null=True),
+        _text("status", "Whether it was predicted.", values=("ok", "refused")),
+        _text("reason", "Why it was refused.", null=True),
+        _real("measured_s", "s", "Measured time; for schedules the reference's mean bounded slowdown, without a unit.", null=True),
+        _real("predicted_s", "s", "Predicted time, or the engine's mean bounded slowdown.", null=True),
+        _real("low_s", "s", "Lower end of the 80 % interval.", null=True),
+        _real("high_s", "s", "Upper end of the 80 % interval.", null=True),
+        _real("error_frac", "1", "Predicted over measured, less one.", null=True),
+        _text("bound_by", "What the step spends most of its time on.", null=True),
+        _real("peak_memory_bytes", "B", "Predicted memory of the fullest device.", null=True),
+    ),
+)
+
+_VERIFY_GROUPS = Table(
+    "verify_groups",
+    "Scores of a verification by group.",
+    (
+        _text("group", "Source or system."),
+        _count("cases", "Cases of the group."),
+        _count("predicted_cases", "Those that were not refused."),
+        _real("median_abs_error_frac", "1", "Median of the absolute relative error.", null=True),
+        _real("p90_abs_error_frac", "1", "Its 90th percentile, nearest rank.", null=True),
+        _real("bias_frac", "1", "Median of the error with its sign: negative where predictions are too short.", null=True),
+        _real("interval_coverage_frac", "1", "Share of the measurements inside the 80 % interval.", null=True),
+        _real("layout_kendall_tau", "1", "Kendall's τ of the layouts of one job: 1 for the same order.", null=True),
+        _count("differing_starts", "Jobs that start at another time than in the reference.", null=True),
+    ),
+)
+
+_VERIFY_SCALING = Table(
+    "verify_scaling",
+    "Speed-up of one job from one number of devices to the next, measured and predicted.",
+    (
+        _text("group", "Source."),
+        _text("first", "Case with fewer devices."),
+        _text("second", "Case with more."),
+        _count("devices_first", "Devices of the first."),
+        _count("devices_second", "Devices of the second."),
+        _real("measured_ratio", "1", "Sequences per second of the second over those of the first, measured."),
+        _real("predicted_ratio", "1", "The same, predicted."),
+        _real("error_frac", "1", "Predicted over measured, less one."),
+    ),
+)
+
+_WHAT_IF = Table(
+    "what_if",
+    "What a step would take if one resource were twice as good, all else as it is.",
+    (
+        _text("name", "Training job."),
+        _text("resource", "What is doubled."),
+        _real("step_time_s", "s", "Step time with it."),
+        _real("speedup_ratio", "1", "Step time as it is over step time with it."),
+        _real("saved_s", "s", "Time of a step that it saves."),
+        _text("term", "Part of the step that shrinks most.", null=True),
+    ),
+)
+
+_FIT = Table(
+    "fit",
+    "Terms that a calibration fitted.",
+    (
+        _text("term", "What was fitted."),
+        _text("entry", "Catalog entry or software stack that it belongs to."),
+        _real("prior", "", "Value before, in the unit beside."),
+        _real("fitted", "", "Value after."),
+        _text("unit", "Unit of both.", null=True),
+        _real("prior_sigma", "1", "Standard deviation of the logarithm that the prior allows."),
+        _real("posterior_sigma", "1", "The same after the measurements; equal where they say nothing of the term."),
+    ),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -295,6 +372,11 @@ TABLES: dict[str, Table] = {
         _COMPARISON,
         _SOURCES,
         _QUALITY,
+        _VERIFY_CASES,
+        _VERIFY_GROUPS,
+        _VERIFY_SCALING,
+        _WHAT_IF,
+        _FIT,
         _SWEEP,
     )
 }

@@ -51,6 +51,10 @@ def _item(item: Item, record: Record, summary: Mapping[str, Any]) -> str:
 
 
 def _jobs(record: Record, summary: Mapping[str, Any]) -> str:
+    if record.scheduled is None and record.batch:
+        least = readable(summary["makespan_s"], "time")
+        used = f"{_percent(summary['utilisation_frac'])} used; waits take a simulation"
+        return f"the work of {summary['jobs']:,} jobs takes at least {least} on {record.batch.bound.processors:,} processors ({used})"
     policy = record.bound.scenario.scheduler.policy
     text = f"{summary['jobs']:,} jobs under {policy}"
     if "mean_wait_s" in summary:

@@ -96,6 +96,11 @@ class Record:
     cpu_s: float = math.nan
 
     @property
+    def scheduled(self) -> BatchRecord | None:
+        """The batch jobs where a policy placed them; the closed form knows their work only."""
+        return None if self.kind == "estimate" else self.batch
+
+    @property
     def jobs(self) -> int:
         """Number of jobs in all: batch jobs first, then items."""
         return (len(self.batch.jobs) if self.batch else 0) + len(self.items)

@@ -89,10 +89,13 @@ def _single(record: Record) -> Item | None:
 def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     summary: dict[str, Any] = {}
     ends = [item.stop_s(record.end_s) for item in record.items if not math.isnan(item.start_s)]
-    if record.batch:
-        ended = record.batch.end_s[~np.isnan(record.batch.end_s)]
+    batch = record.scheduled
+    if batch:
+        ended = batch.end_s[~np.isnan(batch.end_s)]
         ends += [float(ended.max())] if len(ended) else []
-        ends += [record.end_s] if (record.batch.status == "running").any() else []
+        ends += [record.end_s] if (batch.status == "running").any() else []
+    elif record.batch:
+        ends.append(record.end_s)
     summary["makespan_s"] = max(ends, default=record.begin_s) - record.begin_s
     item = _single(record)
     if item is not None and not math.isnan(item.start_s) and item.status == "finished":
@@ -100,10 +103,10 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     _time_totals(record, summary)
     if item is not None and isinstance(item.plan, TrainingPlan):
         _training_summary(item, item.plan, record, summary)
-    statuses = [item.status for item in record.items] + (record.batch.status.tolist() if record.batch else [])
+    statuses = [item.status for item in record.items] + (batch.status.tolist() if batch else [])
     for status in ("finished", "failed", "running", "queued"):
         count = statuses.count(status)
-        if count or status == "finished":
+        if count or (status == "finished" and (batch or record.items)):
             summary[f"jobs_{status}"] = count
     if record.batch:
         _batch_summary(record, summary)
@@ -147,7 +150,7 @@ def _training_summary(item: Item, plan: TrainingPlan, record: Record, summary: d
     summary["tokens_per_s"] = float(cost.tokens_per_s)
     seconds = item.stop_s(record.end_s) - item.start_s
     if seconds > 0:
-        summary["goodput_frac"] = item.done_s / seconds
+        summary["goodput_frac"] = min(item.done_s / seconds, 1.0)
     summary["model_flop"] = float(cost.model_flop) * plan.steps
     summary["peak_memory_bytes"] = float(cost.peak_memory_bytes)
     summary["memory_capacity_bytes"] = float(cost.memory_capacity_bytes)
@@ -173,6 +176,10 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
     batch = record.batch
     assert batch is not None
     summary["jobs"] = len(batch.jobs)
+    if record.scheduled is None:
+        work = float(np.dot(batch.jobs.processors, batch.jobs.run_s))
+        summary["utilisation_frac"] = work / (batch.bound.processors * summary["makespan_s"])
+        return
     wait = (batch.start_s - batch.jobs.submit_s)[~np.isnan(batch.start_s)]
     if len(wait):
         summary["mean_wait_s"] = float(wait.mean())
@@ -187,7 +194,7 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
     busy = float(np.dot(record.usage.processors[used], (record.usage.end_s - record.usage.start_s)[used]))
     if summary["makespan_s"] > 0:
         summary["utilisation_frac"] = busy / (batch.bound.processors * summary["makespan_s"])
-    window = metrics.steady_window(batch.jobs.submit_s)
+    window = metrics.steady_window(batch.jobs.submit_s) if len(batch.jobs) else (0.0, 0.0)
     if window[1] > window[0]:
         stop = np.where(np.isnan(batch.end_s), record.end_s, batch.end_s)
         going = ~np.isnan(batch.start_s)
@@ -250,7 +257,12 @@ def _money_notes(record: Record, done: Account, powered: bool) -> list[str]:
 
 
 def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
-    tables = {"jobs": frame("jobs", _jobs(record, done)), "states": frame("states", _states(record))}
+    tables: dict[str, Any] = {}
+    if record.scheduled or record.items or not record.batch:
+        tables["jobs"] = frame("jobs", _jobs(record, done))
+    states = _states(record)
+    if states:
+        tables["states"] = frame("states", states)
     if powered:
         tables["power"] = frame("power", done.power)
         tables["energy"] = frame("energy", _drawn(done.energy))
@@ -282,8 +294,8 @@ def _drawn(energy: dict[str, Any]) -> dict[str, list[Any]]:
 def _jobs(record: Record, done: Account) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     priced = bool(done.costs["usd"])
-    if record.batch:
-        batch = record.batch
+    batch = record.scheduled
+    if batch:
         n = len(batch.jobs)
         run = np.where(np.isnan(batch.end_s), batch.jobs.run_s, batch.end_s - batch.start_s)
         wait = batch.start_s - batch.jobs.submit_s
@@ -342,6 +354,8 @@ def _states(record: Record) -> dict[str, Any]:
     parts = []
     for i, (name, group) in enumerate(record.bound.cluster.groups.items()):
         batch = record.batch if record.batch and record.batch.bound.group.name == name else None
+        if batch and record.scheduled is None:
+            continue
         per_node = batch.bound.per_node if batch else 1
         mine = (record.usage.group == i) & (record.usage.processors != 0)
         waiting = [item for item in record.items if name in item.share]
@@ -364,7 +378,8 @@ def _states(record: Record) -> dict[str, Any]:
                 end_s=record.end_s,
             )
         )
-    return {key: np.concatenate([np.asarray(part[key], dtype=object if key == "group" else None) for part in parts]) for key in parts[0]}
+    keys = parts[0] if parts else {}
+    return {key: np.concatenate([np.asarray(part[key], dtype=object if key == "group" else None) for part in parts]) for key in keys}
 
 
 def _training_rows(items: list[Item], record: Record) -> dict[str, list[Any]]:
@@ -393,7 +408,7 @@ def _training_rows(items: list[Item], record: Record) -> dict[str, list[Any]]:
                 "checkpoints": round(item.checkpoints),
                 "failures": round(item.failures),
                 "lost_s": item.lost_s,
-                "goodput_frac": item.done_s / seconds if seconds > 0 else math.nan,
+                "goodput_frac": min(item.done_s / seconds, 1.0) if seconds > 0 else math.nan,
             }
         )
     return {key: [row[key] for row in rows] for key in rows[0]}

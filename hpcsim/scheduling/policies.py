@@ -16,7 +16,6 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-
 from typing import NamedTuple, Protocol
 
 from hpcsim.base.registry import Registry

@@ -82,13 +82,14 @@ accelerators:
     memory_bandwidth: 2 TB/s
     tdp: 300 W
     sources:
-      all: read @sheet
+      peak, memory, memory_bandwidth: read @sheet
   a100-sxm-80gb:                             # two values of a built-in entry
     matmul: {bf16: 280 TFLOP/s}
     tdp: 350 W
 ```
 
-`sources` maps a key (`tdp`), a dotted key (`peak.bf16`) or `all` to `KIND TEXT`; `@name` stands for an item of `references`. In Python an overlay
+`sources` maps a key (`tdp`), several (`peak, memory`) or a dotted one (`peak.bf16`) to `KIND TEXT`; `@name` stands for an item of
+`references`. In Python an overlay
 is given to the catalog, `Catalog(["mine.yaml"])` of `hpcsim.catalog.lookup`, and the catalog to `hpcsim.simulate(scenario, catalog=…)`. An installed
 package brings one by the entry-point group `hpcsim.catalogs`, which the command line sees too: [Plug-ins](../plugins.md).
 

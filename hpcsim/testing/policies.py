@@ -17,7 +17,7 @@ import numpy as np
 
 from hpcsim.base.rng import stream
 from hpcsim.engine.jobs import PolicyFault, run_jobs
-from hpcsim.scheduling.policies import Decision, Pair, Policy, QueueKey, View
+from hpcsim.scheduling.policies import Decision, Policy, QueueKey, View
 from hpcsim.workload.jobs import JobTable
 
 __all__ = ["check_policy", "random_jobs"]
@@ -99,12 +99,12 @@ def check_policy(make: Callable[[], Policy], *, seeds: int = 8, processors: int 
     for seed in range(seeds):
         jobs = random_jobs(seed, processors=processors)
         for order in ("batch", "event"):
-            plain = run_jobs(jobs, processors, make(), order=order, check=True)  # type: ignore[arg-type]
+            plain = run_jobs(jobs, processors, make(), order=order, check=True)
             if np.isnan(plain.end_s).any():
                 job = int(jobs.job_id[np.isnan(plain.end_s)][0])
                 raise PolicyFault(f"policy {make().name!r} never starts job {job} of {len(jobs)} (seed {seed}, {order} order)")
             for forget in (False, True):
-                guarded = run_jobs(jobs, processors, _Guarded(make(), forget=forget), order=order)  # type: ignore[arg-type]
+                guarded = run_jobs(jobs, processors, _Guarded(make(), forget=forget), order=order)
                 if not np.array_equal(plain.start_s, guarded.start_s):
                     how = "without what it decided before" if forget else "from a copy of the view"
                     raise PolicyFault(f"policy {make().name!r} decides differently {how} (seed {seed}, {order} order)")

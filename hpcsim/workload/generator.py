@@ -22,7 +22,9 @@ from hpcsim.workload.jobs import Floats, Integers, JobTable
 __all__ = ["ROUND_ESTIMATES_S", "Shape", "arrival_weights", "synthetic_jobs"]
 
 BAD_PARAMETER = problem_kind("synthetic-parameter", "{name} is {value!r}; it must be {bound}", "")
-ONE_AMOUNT = problem_kind("synthetic-amount", "exactly one of jobs and load is needed", "a number of jobs, or an offered load with its processors")
+ONE_AMOUNT = problem_kind(
+    "synthetic-amount", "exactly one of jobs and load is needed", "a number of jobs, or an offered load with its processors"
+)
 NO_LOAD = problem_kind(
     "synthetic-load", "a load of {load:g} over {duration_s:g} s is less than one job", "a longer duration, a higher load or smaller jobs"
 )
@@ -36,7 +38,10 @@ _BATCH = 1 << 16
 
 ROUND_ESTIMATES_S: tuple[float, ...] = tuple(
     [60.0 * m for m in (1, 2, 5, 10, 15, 20, 30, 45)]
-    + [3600.0 * h for h in (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, 18, 20, 24, 30, 36, 48, 60, 72, 96, 120, 144, 168, 240, 336, 504, 720)]
+    + [
+        3600.0 * h
+        for h in (1, 1.5, 2, 3, 4, 5, 6, 8, 10, 12, 15, 16, 18, 20, 24, 30, 36, 48, 60, 72, 96, 120, 144, 168, 240, 336, 504, 720)
+    ]
 )
 """Run times that people type in [s], ascending."""
 
@@ -107,7 +112,7 @@ def _arrivals(seed: int, jobs: int, duration_s: float, weights: Floats | None) -
     edges = np.minimum(np.arange(hours + 1) * _HOUR_S, duration_s)
     mass = np.diff(edges) * weights[np.arange(hours) % _WEEK_HOURS]
     mean = np.concatenate([[0.0], np.cumsum(mass)])
-    return np.floor(np.interp(uniform * mean[-1], mean, edges))
+    return np.asarray(np.floor(np.interp(uniform * mean[-1], mean, edges)), dtype=np.float64)
 
 
 def _sizes(draw: np.random.Generator, jobs: int, serial_frac: float, power_frac: float, most: int, shape: Shape) -> Integers:
@@ -129,7 +134,7 @@ def _raw_runs(draw: np.random.Generator, sizes: Integers, shape: Shape) -> Float
     short = draw.gamma(shape.short_shape, shape.short_scale, len(sizes))
     long = draw.gamma(shape.long_shape, shape.long_scale, len(sizes))
     first = choice < np.clip(shape.slope * sizes + shape.intercept, 0.0, 1.0)
-    return np.exp(np.where(first, short, long))
+    return np.asarray(np.exp(np.where(first, short, long)), dtype=np.float64)
 
 
 def _estimates(draw: np.random.Generator, runs: Floats, limit_s: float, limit_frac: float) -> Floats:
@@ -142,7 +147,7 @@ def _estimates(draw: np.random.Generator, runs: Floats, limit_s: float, limit_fr
 
 def _users(draw: np.random.Generator, jobs: int, users: int, exponent: float) -> Integers:
     weight = np.cumsum(1.0 / np.arange(1, users + 1) ** exponent)
-    return np.searchsorted(weight, draw.random(jobs) * weight[-1], side="right").astype(np.int64) + 1
+    return np.asarray(1 + np.searchsorted(weight, draw.random(jobs) * weight[-1], side="right"), dtype=np.int64)
 
 
 def _enough(draw: Callable[[int, int], tuple[Integers, Floats]], work: float) -> tuple[Integers, Floats]:
@@ -275,4 +280,3 @@ def _model_median(serial_frac: float, power_frac: float, most: int, shape: Shape
     """Return the median run time in the model's own scale, from a sample of its own that does not depend on the seed."""
     sizes = _sizes(stream(0, "jobs", "median", "sizes"), _BATCH, serial_frac, power_frac, most, shape)
     return float(np.median(_raw_runs(stream(0, "jobs", "median", "runs"), sizes, shape)))
-

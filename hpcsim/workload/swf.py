@@ -50,7 +50,9 @@ NO_TRACE = problem_kind("trace-missing", "there is no such file", "check the pat
 TRACE_IS_FOLDER = problem_kind("trace-is-a-folder", "this is a folder, a job log is needed", "name the file inside it")
 TRACE_UNREADABLE = problem_kind("trace-unreadable", "the job log cannot be read: {why}", "check its permissions, and that it is whole")
 TRACE_EMPTY = problem_kind("trace-empty", "the job log holds no rows", "a row of a log in the Standard Workload Format has 18 numbers")
-TRACE_BINARY = problem_kind("trace-binary", "this is a binary file, not a job log", "plain text is needed, or text packed with gzip, bzip2 or xz")
+TRACE_BINARY = problem_kind(
+    "trace-binary", "this is a binary file, not a job log", "plain text is needed, or text packed with gzip, bzip2 or xz"
+)
 TRACE_UNUSABLE = problem_kind(
     "trace-unusable", "no row of {rows} is a usable job; first: {first}", "check the format, and the number of processors of the machine"
 )
@@ -348,9 +350,7 @@ def _as_written(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return whole if bool((whole == values).all()) else values
 
 
-def write_swf(
-    jobs: JobTable, path: str | Path, *, start_s: npt.ArrayLike | None = None, header: Mapping[str, str] | None = None
-) -> Path:
+def write_swf(jobs: JobTable, path: str | Path, *, start_s: npt.ArrayLike | None = None, header: Mapping[str, str] | None = None) -> Path:
     """Write jobs as a log in the Standard Workload Format; the file appears whole or not at all.
 
     Parameters

@@ -139,13 +139,19 @@ def test_storage_generic_and_from_the_catalog():
     )
     a, b = c.storage["a"], c.storage["b"]
     assert (a.kind, a.read_bytes_per_s, a.write_bytes_per_s, a.latency_s) == ("lustre", 120e9, 60e9, 1e-3)
-    assert a.ports == math.ceil(120e9 / 50e9)
+    assert a.ports == 2, "three would carry its 120 GB/s, but the nodes have no more than two"
     assert (b.read_bytes_per_s, b.write_bytes_per_s) == (entry.read_bytes_per_s, entry.write_bytes_per_s)
     assert {row.path for row in c.sources} == {"cluster.storage.b.type"}
-    assert any("a" in note and "ports" in note for note in c.notes)
+    assert any("Storage a" in note and "ports" in note for note in c.notes)
     fixed = build(nodes={"n": {"cores": 8, "count": 2}}, storage={"a": {"type": "ceph", "read": "1 GB/s", "write": "1 GB/s", "ports": 7}})
     assert fixed.storage["a"].ports == 7
     assert set(GENERIC_STORAGE) >= {"lustre", "gpfs", "nvme", "object", "hdfs", "ceph"}
+
+
+def test_storage_ports_follow_its_bandwidth():
+    storage = {"a": {"type": "lustre", "read": "120 GB/s", "write": "60 GB/s"}}
+    c = build(nodes={"n": {"cores": 8, "count": 20}}, fabric=FABRIC, storage=storage)
+    assert c.storage["a"].ports == math.ceil(120e9 / 50e9)
 
 
 def test_site_given_from_a_region_and_unknown():

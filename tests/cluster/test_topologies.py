@@ -93,7 +93,9 @@ def test_derived_tree_fits_its_switches(nodes, ports, radix, oversubscription, s
     except InputError as error:
         problem = error.problems[0]
         assert problem.code == "radix-too-small"
-        assert ports + math.ceil(ports / oversubscription) > radix or radix < 4
+        leaf = ports + math.ceil(ports / oversubscription)
+        # a leaf takes at most 4/5 of its ports for uplinks (at 1:4), and one top switch more than that has the rest free
+        assert leaf > radix or radix < 4 or ("storage" in problem.message and storage > radix - 4 * radix / 5 - 1)
         return
     assert shape.room >= nodes
     levels = len(shape.down)
@@ -108,6 +110,13 @@ def test_derived_tree_fits_its_switches(nodes, ports, radix, oversubscription, s
     assert shape.parallel[0] == ports
     if levels > 1:
         assert nodes * ports + storage > radix, "more levels than needed"
+
+
+def test_storage_that_finds_no_port_is_refused():
+    assert fat_tree_shape(2, 1, 4, storage_ports=5).room >= 2
+    with pytest.raises(InputError) as error:
+        fat_tree_shape(2, 1, 4, storage_ports=50)
+    assert "storage has 50 ports" in error.value.problems[0].message
 
 
 def test_refused_radix_names_one_that_works():

@@ -35,7 +35,9 @@ def test_utilisation_of_an_empty_window_is_refused() -> None:
         metrics.utilisation([0.0], [1.0], [1], capacity=1, window_s=(3.0, 3.0))
 
 
-@pytest.mark.parametrize("call", [lambda: metrics.makespan_s([], []), lambda: metrics.jain_index([]), lambda: metrics.nearest_rank([NAN], 0.5)])
+@pytest.mark.parametrize(
+    "call", [lambda: metrics.makespan_s([], []), lambda: metrics.jain_index([]), lambda: metrics.nearest_rank([NAN], 0.5)]
+)
 def test_nothing_has_no_metric(call: object) -> None:
     with pytest.raises(InputError):
         call()  # type: ignore[operator]

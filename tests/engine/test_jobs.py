@@ -53,7 +53,14 @@ def test_a_horizon_leaves_jobs_running_and_queued() -> None:
     assert outcome.submitted.tolist() == [True, True, True, False]
     assert np.isnan(outcome.end_s).all()
     assert outcome.now_s == 9.0
-    assert run_jobs(table((0, 10, 1),), 2, "fcfs", until_s=10.0).status.tolist() == ["finished"]
+    assert run_jobs(
+        table(
+            (0, 10, 1),
+        ),
+        2,
+        "fcfs",
+        until_s=10.0,
+    ).status.tolist() == ["finished"]
 
 
 def test_what_the_pool_cannot_hold_is_refused() -> None:
@@ -174,7 +181,11 @@ def test_withdrawn_processors_leave_when_they_are_free() -> None:
 def test_restoring_spares_what_had_not_left() -> None:
     clock = Clock()
     system = BatchSystem(clock, 4, "fcfs", check=True)
-    system.submit(table((0, 10, 4),))
+    system.submit(
+        table(
+            (0, 10, 4),
+        )
+    )
     clock.at(1.0, lambda event: system.withdraw(3))
     clock.at(2.0, lambda event: system.restore(3))
     clock.run()

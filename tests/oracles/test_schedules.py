@@ -69,6 +69,8 @@ def test_i49_littles_law_holds_exactly_over_a_busy_period() -> None:
     """From the first arrival until all have left, ∫ jobs in the system dt = Σ time in the system."""
     wait, table, end = queue_run(3, 2.5, 5_000, seed=2)
     moments = np.sort(np.concatenate([table.submit_s, end]))
-    inside = np.searchsorted(np.sort(table.submit_s), moments[:-1], side="right") - np.searchsorted(np.sort(end), moments[:-1], side="right")
+    inside = np.searchsorted(np.sort(table.submit_s), moments[:-1], side="right") - np.searchsorted(
+        np.sort(end), moments[:-1], side="right"
+    )
     area = float(np.dot(inside, np.diff(moments)))
     assert area == pytest.approx(float((wait + table.run_s).sum()), rel=1e-9)

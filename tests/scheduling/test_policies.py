@@ -116,10 +116,13 @@ def test_after_arrivals_alone_only_the_new_jobs_are_looked_at() -> None:
 
 
 def test_a_reservation_whose_time_has_passed_is_made_again() -> None:
-    """The job that was to end at 10 s has not: at 11 s the head's time is now, and a short job may no longer pass."""
-    late = view(2, [(8, 50), (2, 5)], [(10.0, 6)], now_s=11.0, arrived=[1], only_arrivals=True, reservation=Reservation(0, 10.0, 0))
-    assert list(decide("easy", late).start) == []
-    assert decide("easy", view(2, [(8, 50), (2, 5)], [(10.0, 6)], now_s=11.0, explain=True)).reservation == Reservation(0, 11.0, 0)
+    """Jobs of six and of two processors were to end at 10 s and 10.5 s and have not: at 11 s both count as ending now, which leaves two
+    processors over; at first the head's time was 10 s, with nothing to spare."""
+    waiting, running = [(8, 50), (2, 5), (2, 5)], [(10.0, 6), (10.5, 2)]
+    first = decide("easy", view(2, waiting[:2], running, now_s=9.0))
+    assert (list(first.start), first.reservation) == ([], Reservation(0, 10.0, 0))
+    late = view(2, waiting, running, now_s=11.0, arrived=[2], only_arrivals=True, reservation=first.reservation)
+    assert decide("easy", late) == Decision([1], Reservation(0, 11.0, 0))
 
 
 def test_queue_keys() -> None:

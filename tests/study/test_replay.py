@@ -26,7 +26,16 @@ def test_policies_side_by_side(jobs: JobTable) -> None:
     policies = results.document()["policies"]
     assert list(policies) == ["fcfs", "easy"]
     assert policies["easy"]["mean_bounded_slowdown"] < policies["fcfs"]["mean_bounded_slowdown"]
-    keys = {"jobs", "mean_wait_s", "max_wait_s", "mean_bounded_slowdown", "makespan_s", "utilisation_frac", "steady_utilisation_frac", "cpu_s"}
+    keys = {
+        "jobs",
+        "mean_wait_s",
+        "max_wait_s",
+        "mean_bounded_slowdown",
+        "makespan_s",
+        "utilisation_frac",
+        "steady_utilisation_frac",
+        "cpu_s",
+    }
     assert keys <= set(policies["easy"])
     assert results.jobs["policy"].tolist() == ["fcfs"] * len(jobs) + ["easy"] * len(jobs)
     assert "easy" in results.answer

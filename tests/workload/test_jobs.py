@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import doctest
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
+from hpcsim.workload import jobs as module
 from hpcsim.workload.jobs import JobTable, TraceOptions, format_of, read_trace
 
 
@@ -104,3 +106,9 @@ def test_an_unknown_format_is_refused_before_reading() -> None:
 def test_options_are_checked(options: dict[str, object]) -> None:
     with pytest.raises(InputError):
         TraceOptions(**options)  # type: ignore[arg-type]
+
+
+def test_examples() -> None:
+    result = doctest.testmod(module)
+    assert result.attempted >= 2
+    assert result.failed == 0

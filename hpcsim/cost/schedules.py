@@ -1,0 +1,626 @@
+"""Pipeline schedules walked exactly: fixed orders of operations on every device, uneven stages, hops between them.
+
+Every device works through a fixed list of operations; one starts when the device is free and all that it needs has arrived. That is a
+graph without cycles, and its longest paths are the times. The graph depends on the schedule and the sizes alone, so it is built once and
+then walked level by level, all durations of all layouts at once. The closed forms of :mod:`hpcsim.cost.pipeline` are checked against it.
+
+Places are the model's consecutive pieces: p of them, p·v when interleaved, 2p in ZB-V (down the devices and back up). In DualPipe two
+streams of micro-batches enter at the two ends, each device holds two places, and a forward of one stream runs with a backward of the
+other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.base.errors import problem_kind
+from hpcsim.cost.arguments import Array, Numeric, non_negative, whole
+from hpcsim.cost.pipeline import SCHEDULES, schedule_code
+
+__all__ = ["Graph", "Operation", "Timeline", "ddp_bucket_ends_s", "fsdp_prefetch_s", "graph", "graph_of", "order", "timeline", "walk"]
+
+NOT_FOR = problem_kind("schedule-sizes", "the schedule {schedule} cannot have pp = {pp}, micro-batches = {m}, vpp = {v}", "{hint}")
+DEADLOCK = problem_kind("schedule-deadlock", "the order of operations stops: {operation} on device {device} waits for ever", "put what it needs before it")
+TWICE = problem_kind("schedule-operation", "{operation} on device {device} is {how}", "every forward, backward and weight gradient once, in that order")
+BAD_SHAPE = problem_kind(
+    "schedule-durations", "{name} has {given} values along its last axis", "give one, one a device ({devices}), or one a place ({places})"
+)
+
+_KINDS = ("F", "B", "I", "W", "P")
+"""Forward; whole backward; its input-gradient part; its weight-gradient part; a forward paired with a whole backward."""
+
+_SHIFTED = ("zb-h2", "zb-v")
+"""Schedules whose devices begin the next step as they end this one, so that a step takes a device's window and not the makespan."""
+
+
+class Operation(NamedTuple):
+    """One entry of a device's list.
+
+    ``kind`` is F, B (whole backward), I (input gradient), W (weight gradient) or P: the forward of ``place`` and ``micro_batch`` paired
+    with the whole backward of ``back_place`` and ``back_micro_batch``.
+    """
+
+    kind: str
+    place: int
+    micro_batch: int
+    back_place: int = -1
+    back_micro_batch: int = -1
+
+
+Order = tuple[tuple[Operation, ...], ...]
+
+
+def _refuse(name: str, p: int, m: int, v: int, hint: str) -> None:
+    raise NOT_FOR.error(path="schedule", schedule=name, pp=p, m=m, v=v, hint=hint)
+
+
+def _alternating(warm: int, forwards: list[Operation], backwards: list[Operation]) -> tuple[Operation, ...]:
+    """``warm`` forwards, then one forward and one backward in turn, then the backwards that are left."""
+    rows, rest = list(forwards[:warm]), forwards[warm:]
+    for i, back in enumerate(backwards):
+        rows += [*rest[i : i + 1], back]
+    return tuple(rows)
+
+
+def _gpipe(p: int, m: int, v: int) -> Order:
+    return tuple(tuple(Operation(kind, s, i) for kind in "FB" for i in range(m)) for s in range(p))
+
+
+def _one_f_one_b(p: int, m: int, v: int) -> Order:
+    each = [([Operation("F", s, i) for i in range(m)], [Operation("B", s, i) for i in range(m)]) for s in range(p)]
+    return tuple(_alternating(min(m, p - 1 - s), *each[s]) for s in range(p))
+
+
+def _interleaved(p: int, m: int, v: int) -> Order:
+    if m % p:
+        _refuse("interleaved", p, m, v, "the micro-batches must be a multiple of the stages")
+    chunk = [((k % (p * v)) // p, (k // (p * v)) * p + k % p) for k in range(m * v)]
+    rows = []
+    for s in range(p):
+        forwards = [Operation("F", c * p + s, i) for c, i in chunk]
+        backwards = [Operation("B", (v - 1 - c) * p + s, i) for c, i in chunk]
+        rows.append(_alternating(min(m * v, 2 * (p - s - 1) + (v - 1) * p), forwards, backwards))
+    return tuple(rows)
+
+
+def _zero_bubble(p: int, m: int, *, second: bool) -> Order:
+    """H1 delays stage s's weight gradients by s micro-batches; H2 by 2s, with more forwards first."""
+    rows = []
+    for s in range(p):
+        warm, delay = (min(2 * (p - s) - 1, m), 2 * s) if second else (min(p - s, m), s)
+        row = [Operation("F", s, i) for i in range(warm)]
+        for i in range(m):
+            row.append(Operation("I", s, i))
+            if i >= delay:
+                row.append(Operation("W", s, i - delay))
+            if warm + i < m:
+                row.append(Operation("F", s, warm + i))
+        rows.append(tuple(row + [Operation("W", s, i) for i in range(max(m - delay, 0), m)]))
+    return tuple(rows)
+
+
+class _Folded:
+    """List scheduling of ZB-V in unit time: F = I = W, at most 2p chunks held on a device.
+
+    On each device and in each unit of time: the forward on the way back, else an input gradient (the later place first), else a forward
+    on the way down while one more chunk stays free for its way back, else a weight gradient.
+    """
+
+    def __init__(self, p: int, m: int) -> None:
+        self.p, self.m, self.places = p, m, 2 * p
+        self.next = {kind: [0] * self.places for kind in "FI"}
+        self.end = {kind: np.full((self.places, m), np.iinfo(np.int64).max).tolist() for kind in "FI"}
+        self.waiting: list[list[Operation]] = [[] for _ in range(p)]
+        self.held = [0] * p
+        self.rows: list[list[Operation]] = [[] for _ in range(p)]
+
+    def _forward(self, k: int, t: int) -> bool:
+        i = self.next["F"][k]
+        return i < self.m and (k == 0 or self.end["F"][k - 1][i] <= t)
+
+    def _input(self, k: int, t: int) -> bool:
+        i = self.next["I"][k]
+        return i < self.m and self.end["F"][k][i] <= t and (k == self.places - 1 or self.end["I"][k + 1][i] <= t)
+
+    def _choose(self, s: int, t: int) -> Operation | None:
+        down, up = s, self.places - 1 - s
+        if self.held[s] < self.places and self._forward(up, t):
+            return Operation("F", up, self.next["F"][up])
+        for k in (up, down):
+            if self._input(k, t):
+                return Operation("I", k, self.next["I"][k])
+        if self.held[s] < self.places - 1 and self._forward(down, t):
+            return Operation("F", down, self.next["F"][down])
+        return self.waiting[s][0] if self.waiting[s] else None
+
+    def order(self) -> Order:
+        left, t = 3 * self.places * self.m, 0
+        while left:
+            chosen = [(s, op) for s in range(self.p) if (op := self._choose(s, t)) is not None]
+            t += 1
+            for s, op in chosen:
+                left -= 1
+                self.rows[s].append(op)
+                if op.kind == "W":
+                    self.waiting[s].pop(0)
+                    self.held[s] -= 1
+                    continue
+                self.next[op.kind][op.place] += 1
+                self.end[op.kind][op.place][op.micro_batch] = t
+                if op.kind == "F":
+                    self.held[s] += 1
+                else:
+                    self.waiting[s].append(Operation("W", op.place, op.micro_batch))
+        return tuple(tuple(row) for row in self.rows)
+
+
+class _Dual:
+    """One device of DualPipe: two streams, near (enters at the device's own end) and far, with running counts of what is done."""
+
+    def __init__(self, device: int, p: int) -> None:
+        self.near = device if device < p // 2 else p - 1 - device
+        """Distance to the nearer end."""
+        first = device < p // 2
+        self.place = ((device, 0), (p - 1 - device, 1)) if first else ((p - 1 - device, 1), (device, 0))
+        self.done = {"F": [0, 0], "B": [0, 0]}
+        self.waiting: list[Operation] = []
+        self.row: list[Operation] = []
+
+    def _take(self, kind: str, stream: int) -> tuple[int, int]:
+        """Place, and micro-batch numbered over both streams: even ones enter at device 0, odd ones at the last."""
+        place, parity = self.place[stream]
+        index = self.done[kind][stream]
+        self.done[kind][stream] += 1
+        return place, 2 * index + parity
+
+    def forward(self, stream: int) -> None:
+        self.row.append(Operation("F", *self._take("F", stream)))
+
+    def backward(self, stream: int, *, split: bool = False) -> None:
+        place, i = self._take("B", stream)
+        self.row.append(Operation("I" if split else "B", place, i))
+        if split:
+            self.waiting.append(Operation("W", place, i))
+
+    def weight(self) -> None:
+        self.row.append(self.waiting.pop(0))
+
+    def pair(self, forward: int, backward: int) -> None:
+        self.row.append(Operation("P", *self._take("F", forward), *self._take("B", backward)))
+
+
+def _dualpipe(p: int, m: int, v: int) -> Order:
+    """Fill; forwards of both streams; split backwards of the far stream; the paired steady state; and the same mirrored."""
+    if p % 2 or m % 2 or m < 2 * p:
+        _refuse("dualpipe", p, m, v, "an even number of stages, and an even number of micro-batches of at least twice as many")
+    half, rows = p // 2, []
+    for device in range(p):
+        d = _Dual(device, p)
+        inner = half - d.near - 1
+        for _ in range(2 * inner):
+            d.forward(0)
+        for _ in range(d.near + 1):
+            d.forward(0)
+            d.forward(1)
+        for _ in range(inner):
+            d.backward(1, split=True)
+            d.weight()
+            d.forward(1)
+        for k in range(m // 2 - p + d.near + 1):
+            if k == 0 and inner == 0:
+                d.forward(0)
+                d.backward(1)
+            else:
+                d.pair(0, 1)
+            d.pair(1, 0)
+        for _ in range(inner):
+            d.backward(1)
+            d.pair(1, 0)
+        split = False
+        for k in range(d.near + 1):
+            middle = k == (d.near + 1) // 2
+            split = split or (middle and d.near % 2 == 1)
+            d.backward(1, split=split)
+            split = split or (middle and d.near % 2 == 0)
+            d.backward(0, split=split)
+        for _ in range(inner):
+            d.weight()
+            d.backward(0, split=True)
+        while d.waiting:
+            d.weight()
+        rows.append(tuple(d.row))
+    return tuple(rows)
+
+
+def order(schedule: str | int, *, pp: int, micro_batches: int, vpp: int = 1) -> Order:
+    """Return every device's list of operations.
+
+    Parameters
+    ----------
+    schedule : str or int
+        See :data:`hpcsim.cost.pipeline.SCHEDULES`; 1f1b with vpp > 1 is interleaved.
+    pp, micro_batches, vpp : int
+
+    Raises
+    ------
+    InputError
+        Sizes that the schedule cannot have.
+
+    Examples
+    --------
+    >>> [f"{op.kind}{op.micro_batch}" for op in order("1f1b", pp=2, micro_batches=3)[0]]
+    ['F0', 'F1', 'B0', 'F2', 'B1', 'B2']
+    """
+    name = SCHEDULES[int(schedule_code(schedule))]
+    p, m, v = int(whole("pp", pp)), int(whole("micro_batches", micro_batches)), int(whole("vpp", vpp))
+    if name == "1f1b" and v > 1:
+        name = "interleaved"
+    if v > 1 and name not in ("interleaved", "zb-v"):
+        _refuse(name, p, m, v, "chunks (vpp) belong to the interleaved schedule")
+    if name == "zb-v":
+        return _Folded(p, m).order()
+    if name in ("zb-h1", "zb-h2"):
+        return _zero_bubble(p, m, second=name == "zb-h2")
+    return {"gpipe": _gpipe, "1f1b": _one_f_one_b, "interleaved": _interleaved, "dualpipe": _dualpipe}[name](p, m, v)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """Operations of all devices as arrays, and what each waits for.
+
+    Attributes
+    ----------
+    schedule : str
+    devices, places, micro_batches : int
+    device, kind, place, back_place, micro_batch : int array, shape (operations,)
+        ``kind`` indexes F, B, I, W, P. Operations of a device follow each other in its order.
+    needs : int array, shape (operations, 3)
+        The operation before on the device, what the forward needs, what the backward needs; ``operations`` where there is none.
+    hops : float array, shape (operations, 3)
+        1 where what is needed comes from another device.
+    levels : tuple of int array
+        Operations by the length of the longest chain that leads to them.
+    owner : int array, shape (places,)
+        Device of each place; in DualPipe that of the first stream.
+    """
+
+    schedule: str
+    devices: int
+    places: int
+    micro_batches: int
+    device: npt.NDArray[np.int64]
+    kind: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
+    back_place: npt.NDArray[np.int64]
+    micro_batch: npt.NDArray[np.int64]
+    needs: npt.NDArray[np.int64]
+    hops: Array
+    levels: tuple[npt.NDArray[np.int64], ...]
+    owner: npt.NDArray[np.int64]
+
+    @property
+    def operations(self) -> int:
+        """Number of operations on all devices."""
+        return len(self.device)
+
+    def in_flight(self) -> Array:
+        """Return each device's peak of micro-batches held, in whole stages: from its forward until its weight gradient is done."""
+        pieces = 1.0 if self.schedule == "dualpipe" else self.places / self.devices
+        change = np.array([1.0, -1.0, 0.0, -1.0, 0.0])[self.kind]
+        paired = self.kind == _KINDS.index("P")
+        peaks = np.zeros(self.devices)
+        for s in range(self.devices):
+            mine = self.device == s
+            before = np.cumsum(change[mine]) + paired[mine]
+            peaks[s] = max(float(before.max()), 0.0)
+        return peaks / pieces
+
+
+class _Builder:
+    """Turns lists of operations into a graph: who needs whom, and in which order all can be done."""
+
+    def __init__(self, rows: Sequence[Sequence[Operation]], places: int, micro_batches: int, streams: bool) -> None:
+        self.rows, self.places, self.m, self.streams = rows, places, micro_batches, streams
+        self.flat = [op for row in rows for op in row]
+        self.first = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(int).tolist()
+        self.forward: dict[tuple[int, int], int] = {}
+        self.backward: dict[tuple[int, int], int] = {}
+        self.device = [s for s, row in enumerate(rows) for _ in row]
+        self._check()
+
+    def _check(self) -> None:
+        """Every forward, backward and weight gradient once, on one device, in that order."""
+        weights: set[tuple[int, int]] = set()
+        for node, op in enumerate(self.flat):
+            back = (op.back_place, op.back_micro_batch) if op.kind == "P" else (op.place, op.micro_batch)
+            if op.kind in "FP":
+                self._once(self.forward, (op.place, op.micro_batch), node)
+            if op.kind in "BIP":
+                self._after(self.forward.get(back), node)
+                self._once(self.backward, back, node)
+            if op.kind == "W":
+                self._after(self.backward.get(back), node)
+                if back in weights or self.flat[self.backward[back]].kind != "I":
+                    raise TWICE.error(path="schedule", operation=op, device=self.device[node], how="given twice")
+                weights.add(back)
+        split = {key for key, node in self.backward.items() if self.flat[node].kind == "I"}
+        count = self.places * self.m
+        if len(self.forward) != count or len(self.backward) != count or split != weights:
+            raise TWICE.error(path="schedule", operation="an operation", device="some", how="missing")
+
+    def _once(self, table: dict[tuple[int, int], int], key: tuple[int, int], node: int) -> None:
+        place, i = key
+        if key in table or not (0 <= place < self.places and 0 <= i < self.m):
+            how = "given twice" if key in table else "not of this pipeline"
+            raise TWICE.error(path="schedule", operation=self.flat[node], device=self.device[node], how=how)
+        table[key] = node
+
+    def _after(self, earlier: int | None, node: int) -> None:
+        if earlier is None or self.device[earlier] != self.device[node]:
+            raise TWICE.error(path="schedule", operation=self.flat[node], device=self.device[node], how="before what it follows")
+
+    def needs(self) -> list[tuple[int, int, int]]:
+        none = len(self.flat)
+        first = set(self.first)
+        rows = []
+        for node, op in enumerate(self.flat):
+            ahead = behind = none
+            if op.kind in "FP" and op.place > 0:
+                ahead = self.forward[op.place - 1, op.micro_batch]
+            if op.kind in "BIP":
+                place, i = (op.back_place, op.back_micro_batch) if op.kind == "P" else (op.place, op.micro_batch)
+                if place < self.places - 1:
+                    behind = self.backward[place + 1, i]
+            rows.append((none if node in first else node - 1, ahead, behind))
+        return rows
+
+    def levels(self, needs: list[tuple[int, int, int]]) -> tuple[npt.NDArray[np.int64], ...]:
+        none, level = len(self.flat), [-1] * (len(self.flat) + 1)
+        level[none] = 0
+        at, done = list(self.first[:-1]), 0
+        while done < none:
+            before = done
+            for s, stop in enumerate(self.first[1:]):
+                node = at[s]
+                while node < stop:
+                    a, b, c = needs[node]
+                    x, y, z = level[a], level[b], level[c]
+                    if x < 0 or y < 0 or z < 0:
+                        break
+                    level[node] = 1 + max(x, y, z)
+                    node += 1
+                    done += 1
+                at[s] = node
+            if done == before:
+                stuck = next(s for s, stop in enumerate(self.first[1:]) if at[s] < stop)
+                raise DEADLOCK.error(path="schedule", operation=self.flat[at[stuck]], device=stuck)
+        index = np.asarray(level[:none])
+        by_level = np.argsort(index, kind="stable")
+        return tuple(np.split(by_level, np.flatnonzero(np.diff(index[by_level])) + 1))
+
+
+def graph_of(rows: Sequence[Sequence[Operation]], *, places: int, micro_batches: int, schedule: str = "given") -> Graph:
+    """Return the graph of any lists of operations, one list a device.
+
+    Raises
+    ------
+    InputError
+        An operation missing, given twice or on another device than what it follows; or an order that stops.
+    """
+    builder = _Builder(rows, places, micro_batches, schedule == "dualpipe")
+    needs = builder.needs()
+    levels = builder.levels(needs)
+    wanted = np.asarray(needs, dtype=np.int64)
+    device = np.asarray(builder.device, dtype=np.int64)
+    there = np.append(device, -1)[wanted]
+    hops = np.where((wanted < len(device)) & (there != device[:, None]), 1.0, 0.0)
+    columns = np.asarray([(_KINDS.index(op.kind), op.place, op.back_place, op.micro_batch) for op in builder.flat], dtype=np.int64).T
+    owner = np.zeros(places, dtype=np.int64)
+    firsts = [builder.forward[k, 0] for k in range(places)]
+    owner[:] = device[firsts]
+    return Graph(
+        schedule, len(rows), places, micro_batches, device, columns[0], columns[1], columns[2], columns[3], wanted, hops, levels, owner
+    )
+
+
+@lru_cache(maxsize=32)
+def _graph(name: str, p: int, m: int, v: int) -> Graph:
+    rows = order(name, pp=p, micro_batches=m, vpp=v)
+    places = {"interleaved": p * v, "zb-v": 2 * p}.get(name, p)
+    return graph_of(rows, places=places, micro_batches=m, schedule=name)
+
+
+def graph(schedule: str | int, *, pp: int, micro_batches: int, vpp: int = 1) -> Graph:
+    """Return the graph of a schedule; the latest are kept. See :func:`order`."""
+    name = SCHEDULES[int(schedule_code(schedule))]
+    p, m, v = int(whole("pp", pp)), int(whole("micro_batches", micro_batches)), int(whole("vpp", vpp))
+    return _graph("interleaved" if name == "1f1b" and v > 1 else name, p, m, v)
+
+
+@dataclass(frozen=True, eq=False)
+class Timeline:
+    """When everything happens in one step; leading axes are those of the durations.
+
+    Attributes
+    ----------
+    makespan_s : array
+        From the first start to the last end on any device.
+    step_s : array
+        Time from step to step: the makespan, or the longest window of a device for ZB-H2 and ZB-V, whose devices begin the next step as
+        they end this one (the optimizer's global checks are made afterwards).
+    busy_s, idle_s : array, shape (…, devices)
+        They add up to the makespan.
+    window_s : array, shape (…, devices)
+        From a device's first start to its last end.
+    in_flight : array, shape (devices,)
+        Peak of micro-batches whose activations a device holds, in whole stages.
+    start_s, end_s : array, shape (…, operations)
+        In the graph's order of operations.
+    graph : Graph
+    """
+
+    makespan_s: Array
+    step_s: Array
+    busy_s: Array
+    idle_s: Array
+    window_s: Array
+    in_flight: Array
+    start_s: Array
+    end_s: Array
+    graph: Graph
+
+
+def _per_place(name: str, value: Numeric, g: Graph) -> Array:
+    """Seconds of each place, from one value, one a device (a whole stage) or one a place."""
+    given = non_negative(name, value)
+    if given.ndim == 0 or given.shape[-1] == 1:
+        pieces = 1.0 if g.schedule == "dualpipe" else g.places / g.devices
+        return np.asarray(np.broadcast_to(given / pieces, (*given.shape[:-1], g.places)))
+    if given.shape[-1] == g.places:
+        return given
+    if given.shape[-1] == g.devices:
+        return np.asarray(given[..., g.owner] * (g.devices / g.places))
+    raise BAD_SHAPE.error(path=name, name=name, given=given.shape[-1], devices=g.devices, places=g.places)
+
+
+def walk(
+    g: Graph,
+    *,
+    forward_s: Numeric,
+    backward_s: Numeric,
+    weight_s: Numeric | None = None,
+    transfer_s: Numeric = 0.0,
+    paired_frac: Numeric = 1.0,
+) -> Timeline:
+    """Return the times of a graph's operations.
+
+    Parameters
+    ----------
+    g : Graph
+    forward_s, backward_s : float or array, shape (…,) + (1, devices or places)
+        One micro-batch: one value for every whole stage, one a device (whole stage, shared equally by its places) or one a place.
+        ``backward_s`` is the whole backward.
+    weight_s : float or array, optional
+        Weight-gradient part of the backward; half of it without.
+    transfer_s : float or array, shape (…)
+        From one device to the next, with neither of them kept busy.
+    paired_frac : float or array, shape (…)
+        Time of a forward paired with a backward (DualPipe) over the sum of both.
+
+    Returns
+    -------
+    Timeline
+
+    Notes
+    -----
+    start = max(device free, ends of what is needed + transfer). With the order fixed, no duration that shrinks makes anything later.
+    """
+    forward, backward = _per_place("forward_s", forward_s, g), _per_place("backward_s", backward_s, g)
+    weight = backward / 2.0 if weight_s is None else np.minimum(_per_place("weight_s", weight_s, g), backward)
+    hop, paired = non_negative("transfer_s", transfer_s), non_negative("paired_frac", paired_frac)
+    batch = np.broadcast_shapes(forward.shape[:-1], backward.shape[:-1], weight.shape[:-1], hop.shape, paired.shape)
+    forward, backward, weight = (np.broadcast_to(x, (*batch, g.places)) for x in (forward, backward, weight))
+    by_kind = np.stack([forward, backward, backward - weight, weight, forward], axis=-2)
+    length = by_kind[..., g.kind, g.place]
+    pairs = g.kind == _KINDS.index("P")
+    both = length[..., pairs] + backward[..., g.back_place[pairs]]
+    length[..., pairs] = both * np.broadcast_to(paired, batch)[..., None]
+    columns = length.reshape(-1, g.operations).T
+    hop_s = np.broadcast_to(hop, batch).reshape(-1)
+    end = np.zeros((g.operations + 1, columns.shape[1]))
+    for rows in g.levels:
+        arrived = end[g.needs[rows]] + g.hops[rows][:, :, None] * hop_s
+        end[rows] = arrived.max(axis=1) + columns[rows]
+    ends = end[:-1].T.reshape(*batch, g.operations)
+    return _timeline(g, ends - length, ends, length)
+
+
+def _timeline(g: Graph, start: Array, end: Array, length: Array) -> Timeline:
+    makespan = end.max(axis=-1)
+    edges = np.flatnonzero(np.diff(g.device, prepend=-1))
+    busy = np.add.reduceat(length, edges, axis=-1)
+    last = np.append(edges[1:], g.operations) - 1
+    window = end[..., last] - start[..., edges]
+    step = window.max(axis=-1) if g.schedule in _SHIFTED else makespan
+    return Timeline(
+        makespan_s=np.asarray(makespan)[()],
+        step_s=np.asarray(step)[()],
+        busy_s=busy,
+        idle_s=makespan[..., None] - busy,
+        window_s=window,
+        in_flight=g.in_flight(),
+        start_s=start,
+        end_s=end,
+        graph=g,
+    )
+
+
+def timeline(
+    schedule: str | int,
+    *,
+    pp: int,
+    micro_batches: int,
+    forward_s: Numeric,
+    backward_s: Numeric,
+    weight_s: Numeric | None = None,
+    vpp: int = 1,
+    transfer_s: Numeric = 0.0,
+    paired_frac: Numeric = 1.0,
+) -> Timeline:
+    """Return the times of one step of a schedule; see :func:`order` and :func:`walk`.
+
+    References
+    ----------
+    Huang et al. 2019 (GPipe); Narayanan et al. 2021 (1F1B, interleaved); Qi et al. 2024 (zero bubble); DeepSeek-AI 2024 (DualPipe).
+
+    Examples
+    --------
+    >>> t = timeline("1f1b", pp=8, micro_batches=32, forward_s=1.0, backward_s=2.0)
+    >>> float(t.makespan_s), [int(n) for n in t.in_flight]
+    (117.0, [8, 7, 6, 5, 4, 3, 2, 1])
+    """
+    g = graph(schedule, pp=pp, micro_batches=micro_batches, vpp=vpp)
+    return walk(g, forward_s=forward_s, backward_s=backward_s, weight_s=weight_s, transfer_s=transfer_s, paired_frac=paired_frac)
+
+
+def ddp_bucket_ends_s(ready_s: Numeric, communication_s: Numeric) -> Array:
+    """Return when the reduction of each gradient bucket ends: c_i = max(ready_i, c_{i−1}) + comm_i.
+
+    One communication at a time, in order, each at full rate. What the last end has beyond the backward's is exposed.
+
+    Parameters
+    ----------
+    ready_s, communication_s : array, shape (…, buckets)
+
+    Examples
+    --------
+    >>> ddp_bucket_ends_s([0.025, 0.05, 0.075, 0.1], [0.04] * 4).tolist()[-1]
+    0.185
+    """
+    ready, send = np.broadcast_arrays(non_negative("ready_s", ready_s), non_negative("communication_s", communication_s))
+    sent = np.cumsum(send, axis=-1)
+    return np.asarray(np.maximum.accumulate(ready - (sent - send), axis=-1) + sent)
+
+
+def fsdp_prefetch_s(compute_s: Numeric, gather_s: Numeric) -> Array:
+    """Return the time of layers whose weights are gathered one after the other while those before are computed.
+
+    g_l = g_{l−1} + gather_l, c_l = max(g_l, c_{l−1}) + compute_l: no limit on how far gathers run ahead.
+
+    Parameters
+    ----------
+    compute_s, gather_s : array, shape (…, layers)
+
+    Examples
+    --------
+    >>> float(fsdp_prefetch_s([10.0] * 4, [6.0] * 4)), float(fsdp_prefetch_s([10.0] * 4, [15.0] * 4))
+    (46.0, 70.0)
+    """
+    compute, gather = np.broadcast_arrays(non_negative("compute_s", compute_s), non_negative("gather_s", gather_s))
+    return np.asarray(ddp_bucket_ends_s(np.cumsum(gather, axis=-1), compute)[..., -1])[()]
