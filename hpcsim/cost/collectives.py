@@ -361,7 +361,9 @@ class Fabric:
     def _out_rate(self) -> Array:
         return np.asarray(self.scale_out.rate / np.asarray(self.oversubscription, dtype=np.float64))
 
-    def collective_s(self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric) -> Array:
+    def collective_s(
+        self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, outside_share: Numeric = 1.0
+    ) -> Array:
         """Return the time of a collective over ``ranks`` devices of which ``inside`` share a domain.
 
         Traffic inside and between the domains is pipelined, so the slower of the two decides. Rings are used for volume and trees
@@ -375,6 +377,8 @@ class Fabric:
             In NCCL's meaning.
         ranks, inside : float or array
             Members in all, and in one domain (see :func:`members_in_domain`).
+        outside_share : float or array
+            All-to-all only: share of the bytes for other domains that is sent, where copies for one domain travel once.
 
         Raises
         ------
@@ -386,7 +390,7 @@ class Fabric:
         q = np.minimum(q, p)
         k = np.ceil(p / q)
         if collective == "all-to-all":
-            time = self._all_to_all(n, p, q, k)
+            time = self._all_to_all(n, p, q, k, non_negative("outside_share", outside_share))
         elif collective == "all-reduce":
             time = self._all_reduce(n, p, q, k)
         elif collective in ("all-gather", "reduce-scatter"):
@@ -434,7 +438,7 @@ class Fabric:
         )
         return np.asarray(np.where((k <= 1) & (q >= 4) & (gain > 1), np.minimum(best, switched), best))
 
-    def _all_to_all(self, n: Array, p: Array, q: Array, k: Array) -> Array:
-        volume = self._volume(n, np.ones_like(q), k, (q - 1.0) / p, (p - q) / p)
+    def _all_to_all(self, n: Array, p: Array, q: Array, k: Array, outside: Array) -> Array:
+        volume = self._volume(n, np.ones_like(q), k, (q - 1.0) / p, outside * (p - q) / p)
         inner = np.where(q > 1, (q - 1.0) / p * (n + np.sqrt(n * np.asarray(self.scale_up.ramp_bytes, float))) / self._up_rate(q), 0.0)
         return np.asarray(self._startup(k) + np.maximum(volume, inner) + self._steps(k, _lg(q), _lg(k)))

@@ -16,6 +16,7 @@ import numpy as np
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.cost.arguments import Array, Numeric, broadcast, fraction, non_negative, positive
+from hpcsim.cost.parameters import DEFAULTS
 
 __all__ = [
     "DEVICE_CLASSES",
@@ -114,8 +115,8 @@ class DeviceClass:
 
 DEVICE_CLASSES: Mapping[str, DeviceClass] = MappingProxyType(
     {
-        "gpu": DeviceClass(0.80, 0.85, 4e-6, 0.60, 3.0e9),
-        "tpu": DeviceClass(0.90, 0.85, 2e-6, 0.50, 0.5e9),
+        "gpu": DeviceClass(0.80, 0.85, 4e-6, DEFAULTS.gpu_attention_frac, 3.0e9),
+        "tpu": DeviceClass(DEFAULTS.tpu_matmul_frac, 0.85, 2e-6, DEFAULTS.tpu_attention_frac, 0.5e9),
         "asic": DeviceClass(0.80, 0.80, 4e-6, 0.50, 2.0e9),
         "cpu": DeviceClass(0.75, 0.80, 1e-6, 0.50, 2.0e9),
         "fpga": DeviceClass(0.60, 0.80, 1e-6, 0.50, 0.5e9),
@@ -139,8 +140,10 @@ class Device:
         Measured rate of large products by precision, where known.
     compute_units : int or array
         Streaming multiprocessors or compute units; 0 where work is not dealt out in waves.
-    memory_frac, kernel_s, attention_frac : float, array or None
+    memory_frac, kernel_s, attention_frac, matmul_frac : float, array or None
         Override the class's assumption.
+    year : float or array
+        First shipment of this architecture, 0 where it is not known: kernels of older software are not tuned for it.
     """
 
     name: str
@@ -153,6 +156,8 @@ class Device:
     memory_frac: Numeric | None = None
     kernel_s: Numeric | None = None
     attention_frac: Numeric | None = None
+    matmul_frac: Numeric | None = None
+    year: Numeric = 0.0
 
     def __post_init__(self) -> None:
         positive("memory_bytes", self.memory_bytes)
@@ -193,7 +198,8 @@ class Device:
             if other in self.sustained_flop_per_s and other in self.peak_flop_per_s:
                 share = np.asarray(self.sustained_flop_per_s[other], float) / np.asarray(self.peak_flop_per_s[other], float)
                 return np.asarray(self._peak_key(key) * share)
-        return np.asarray(self._peak_key(key) * self.assumed.matmul_frac)
+        share = self.assumed.matmul_frac if self.matmul_frac is None else self.matmul_frac
+        return np.asarray(self._peak_key(key) * np.asarray(share, float))
 
     @property
     def stream_bytes_per_s(self) -> Array:

@@ -16,13 +16,16 @@ from hpcsim.cost.models import Model, attention_flop_per_token, layer_kinds
 from hpcsim.cost.parallelism import Groups, Layout
 from hpcsim.cost.software import Software
 
-__all__ = ["ATTENTION_TOKENS", "LayerCost", "end_cost", "layer_cost", "mean_layer_cost"]
+__all__ = ["LayerCost", "end_cost", "layer_cost", "matmul_rate", "mean_layer_cost"]
 
-ATTENTION_TOKENS = 256.0
-"""Sequence length at which a fused attention kernel reaches half of its rate."""
+ALIGNED = 8
+"""Matrix units of GPUs want inner sizes that are multiples of 16 bytes: 8 elements of 16 bits (NVIDIA's guide to matrix products)."""
 
-BACKWARD_TRAFFIC = 1.6
-"""Memory traffic of the backward of norms, residuals and activations over the forward's."""
+MISALIGNED_FRAC = 0.25
+"""Rate of a product whose inner size is none, over an aligned one's."""
+
+RING_KERNELS = 5.0
+"""Kernels of one step of ring attention in each direction: attention, and joining its part with what came before in 32 bits."""
 
 FORWARD_OPERATIONS, BACKWARD_OPERATIONS = 40.0, 60.0
 """Operations a dense layer issues in each direction, with layout changes and casts, in eager frameworks; from memory."""
@@ -70,6 +73,12 @@ class LayerCost:
         )
 
 
+def matmul_rate(device: Device, software: Software, key: str) -> Array:
+    """Return the rate of large products in a training loop: sustained, less what the loop leaves and what is not tuned yet."""
+    missing = np.asarray(software.untuned_matmul_loss, float) * software.untuned(device.year)
+    return np.asarray(device.sustained(key) * np.asarray(software.matmul_frac, float) * (1.0 - missing))
+
+
 @dataclass(frozen=True)
 class _Products:
     """Adds up matrix products: forward, gradient of the input, gradient of the weights."""
@@ -79,11 +88,11 @@ class _Products:
     software: Software
     learns: Array
 
-    def times(self, m: Numeric, n: Numeric, k: Numeric, *, batch: Numeric = 1.0) -> tuple[Array, Array]:
-        """Forward and backward of tokens M times a weight K×N."""
-        rate = self.device.sustained(self.precision.matmul) * np.asarray(self.software.matmul_frac, float)
+    def times(self, m: Numeric, n: Numeric, k: Numeric, *, batch: Numeric = 1.0, share: Numeric = 1.0) -> tuple[Array, Array]:
+        """Forward and backward of tokens M times a weight K×N, at a share of the rate."""
+        rate = matmul_rate(self.device, self.software, self.precision.matmul)
         keywords = {
-            "flop_per_s": rate,
+            "flop_per_s": rate * np.asarray(share, float),
             "bytes_per_s": self.device.stream_bytes_per_s,
             "compute_units": self.device.compute_units,
             "batch": batch,
@@ -101,13 +110,13 @@ def _linear(model: Model, kind: str, tokens: Array, layout: Layout, products: _P
     h, t = model.hidden, layout.tp
     forward, backward = np.zeros(()), np.zeros(())
 
-    def add(use: Numeric, m: Numeric, n: Numeric, k: Numeric, batch: Numeric = 1.0) -> None:
+    def add(use: Numeric, m: Numeric, n: Numeric, k: Numeric, batch: Numeric = 1.0, share: Numeric = 1.0) -> None:
         nonlocal forward, backward
         on = np.asarray(use, dtype=np.float64)
         if not on.any():
             return
         safe = [np.where(on > 0, x, 1.0) for x in (m, n, k)]
-        f, b = products.times(*safe, batch=batch)
+        f, b = products.times(*safe, batch=batch, share=share)
         forward, backward = forward + on * f, backward + on * b
 
     repeat = 2.0 if kind == "decoder" else 1.0
@@ -129,8 +138,9 @@ def _linear(model: Model, kind: str, tokens: Array, layout: Layout, products: _P
     width = model.expert_ffn / layout.etp
     local = np.maximum(model.experts / layout.ep, 1.0)
     sent = tokens * model.experts_per_token * layout.etp / t / local
-    add(1.0, sent, up * width, h, local)
-    add(1.0, sent, h, width, local)
+    grouped = products.software.grouped_frac
+    add(1.0, sent, up * width, h, local, grouped)
+    add(1.0, sent, h, width, local, grouped)
     add(model.shared_experts > 0, tokens, up * model.shared_experts * model.expert_ffn / t, h)
     add(model.shared_experts > 0, tokens, h, np.maximum(model.shared_experts, 1.0) * model.expert_ffn / t)
     return forward, backward
@@ -141,13 +151,19 @@ def _attention(
 ) -> tuple[Array, Array]:
     """Attention core: forward and backward."""
     fused = np.asarray(software.fused_attention, dtype=bool)
-    rate = device.sustained(precision.attention) * np.asarray(software.matmul_frac, float)
+    rate = matmul_rate(device, software, precision.attention)
     flop = tokens / layout.tp * attention_flop_per_token(model, context, skips_mask=fused & ~np.asarray(crossed, bool))
-    share = device.attention_share * np.asarray(software.attention_gain, float) * context / (context + ATTENTION_TOKENS)
-    whole = flop / (rate * np.minimum(share, 1.0)) + device.ramp_s
+    chunk = context / layout.cp
+    tuned = 1.0 - np.asarray(software.untuned_attention_loss, float) * software.untuned(device.year)
+    share = device.attention_share * np.asarray(software.attention_gain, float) * tuned
+    share = share * chunk / (chunk + np.asarray(software.attention_tokens, float))
+    joined = tokens * model.value_dim / layout.tp * (8.0 + precision.activation_bytes) / device.stream_bytes_per_s
+    ring = np.where(layout.cp > 1, layout.cp * (RING_KERNELS * device.ramp_s + joined), 0.0)
+    whole = flop / (rate * np.minimum(share, 1.0)) + device.ramp_s + ring
     heads = np.maximum(model.heads / layout.tp, 1.0)
+    odd = np.where((np.mod(model.query_dim / model.heads, ALIGNED) > 0) & (np.asarray(device.compute_units) > 0), MISALIGNED_FRAC, 1.0)
     keywords = {
-        "flop_per_s": rate,
+        "flop_per_s": rate * odd,
         "bytes_per_s": device.stream_bytes_per_s,
         "compute_units": device.compute_units,
         "batch": np.maximum(heads * layout.micro_batch, 1.0),
@@ -164,7 +180,7 @@ def _attention(
     stepwise = scores + values + moved / device.stream_bytes_per_s + 3.0 * device.ramp_s
     stepwise_back = 2.0 * (scores + values) + 1.5 * moved / device.stream_bytes_per_s + 3.0 * device.ramp_s
     forward = np.where(fused, whole, stepwise)
-    backward = np.where(fused, 2.5 * flop / (rate * np.minimum(share, 1.0)) + device.ramp_s, stepwise_back)
+    backward = np.where(fused, 2.5 * flop / (rate * np.minimum(share, 1.0)) + device.ramp_s + 1.5 * ring, stepwise_back)
     return np.asarray(forward), np.asarray(backward)
 
 
@@ -182,18 +198,20 @@ def _elementwise(
     if kind == "sparse":
         each = model.experts_per_token / t * layout.etp
         act = tokens * e * spread * (each * model.expert_ffn / layout.etp + model.shared_experts * model.expert_ffn / t)
-        routed = tokens * each * h * 6.0 * e
+        routed = tokens * each * h * np.asarray(software.routing_passes, float) * e
+        shared = tokens * (h + model.shared_experts * model.expert_ffn / t)
+        fed = tokens * each * (h + model.expert_ffn / layout.etp) + np.where(model.shared_experts > 0, shared, 0.0)
     else:
         act = tokens * e * spread * model.ffn / t
         routed = np.zeros(())
-    inputs = tokens * (h + model.value_dim / t + h + model.ffn / t)
+        fed = tokens * (h + model.ffn / t)
+    inputs = tokens * (h + model.value_dim / t) + fed
     casts = precision.cast_bytes * inputs
     width = device.stream_bytes_per_s
     kernels = np.where(np.asarray(kind == "sparse"), 12.0, 6.0) * device.ramp_s
-    forward = ((outside + qkv + act + routed) * np.asarray(software.traffic_factor, float) + casts) / width + kernels
-    backward = (
-        (outside + qkv + act + routed) * BACKWARD_TRAFFIC * np.asarray(software.traffic_factor, float) + 1.5 * casts
-    ) / width + 1.5 * kernels
+    moved = (outside + qkv + act) * np.asarray(software.traffic_factor, float) + routed
+    forward = (moved + casts) / width + kernels
+    backward = (moved * np.asarray(software.backward_traffic, float) + 1.5 * casts) / width + 1.5 * kernels
     return np.asarray(forward), np.asarray(backward)
 
 
@@ -225,7 +243,11 @@ def _communication(
     expert = np.zeros(())
     if kind == "sparse":
         sent = tokens * model.experts_per_token * model.hidden * e / t * layout.etp
-        exchange = fabric.collective_s("all-to-all", sent, where.expert[0], inside=where.expert[1])
+        domains = np.maximum(np.ceil(where.expert[0] / where.expert[1]), 1.0)
+        chosen = np.maximum(model.experts_per_token, 1.0)
+        met = domains * (1.0 - (1.0 - 1.0 / domains) ** chosen) / chosen
+        copies = np.where(np.asarray(software.dispatch_once, bool), np.minimum(met, 1.0), 1.0)
+        exchange = fabric.collective_s("all-to-all", sent, where.expert[0], inside=where.expert[1], outside_share=copies)
         expert = 2.0 * exchange * (1.0 - np.asarray(software.ep_overlap_frac, float))
     forward = {"tensor_parallel": tensor, "context_parallel": context, "expert_parallel": expert}
     backward = {"tensor_parallel": tensor, "context_parallel": context_back, "expert_parallel": expert}
@@ -248,7 +270,7 @@ def layer_cost(
     tokens = np.asarray(layout.micro_batch * s / layout.cp)
     products = _Products(device, precision, software, np.where(model.trainable_frac < 1.0, 0.02, 1.0))
     linear, linear_back = _linear(model, kind, tokens, layout, products)
-    core, core_back = _attention(model, device, software, precision, tokens, s, layout, False)
+    core, core_back = _attention(model, device, software, precision, tokens, model.context(s), layout, False)
     if kind == "decoder":
         cross, cross_back = _attention(model, device, software, precision, tokens, s, layout, True)
         core, core_back = core + cross, core_back + cross_back

@@ -64,6 +64,8 @@ class Model:
         Share of the positions whose loss is computed: 1 for language models, about 0.15 for masked ones.
     trainable_frac : float or array
         Share of the parameters that learn: 1, or the adapters' share.
+    window, window_frac : float or array
+        Tokens that a layer with a sliding window attends to (0: all), and the share of the layers that have one.
     """
 
     layers: Numeric
@@ -96,6 +98,8 @@ class Model:
     decoder_layers: Numeric = 0
     logit_frac: Numeric = 1.0
     trainable_frac: Numeric = 1.0
+    window: Numeric = 0
+    window_frac: Numeric = 1.0
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -105,7 +109,7 @@ class Model:
                 object.__setattr__(self, item.name, np.asarray(getattr(self, item.name), dtype=bool))
             elif item.name in ("layers", "hidden", "heads"):
                 object.__setattr__(self, item.name, at_least(item.name, getattr(self, item.name), 1))
-            elif item.name in ("logit_frac", "trainable_frac"):
+            elif item.name in ("logit_frac", "trainable_frac", "window_frac"):
                 object.__setattr__(self, item.name, fraction(item.name, getattr(self, item.name)))
             elif item.name != "name":
                 object.__setattr__(self, item.name, non_negative(item.name, getattr(self, item.name)))
@@ -136,6 +140,15 @@ class Model:
     def all_layers(self) -> Array:
         """Encoder and decoder layers."""
         return np.asarray(self.layers + self.decoder_layers)
+
+    def context(self, sequence: Numeric) -> Array:
+        """Return the length of context whose causal attention costs what the average layer's does.
+
+        A window of w in a sequence of s takes w(2s−w)/2 pairs of the s²/2: as much as a context of w(2 − w/s).
+        """
+        s = np.asarray(sequence, dtype=np.float64)
+        w = np.where(self.window > 0, np.minimum(self.window, s), s)
+        return np.asarray(s + self.window_frac * (w * (2.0 - w / s) - s))
 
     @property
     def sparse_layers(self) -> Array:
@@ -290,7 +303,7 @@ def flop_per_step(
     tokens, out = batch * s, batch * target
     linear = 2.0 * tokens * (kinds["dense"] * matrix_parameters(model, "dense") + kinds["sparse"] * matrix_parameters(model, "sparse"))
     linear = linear + 2.0 * out * kinds["decoder"] * matrix_parameters(model, "decoder")
-    plain = attention_flop_per_token(model, s, skips_mask=skips_mask & (model.decoder_layers <= 0))
+    plain = attention_flop_per_token(model, model.context(s), skips_mask=skips_mask & (model.decoder_layers <= 0))
     crossed = attention_flop_per_token(model, target, skips_mask=skips_mask) + attention_flop_per_token(model, s)
     attention = tokens * (kinds["dense"] + kinds["sparse"]) * plain + out * kinds["decoder"] * crossed
     has_decoder = model.decoder_layers > 0

@@ -62,7 +62,8 @@ def bubble_s(
     gpipe, 1f1b    (p−1)(F+B)
     interleaved    (p−1)(F+B)/v
     zb-h1          (p−1)(F+B−2W)
-    zb-h2, zb-v    0
+    zb-h2          (p−1)(F+B−3W)
+    zb-v           0
     dualpipe       (p/2−1)(F+2B−3W), forward and backward paired
     =============  =========================================
 
@@ -87,7 +88,8 @@ def bubble_s(
     w = b / 2.0 if weight_s is None else non_negative("weight_s", weight_s)
     broadcast(code, p, v, f, b, w)
     plain = (p - 1.0) * (f + b)
-    choices = [plain, plain, plain / v, (p - 1.0) * (f + b - 2.0 * w), 0.0 * plain, 0.0 * plain, (p / 2.0 - 1.0) * (f + 2.0 * b - 3.0 * w)]
+    first, second = (p - 1.0) * (f + b - 2.0 * w), (p - 1.0) * (f + b - 3.0 * w)
+    choices = [plain, plain, plain / v, first, second, 0.0 * plain, (p / 2.0 - 1.0) * (f + 2.0 * b - 3.0 * w)]
     shape = np.broadcast_shapes(code.shape, np.shape(plain), np.shape(v), np.shape(w))
     value = np.zeros(shape)
     for i, choice in enumerate(choices):

@@ -11,6 +11,7 @@ other.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -37,6 +38,10 @@ _KINDS = ("F", "B", "I", "W", "P")
 
 _SHIFTED = ("zb-h2", "zb-v")
 """Schedules whose devices begin the next step as they end this one, so that a step takes a device's window and not the makespan."""
+
+
+_LENGTH_STEPS = 16
+"""Steps of a forward in which the durations are told to the list scheduling of ZB-V."""
 
 
 class Operation(NamedTuple):
@@ -106,17 +111,18 @@ def _zero_bubble(p: int, m: int, *, second: bool) -> Order:
 
 
 class _Folded:
-    """List scheduling of ZB-V in unit time: F = I = W, at most 2p chunks held on a device.
+    """List scheduling of ZB-V: at most 2p chunks held on a device, all devices alike, durations of a forward, input and weight gradient.
 
-    On each device and in each unit of time: the forward on the way back, else an input gradient (the later place first), else a forward
-    on the way down while one more chunk stays free for its way back, else a weight gradient.
+    A device that is free takes the forward on the way back, else an input gradient (the later place first), else a forward on the way
+    down while one more chunk stays free for its way back, else a weight gradient.
     """
 
-    def __init__(self, p: int, m: int) -> None:
+    def __init__(self, p: int, m: int, lengths: tuple[int, int, int]) -> None:
         self.p, self.m, self.places = p, m, 2 * p
+        self.length = dict(zip("FIW", lengths, strict=True))
         self.next = {kind: [0] * self.places for kind in "FI"}
         self.end = {kind: np.full((self.places, m), np.iinfo(np.int64).max).tolist() for kind in "FI"}
-        self.waiting: list[list[Operation]] = [[] for _ in range(p)]
+        self.waiting: list[deque[Operation]] = [deque() for _ in range(p)]
         self.held = [0] * p
         self.rows: list[list[Operation]] = [[] for _ in range(p)]
 
@@ -139,24 +145,31 @@ class _Folded:
             return Operation("F", down, self.next["F"][down])
         return self.waiting[s][0] if self.waiting[s] else None
 
+    def _start(self, s: int, op: Operation, t: int) -> int:
+        stop = t + self.length[op.kind]
+        self.rows[s].append(op)
+        if op.kind == "W":
+            self.waiting[s].popleft()
+            self.held[s] -= 1
+            return stop
+        self.next[op.kind][op.place] += 1
+        self.end[op.kind][op.place][op.micro_batch] = stop
+        if op.kind == "F":
+            self.held[s] += 1
+        else:
+            self.waiting[s].append(Operation("W", op.place, op.micro_batch))
+        return stop
+
     def order(self) -> Order:
+        """Let time pass from end to end; what ends at an instant is there for all who start at it."""
         left, t = 3 * self.places * self.m, 0
+        free = [0] * self.p
         while left:
-            chosen = [(s, op) for s in range(self.p) if (op := self._choose(s, t)) is not None]
-            t += 1
-            for s, op in chosen:
-                left -= 1
-                self.rows[s].append(op)
-                if op.kind == "W":
-                    self.waiting[s].pop(0)
-                    self.held[s] -= 1
-                    continue
-                self.next[op.kind][op.place] += 1
-                self.end[op.kind][op.place][op.micro_batch] = t
-                if op.kind == "F":
-                    self.held[s] += 1
-                else:
-                    self.waiting[s].append(Operation("W", op.place, op.micro_batch))
+            for s in range(self.p):
+                if free[s] <= t and (op := self._choose(s, t)) is not None:
+                    free[s] = self._start(s, op, t)
+                    left -= 1
+            t = min((stop for stop in free if stop > t), default=t + 1)
         return tuple(tuple(row) for row in self.rows)
 
 
@@ -238,7 +251,7 @@ def _dualpipe(p: int, m: int, v: int) -> Order:
     return tuple(rows)
 
 
-def order(schedule: str | int, *, pp: int, micro_batches: int, vpp: int = 1) -> Order:
+def order(schedule: str | int, *, pp: int, micro_batches: int, vpp: int = 1, lengths: tuple[int, int, int] = (1, 1, 1)) -> Order:
     """Return every device's list of operations.
 
     Parameters
@@ -246,6 +259,8 @@ def order(schedule: str | int, *, pp: int, micro_batches: int, vpp: int = 1) -> 
     schedule : str or int
         See :data:`hpcsim.cost.pipeline.SCHEDULES`; 1f1b with vpp > 1 is interleaved.
     pp, micro_batches, vpp : int
+    lengths : tuple of int
+        Forward, input and weight gradient in any unit: what the order of ZB-V is made for; the others' does not depend on it.
 
     Raises
     ------
@@ -264,7 +279,7 @@ def order(schedule: str | int, *, pp: int, micro_batches: int, vpp: int = 1) -> 
     if v > 1 and name not in ("interleaved", "zb-v"):
         _refuse(name, p, m, v, "chunks (vpp) belong to the interleaved schedule")
     if name == "zb-v":
-        return _Folded(p, m).order()
+        return _Folded(p, m, lengths).order()
     if name in ("zb-h1", "zb-h2"):
         return _zero_bubble(p, m, second=name == "zb-h2")
     return {"gpipe": _gpipe, "1f1b": _one_f_one_b, "interleaved": _interleaved, "dualpipe": _dualpipe}[name](p, m, v)
@@ -430,17 +445,17 @@ def graph_of(rows: Sequence[Sequence[Operation]], *, places: int, micro_batches:
 
 
 @lru_cache(maxsize=32)
-def _graph(name: str, p: int, m: int, v: int) -> Graph:
-    rows = order(name, pp=p, micro_batches=m, vpp=v)
+def _graph(name: str, p: int, m: int, v: int, lengths: tuple[int, int, int]) -> Graph:
+    rows = order(name, pp=p, micro_batches=m, vpp=v, lengths=lengths)
     places = {"interleaved": p * v, "zb-v": 2 * p}.get(name, p)
     return graph_of(rows, places=places, micro_batches=m, schedule=name)
 
 
-def graph(schedule: str | int, *, pp: int, micro_batches: int, vpp: int = 1) -> Graph:
+def graph(schedule: str | int, *, pp: int, micro_batches: int, vpp: int = 1, lengths: tuple[int, int, int] = (1, 1, 1)) -> Graph:
     """Return the graph of a schedule; the latest are kept. See :func:`order`."""
     name = SCHEDULES[int(schedule_code(schedule))]
     p, m, v = int(whole("pp", pp)), int(whole("micro_batches", micro_batches)), int(whole("vpp", vpp))
-    return _graph("interleaved" if name == "1f1b" and v > 1 else name, p, m, v)
+    return _graph("interleaved" if name == "1f1b" and v > 1 else name, p, m, v, lengths if name == "zb-v" else (1, 1, 1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -561,6 +576,13 @@ def _timeline(g: Graph, start: Array, end: Array, length: Array) -> Timeline:
     )
 
 
+def _lengths(forward_s: Numeric, backward_s: Numeric, weight_s: Numeric) -> tuple[int, int, int]:
+    """Mean forward, input and weight gradient in sixteenths of the forward."""
+    f, b, w = (float(np.mean(non_negative(n, x))) for n, x in (("forward_s", forward_s), ("backward_s", backward_s), ("weight_s", weight_s)))
+    unit = f / _LENGTH_STEPS or 1.0
+    return _LENGTH_STEPS, max(round((b - w) / unit), 1), max(round(w / unit), 1)
+
+
 def timeline(
     schedule: str | int,
     *,
@@ -585,7 +607,8 @@ def timeline(
     >>> float(t.makespan_s), [int(n) for n in t.in_flight]
     (117.0, [8, 7, 6, 5, 4, 3, 2, 1])
     """
-    g = graph(schedule, pp=pp, micro_batches=micro_batches, vpp=vpp)
+    weight = np.asarray(backward_s, float) / 2.0 if weight_s is None else weight_s
+    g = graph(schedule, pp=pp, micro_batches=micro_batches, vpp=vpp, lengths=_lengths(forward_s, backward_s, weight))
     return walk(g, forward_s=forward_s, backward_s=backward_s, weight_s=weight_s, transfer_s=transfer_s, paired_frac=paired_frac)
 
 

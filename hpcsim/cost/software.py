@@ -11,7 +11,10 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from hpcsim.cost.arguments import Numeric, at_least, fraction, non_negative, positive
+import numpy as np
+
+from hpcsim.cost.arguments import Array, Numeric, at_least, fraction, non_negative, positive
+from hpcsim.cost.parameters import DEFAULTS, Parameters
 
 __all__ = ["Software", "software"]
 
@@ -49,6 +52,23 @@ class Software:
         Coefficient of variation of one device's time of a step.
     split_transfer : bool or array
         Each member of a tensor-parallel group sends its part of what passes between stages; else each sends all of it.
+    backward_traffic : float or array
+        Memory traffic of the backward of norms, residuals and activations over the forward's.
+    attention_tokens : float or array
+        Sequence length at which the fused attention kernel reaches half of its rate.
+    routing_passes : float or array
+        Passes over the routed tokens' hidden states in a layer with experts: permute, pad, weigh, add up.
+    grouped_frac : float or array
+        Rate of the experts' grouped products over plain ones of the same shape.
+    dispatch_once : bool or array
+        A token crosses to a domain once, however many of its experts are there.
+    interleaves : bool or array
+        Pipelines are interleaved unless told otherwise.
+    year, tuning_years : float or array
+        Year of the release (0: not known), and the years after an architecture's first shipment in which this family's kernels reach
+        their rate on it.
+    untuned_matmul_loss, untuned_attention_loss : float or array
+        Share of the rate of matrix products and of fused attention that is missing in an architecture's first year.
     """
 
     fused_attention: Numeric = True
@@ -67,43 +87,110 @@ class Software:
     gradient_bytes: Numeric = 0.0
     straggler_cv: Numeric = 0.01
     split_transfer: Numeric = True
+    backward_traffic: Numeric = DEFAULTS.backward_traffic
+    attention_tokens: Numeric = DEFAULTS.attention_tokens
+    routing_passes: Numeric = DEFAULTS.routing_passes
+    grouped_frac: Numeric = DEFAULTS.grouped_matmul_frac
+    dispatch_once: Numeric = False
+    interleaves: Numeric = False
+    year: Numeric = 0.0
+    tuning_years: Numeric = 2.0
+    untuned_matmul_loss: Numeric = DEFAULTS.untuned_matmul_loss
+    untuned_attention_loss: Numeric = DEFAULTS.untuned_attention_loss
     name: str = "generic"
 
     def __post_init__(self) -> None:
         for name in ("tp_overlap_frac", "cp_overlap_frac", "ep_overlap_frac", "pp_overlap_frac", "dp_overlap_frac", "contention_frac"):
             fraction(name, getattr(self, name))
-        for name in ("launch_s", "step_s", "gradient_bytes", "score_elements", "straggler_cv"):
+        for name in ("untuned_matmul_loss", "untuned_attention_loss"):
+            fraction(name, getattr(self, name))
+        for name in ("launch_s", "step_s", "gradient_bytes", "score_elements", "straggler_cv", "year", "routing_passes", "attention_tokens"):
             non_negative(name, getattr(self, name))
-        for name in ("attention_gain", "traffic_factor", "matmul_frac"):
+        for name in ("attention_gain", "traffic_factor", "matmul_frac", "grouped_frac", "tuning_years", "backward_traffic"):
             positive(name, getattr(self, name))
 
+    def untuned(self, device_year: Numeric) -> Array:
+        """Return how far this release's kernels are from being tuned for an architecture: 1 in its first year, 0 when tuned.
 
-_COMPILED = {"launch_s": 0.0, "traffic_factor": 0.9}
+        Linear in between; 0 where either year is not known.
+        """
+        mine, its = np.asarray(self.year, dtype=np.float64), np.asarray(device_year, dtype=np.float64)
+        lag = np.asarray(self.tuning_years, dtype=np.float64)
+        return np.asarray(np.where((mine > 0) & (its > 0), np.clip(1.0 - (mine - its) / lag, 0.0, 1.0), 0.0))
 
 
-def _megatron(year: int) -> Software:
+def _megatron(year: int, p: Parameters) -> Software:
     """Megatron-LM and what grew from it: hand-fused kernels, 32-bit gradients, no hiding of gradients before 2023."""
     if year <= 2022:
         return Software(
             fused_attention=False,
-            traffic_factor=1.1,
-            launch_s=22e-6,
+            traffic_factor=p.legacy_traffic,
+            launch_s=p.legacy_launch_s,
             step_s=20e-3,
             dp_overlap_frac=0.0,
             gradient_bytes=4.0 if year >= 2021 else 2.0,
             name="megatron",
         )
+    early = 0.2 if year < 2024 else 0.0
     return Software(
-        launch_s=6e-6,
-        tp_overlap_frac=0.4 if year >= 2024 else 0.2,
+        traffic_factor=p.core_traffic,
+        launch_s=p.core_launch_s,
+        tp_overlap_frac=1.0 - min(p.core_tp_exposed + early, 1.0),
         pp_overlap_frac=0.5,
-        ep_overlap_frac=0.3 if year >= 2025 else 0.0,
+        ep_overlap_frac=1.0 - p.core_ep_exposed if year >= 2025 else 0.0,
+        dispatch_once=year >= 2025,
         gradient_bytes=4.0,
         name="megatron-core",
     )
 
 
-def software(framework: str = "", year: int = 2024) -> Software:
+def _mlperf(year: int, p: Parameters) -> Software:
+    """Megatron-Core as submitted to MLPerf: captured graphs, 16-bit gradients, interleaved pipelines."""
+    core = _megatron(max(year, 2023), p)
+    exposed = 1.0 - float(core.tp_overlap_frac)
+    return dataclasses.replace(
+        core, launch_s=p.core_launch_s / 6.0, tp_overlap_frac=1.0 - 0.7 * exposed, gradient_bytes=2.0, step_s=2e-3, interleaves=True
+    )
+
+
+def _xla(year: int, p: Parameters) -> Software:
+    """Compiled programs: no launches, collectives beside the products they feed."""
+    return Software(
+        fused_attention=year >= 2023,
+        dp_overlap_frac=0.8,
+        launch_s=0.0,
+        traffic_factor=p.xla_traffic,
+        tp_overlap_frac=1.0 - p.xla_tp_exposed,
+        name="xla",
+    )
+
+
+def _eager(name: str, year: int, p: Parameters) -> Software:
+    """PyTorch and its like, operation by operation."""
+    plain = any(part in name for part in ("deepspeed", "transformers", "hugging", "accelerate", "trl"))
+    if year <= 2022:
+        return Software(
+            fused_attention=False,
+            traffic_factor=0.9 * p.eager_traffic,
+            launch_s=1.2 * p.eager_launch_s,
+            step_s=10e-3,
+            dp_overlap_frac=0.7,
+            tuning_years=4.0,
+            name="eager",
+        )
+    return Software(
+        traffic_factor=p.eager_traffic * (1.5 if plain else 1.0),
+        launch_s=0.8 * p.eager_launch_s,
+        dp_overlap_frac=0.3 if plain else 0.9,
+        tuning_years=4.0,
+        name="eager-fused",
+    )
+
+
+_COMPILERS = ("maxtext", "jax", "xla", "tpu", "axlearn", "t5x", "paxml", "mesh")
+
+
+def software(framework: str = "", year: int = 2024, *, parameters: Parameters = DEFAULTS) -> Software:
     """Return the stack of a framework family in a year.
 
     Unknown families fall back to what the year's common frameworks did: eager execution without fused attention until 2022, with it
@@ -114,26 +201,36 @@ def software(framework: str = "", year: int = 2024) -> Software:
     framework : str
         Such as ``"megatron-core"``, ``"pytorch-fsdp"``, ``"deepspeed"``, ``"maxtext"``; matched by part of the name.
     year : int
+    parameters : Parameters
+        Terms that belong to families of software.
 
     Returns
     -------
     Software
     """
     year = int(at_least("year", year, 1990))
-    name = framework.lower()
+    name, p = framework.lower(), parameters
     if "mlperf" in name:
-        base = dataclasses.replace(_megatron(max(year, 2023)), launch_s=1e-6, tp_overlap_frac=0.6, gradient_bytes=2.0, step_s=2e-3)
+        base = _mlperf(year, p)
     elif "deepspeed" in name and "megatron" in name and year <= 2022:
-        base = dataclasses.replace(_megatron(year), gradient_bytes=2.0, split_transfer=False)
+        base = dataclasses.replace(_megatron(year, p), gradient_bytes=2.0, split_transfer=False)
     elif "megatron" in name or "nemo" in name:
-        base = _megatron(year)
-    elif any(part in name for part in ("maxtext", "jax", "xla", "tpu", "axlearn", "t5x", "paxml", "mesh")) or (
-        "tensorflow" in name and year >= 2019
-    ):
-        base = Software(fused_attention=year >= 2023, dp_overlap_frac=0.8, name="xla", **_COMPILED)
-    elif year <= 2022:
-        base = Software(fused_attention=False, traffic_factor=1.3, launch_s=12e-6, step_s=10e-3, dp_overlap_frac=0.7, name="eager")
+        base = _megatron(year, p)
+    elif any(part in name for part in _COMPILERS) or ("tensorflow" in name and year >= 2019):
+        base = _xla(year, p)
     else:
-        early = year <= 2023
-        base = Software(traffic_factor=1.6 if early else 1.2, attention_gain=0.7 if early else 1.0, launch_s=8e-6, name="eager-fused")
-    return dataclasses.replace(base, name=f"{framework or base.name} {year}")
+        base = _eager(name, year, p)
+    return dataclasses.replace(
+        base,
+        matmul_frac=p.loop_matmul_frac,
+        contention_frac=p.contention_frac,
+        straggler_cv=p.straggler_cv,
+        backward_traffic=p.backward_traffic,
+        attention_tokens=p.attention_tokens,
+        routing_passes=p.routing_passes,
+        grouped_frac=p.grouped_matmul_frac,
+        untuned_matmul_loss=p.untuned_matmul_loss,
+        untuned_attention_loss=p.untuned_attention_loss,
+        year=float(year),
+        name=f"{framework or base.name} {year}",
+    )

@@ -236,7 +236,9 @@ def _optimizer(job: _Job) -> tuple[Array, Array]:
     mine = np.where(sharded, dense / job.where.data[0] + expert / job.where.expert_data[0], dense + expert)
     update = mine * (2.0 * (job.precision.master_bytes + 8.0) + grad + job.precision.weight_bytes)
     checks = np.where(layout.zero_stage >= 2, mine, dense + expert) * 2.0 * grad
-    on_device = (update + checks) / job.device.stream_bytes_per_s
+    everything = np.maximum(np.maximum(job.held.first, job.held.last), job.held.dense) + job.held.expert
+    narrowed = np.where(job.precision.cast_bytes > 0, everything * (job.precision.weight_bytes + 2.0 * job.precision.input_bytes), 0.0)
+    on_device = (update + checks + narrowed) / job.device.stream_bytes_per_s
     on_host = mine * (grad + job.precision.weight_bytes) / np.asarray(job.fabric.host_bytes_per_s, float)
     return np.asarray(np.where(layout.offload, checks / job.device.stream_bytes_per_s, on_device)), np.asarray(
         np.where(layout.offload, on_host, 0.0)

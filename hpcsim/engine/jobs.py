@@ -245,6 +245,14 @@ class BatchSystem:
         jobs = [job for job in range(len(self._start)) if self._runs(job)]
         return sorted(jobs, key=lambda job: self._start[job])
 
+    def processors_of(self, job: int) -> int:
+        """Return the processors that a job asks for."""
+        return self._processors[job]
+
+    def unfinished(self, jobs: range) -> bool:
+        """Return whether any of ``jobs`` has not ended yet."""
+        return any(end != end for end in self._end[jobs.start : jobs.stop])
+
     def _runs(self, job: int) -> bool:
         return self._start[job] == self._start[job] and self._end[job] != self._end[job]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from hpcsim.report import bars
+from hpcsim.report.accuracy import accuracy_charts
 from hpcsim.report.comparison import comparison
 from hpcsim.report.power import power
 from hpcsim.report.schedule import gantt, slowdowns, utilisation, waits
@@ -35,6 +36,8 @@ def charts(results: Results) -> list[Chart]:
         found.append(comparison(tables["comparison"]))
     if "sweep" in tables:
         found += sweep_charts(tables["sweep"], results.provenance)
+    if "verify_cases" in tables and "verify_groups" in tables:
+        found += accuracy_charts(tables["verify_cases"], tables["verify_groups"], tables.get("verify_scaling"))
     if "breakdown" in tables:
         found.append(bars.breakdown(tables["breakdown"]))
     if "memory" in tables:

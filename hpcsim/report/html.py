@@ -73,6 +73,8 @@ _KINDS = {
     "estimate": "estimated in closed form",
     "replay": "job log replayed",
     "sweep": "parameter sweep",
+    "verify": "held against measurements",
+    "calibrate": "fitted to measurements",
 }
 
 

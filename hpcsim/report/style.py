@@ -244,7 +244,7 @@ def legend(figure: Figure, handles: Sequence[Any], labels: Sequence[str], *, tit
         handles,
         [wrap(label, WIDTH_IN - 0.8) for label in labels],
         loc="outside lower center",
-        ncol=columns,
+        ncol=-(-len(labels) // -(-len(labels) // columns)) if labels else 1,
         columnspacing=1.4,
         title=title,
         title_fontsize=9.5,

@@ -45,10 +45,10 @@ TOO_WIDE = problem_kind(
 )
 UNKNOWN_METRIC = problem_kind("unknown-metric", "no figure {name!r} is computed", "known: {known}")
 BAD_FIGURE = problem_kind("published-value", "{value!r} is no {what}", "{hint}")
-FAILURES_NEED_TRAINING = problem_kind(
-    "failures-without-training",
-    "node failures act on training runs, and this workload has none on {groups}",
-    "leave failures out; how failures strike batch jobs is not modelled",
+FAILURES_WITHOUT_WORK = problem_kind(
+    "failures-without-work",
+    "node failures strike training runs and batch jobs, and this workload has neither",
+    "leave failures out; how they strike decomposed tasks is not modelled",
 )
 
 NO_HEADWAY = problem_kind(
@@ -313,10 +313,8 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
         for plan in trainings:
             _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
     jobs = _jobs(scenario, cluster, problems)
-    if failure and jobs is not None:
-        problems.add(FAILURES_NEED_TRAINING(path="failures.node", groups=jobs.group.name))
-    elif failure and not work.training:
-        problems.add(FAILURES_NEED_TRAINING(path="failures.node", groups=", ".join(cluster.groups)))
+    if failure and not work.training and not work.jobs:
+        problems.add(FAILURES_WITHOUT_WORK(path="failures.node"))
     problems.raise_if_any()
     return Bound(
         scenario=scenario,

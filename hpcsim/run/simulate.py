@@ -13,6 +13,7 @@ from hpcsim.base.rng import stream
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.failures import SpareNodes
 from hpcsim.engine.jobs import BatchSystem, Ticket
+from hpcsim.engine.outages import PoolOutages
 from hpcsim.engine.tasks import TaskFloor, TaskRun
 from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
@@ -189,6 +190,17 @@ def _run(bound: Bound, seed: int) -> Record:
     items = _items(bound)
     source, numbers = _submit(room, bound.jobs, scenario) if bound.jobs else (None, range(0))
     _start(room, items, seed)
+    if bound.jobs and bound.node_mtbf_s:
+        name = bound.jobs.group.name
+        PoolOutages(
+            room.clock,
+            room.pools[name],
+            numbers,
+            per_node=bound.jobs.per_node,
+            mtbf_s=bound.node_mtbf_s,
+            spares=room.spares[name],
+            rng=stream(seed, "failures", "pool", name),
+        ).begin()
     began = time.process_time()
     until = scenario.simulate.until
     room.clock.run(until)

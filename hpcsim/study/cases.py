@@ -6,7 +6,8 @@ What a case leaves out is assumed as the table of the training model page says. 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,7 +19,8 @@ from hpcsim.catalog.lookup import Catalog
 from hpcsim.cost.collectives import Fabric, Link
 from hpcsim.cost.compute import PRECISIONS, Device
 from hpcsim.cost.models import Model, parameters
-from hpcsim.cost.parallelism import Layout, stage_layers
+from hpcsim.cost.parallelism import Layout, divisors, stage_layers
+from hpcsim.cost.parameters import DEFAULTS, Parameters
 from hpcsim.cost.power import capped_clock
 from hpcsim.cost.software import Software, software
 from hpcsim.cost.training import StepCost, step
@@ -80,6 +82,10 @@ def _network(model: Mapping[str, Any], year: int) -> dict[str, Any]:
         )
     if "mla" in str(model.get("attention", "")):
         out.update(q_rank=1536, kv_rank=512, nope_dim=128, rope_dim=64, v_dim=128)
+    window = re.search(r"(alternating )?(\d+)-token sliding window", str(model.get("attention", "")))
+    if window or model.get("sliding_window"):
+        out["window"] = int(window[2] if window else model["sliding_window"])
+        out["window_frac"] = 0.5 if window and window[1] else 1.0
     if str(model.get("task", "")).startswith("lora"):
         out["trainable_frac"] = _LORA_FRAC
     gated = model.get("gated_mlp")
@@ -102,7 +108,24 @@ def _accelerator(catalog: Catalog, name: str, cache: dict[str, Accelerator]) -> 
     return cache[name]
 
 
-def _device(entry: Accelerator, hardware: Mapping[str, Any]) -> dict[str, Any]:
+def architecture_year(entry: Accelerator, catalog: Catalog) -> float:
+    """Return the year in which the first device of an entry's architecture shipped; 0 where it is not known.
+
+    One architecture are a maker's devices whose dense 16-bit peak agrees: a later edition with more memory runs the same kernels.
+    """
+    peak = entry.peak_flop_per_s.get("bf16") or entry.peak_flop_per_s.get("fp16")
+    if not entry.release_year or not peak:
+        return float(entry.release_year or 0)
+    same = [float(entry.release_year)]
+    for name in catalog.names("accelerator"):
+        other = catalog.accelerator(name)
+        rate = other.peak_flop_per_s.get("bf16") or other.peak_flop_per_s.get("fp16")
+        if other.vendor == entry.vendor and other.release_year and rate and abs(rate / peak - 1.0) < 0.05:
+            same.append(float(other.release_year))
+    return min(same)
+
+
+def _device(entry: Accelerator, hardware: Mapping[str, Any], year: float) -> dict[str, Any]:
     peaks = dict(entry.peak_flop_per_s)
     sustained = dict(entry.measured_matmul_flop_per_s)
     if entry.category == "tpu" and "fp8" not in peaks:
@@ -121,6 +144,7 @@ def _device(entry: Accelerator, hardware: Mapping[str, Any]) -> dict[str, Any]:
         "memory_bytes": memory,
         "memory_bytes_per_s": rate or math.nan,
         "compute_units": (entry.compute_units or 0) if entry.category == "gpu" else 0,
+        "year": year,
     }
 
 
@@ -136,9 +160,9 @@ def _fabric(entry: Accelerator, hardware: Mapping[str, Any]) -> Fabric:
     return Fabric.of(scale_up=kind, scale_up_bytes_per_s=up, domain=domain, scale_out=out_kind, scale_out_bytes_per_s=out)
 
 
-def _software(case: Mapping[str, Any]) -> Software:
+def _software(case: Mapping[str, Any], parameters: Parameters) -> Software:
     said = case.get("software") or {}
-    stack = software(str(said.get("framework") or ""), int(said.get("year") or 2024))
+    stack = software(str(said.get("framework") or ""), int(said.get("year") or 2024), parameters=parameters)
     attention = str(case["model"].get("attention", ""))
     overlap = case["parallelism"].get("overlap")
     changes: dict[str, Any] = {}
@@ -172,16 +196,26 @@ def _levels(case: Mapping[str, Any]) -> tuple[str, ...]:
     said = case["parallelism"].get("recompute")
     if said is None:
         return _LEVELS
-    text = str(said)
+    text = str(said).lower()
     if "full" in text:
         return ("full",)
-    return ("selective",) if "sel" in text or "offload" in text or "custom" in text else ("none",)
+    if "sel" in text:
+        return ("selective",)
+    return _LEVELS[1:] if "offload" in text or "custom" in text else ("none",) if "none" in text or text == "no" else _LEVELS
 
 
-def _layouts(case: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _chunks(case: Mapping[str, Any], stack: Software, pp: int) -> tuple[int, ...]:
+    """Return the virtual stages a case may mean: those given, one, or what a stack that interleaves by default may have chosen."""
+    said = case["parallelism"].get("vpp")
+    if said or pp <= 1 or not bool(stack.interleaves):
+        return (int(said or 1),)
+    return tuple(divisors(max(int(case["model"]["layers"]) // pp, 1)))
+
+
+def _layouts(case: Mapping[str, Any], stack: Software) -> list[dict[str, Any]]:
     """Return the layouts that a case may mean, in order of preference: recomputation and ZeRO as little as fits."""
     p, count = case["parallelism"], int(case["hardware"]["count"])
-    tp, pp, cp, ep, vpp = (int(p.get(key) or 1) for key in ("tp", "pp", "cp", "ep", "vpp"))
+    tp, pp, cp, ep = (int(p.get(key) or 1) for key in ("tp", "pp", "cp", "ep"))
     dp = max(count // (tp * pp * cp), 1)
     said = case.get("software") or {}
     parallel = p.get("sp")
@@ -192,14 +226,16 @@ def _layouts(case: Mapping[str, Any]) -> list[dict[str, Any]]:
     sizes = [int(micro)] if micro else [m for m in _MICRO_BATCHES if batch % (dp * m) == 0] or [1]
     schedule = str(p.get("schedule") or "1f1b")
     base = {
-        "dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep, "vpp": vpp, "sequence_parallel": bool(parallel) and tp > 1,
+        "dp": dp, "tp": tp, "pp": pp, "cp": cp, "ep": ep, "sequence_parallel": bool(parallel) and tp > 1,
         "schedule": "gpipe" if "gpipe" in schedule else "1f1b", "overlap": True,
     }  # fmt: skip
     return [
-        {**base, "micro_batch": size, "zero_stage": zero, "recompute": level, "rank": (i, k)}
+        {**base, "vpp": vpp, "micro_batch": size, "zero_stage": zero, "recompute": level, "rank": (i, k)}
         for i, level in enumerate(_levels(case))
         for k, zero in enumerate(_zero_stages(case, dp * cp))
         for size in sizes
+        for vpp in _chunks(case, stack, pp)
+        if vpp == 1 or p.get("vpp") or batch // (dp * size) % pp == 0
     ]
 
 
@@ -217,20 +253,23 @@ class _Row:
     sequence: float
 
 
-def _rows(cases: Sequence[Mapping[str, Any]], catalog: Catalog, answers: list[Prediction]) -> list[_Row]:
+def _rows(cases: Sequence[Mapping[str, Any]], catalog: Catalog, answers: list[Prediction], parameters: Parameters) -> list[_Row]:
     rows: list[_Row] = []
     cache: dict[str, Accelerator] = {}
+    years: dict[str, float] = {}
     for index, case in enumerate(cases):
         try:
             entry = _accelerator(catalog, str(case["hardware"]["accelerator"]), cache)
             precision = str(case["parallelism"].get("precision") or "bf16").lower()
             precision = _PRECISIONS.get(precision, precision)
-            device = _device(entry, case["hardware"])
+            if entry.id not in years:
+                years[entry.id] = architecture_year(entry, catalog)
+            device = _device(entry, case["hardware"], years[entry.id])
             if precision not in PRECISIONS or PRECISIONS[precision].matmul not in device["peak"]:
                 raise REFUSED.error(why=f"{entry.id} has no known {precision} arithmetic")
             network = _network(case["model"], int((case.get("software") or {}).get("year") or 2024))
-            fabric, stack = _fabric(entry, case["hardware"]), _software(case)
-            layouts = _layouts(case)
+            fabric, stack = _fabric(entry, case["hardware"]), _software(case, parameters)
+            layouts = _layouts(case, stack)
             if not bool(stage_layers(network["layers"], layouts[0]["pp"], layouts[0]["vpp"]).possible):
                 raise REFUSED.error(why=f"{layouts[0]['pp']} stages of {layouts[0]['vpp']} chunks leave one without a layer")
         except InputError as error:
@@ -254,14 +293,14 @@ def _stacked(kind: type, objects: Sequence[Any], skip: tuple[str, ...] = ("name"
     return kind(**{name: _column([getattr(o, name) for o in objects]) for name in names})
 
 
-def _evaluate(rows: Sequence[_Row]) -> StepCost:
+def _evaluate(rows: Sequence[_Row], parameters: Parameters) -> StepCost:
     first = rows[0]
     keys = sorted({key for row in rows for key in row.network})
-    blank = {"bias": True, "tied": True, "norm_vectors": 2, "causal": True, "logit_frac": 1.0, "trainable_frac": 1.0}
+    blank = {"bias": True, "tied": True, "norm_vectors": 2, "causal": True, "logit_frac": 1.0, "trainable_frac": 1.0, "window_frac": 1.0}
     model = Model(**{key: _column([row.network.get(key, blank.get(key, 0)) for row in rows]) for key in keys})
     wanted = {PRECISIONS[first.precision].matmul, PRECISIONS[first.precision].attention}
     peak = {k: _column([row.device["peak"][k] for row in rows]) for k in sorted(wanted) if all(k in row.device["peak"] for row in rows)}
-    sustained = {k: _column([_sustained(row.device, k) for row in rows]) for k in peak}
+    sustained = {k: _column([_sustained(row.device, k, parameters) for row in rows]) for k in peak}
     device = Device(
         name="cases",
         category=first.device["category"],
@@ -270,6 +309,8 @@ def _evaluate(rows: Sequence[_Row]) -> StepCost:
         memory_bytes_per_s=_column([row.device["memory_bytes_per_s"] for row in rows]),
         sustained_flop_per_s=sustained,
         compute_units=_column([row.device["compute_units"] for row in rows]),
+        attention_frac=_ATTENTION[first.device["category"]](parameters) if first.device["category"] in _ATTENTION else None,
+        year=_column([row.device["year"] for row in rows]),
     )
     fabric = Fabric(
         scale_up=_stacked(Link, [row.fabric.scale_up for row in rows]),
@@ -294,12 +335,16 @@ def _evaluate(rows: Sequence[_Row]) -> StepCost:
     )
 
 
-def _sustained(device: Mapping[str, Any], key: str) -> float:
-    one = Device("", device["category"], device["peak"], 1.0, 1.0, device["sustained"])
+_ATTENTION: Mapping[str, Callable[[Parameters], float]] = {"gpu": lambda p: p.gpu_attention_frac, "tpu": lambda p: p.tpu_attention_frac}
+
+
+def _sustained(device: Mapping[str, Any], key: str, parameters: Parameters) -> float:
+    share = parameters.tpu_matmul_frac if device["category"] == "tpu" else None
+    one = Device("", device["category"], device["peak"], 1.0, 1.0, device["sustained"], matmul_frac=share)
     return float(one.sustained(key))
 
 
-def predict(cases: Sequence[Mapping[str, Any]], *, catalog: Catalog) -> list[Prediction]:
+def predict(cases: Sequence[Mapping[str, Any]], *, catalog: Catalog, parameters: Parameters = DEFAULTS) -> list[Prediction]:
     """Predict the step time of every case.
 
     Parameters
@@ -308,6 +353,8 @@ def predict(cases: Sequence[Mapping[str, Any]], *, catalog: Catalog) -> list[Pre
         As :func:`hpcsim.evidence.training.read_cases` returns them.
     catalog : Catalog
         Where accelerators are looked up.
+    parameters : Parameters
+        Tunable terms of the step model.
 
     Returns
     -------
@@ -320,14 +367,14 @@ def predict(cases: Sequence[Mapping[str, Any]], *, catalog: Catalog) -> list[Pre
     rows the least recomputation and sharding that fits wins, and of those the fastest micro-batch.
     """
     answers = [Prediction(refused="not evaluated")] * len(cases)
-    rows = _rows(cases, catalog, answers)
+    rows = _rows(cases, catalog, answers, parameters)
     batches: dict[tuple[Any, ...], list[_Row]] = {}
     for row in rows:
         key = (row.precision, row.device["category"], row.fabric.torus_axes, "experts" in row.network, "kv_rank" in row.network)
         batches.setdefault(key, []).append(row)
     best: dict[int, tuple[Any, ...]] = {}
     for batch in batches.values():
-        cost = _evaluate(batch)
+        cost = _evaluate(batch, parameters)
         time, fits = np.broadcast_to(cost.step_time_s, len(batch)), np.broadcast_to(cost.fits, len(batch))
         peak = np.broadcast_to(cost.peak_memory_bytes, len(batch))
         for i, row in enumerate(batch):

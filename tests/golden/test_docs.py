@@ -152,6 +152,6 @@ WITH_PUBLISHED = sorted(path.stem for path in (ROOT / "scenarios").glob("*.yaml"
 @pytest.mark.parametrize("scenario", WITH_PUBLISHED)
 def test_published_figures_stand_beside_the_predicted_ones(scenario: str) -> None:
     written = {metric: row for page in MODELS for (which, metric), row in comparisons(page).items() if which == scenario}
-    assert {metric: row[:3] for metric, row in written.items()} == {metric: row[:3] for metric, row in compared(scenario).items()}, "\n".join(
-        ["the pages should say:", *(row[3] for row in compared(scenario).values())]
+    assert {metric: row[:3] for metric, row in written.items()} == {metric: row[:3] for metric, row in compared(scenario).items()}, (
+        "\n".join(["the pages should say:", *(row[3] for row in compared(scenario).values())])
     )

@@ -1,0 +1,164 @@
+"""Explanations: where a step's time goes, what binds it and what would shorten it; and the formula behind any number."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hpcsim.base.errors import problem_kind
+from hpcsim.study.formulas import FORMULAS, GIVEN
+
+if TYPE_CHECKING:
+    from hpcsim.catalog.lookup import Catalog
+    from hpcsim.results.record import Results
+    from hpcsim.scenario.load import Scenario
+
+__all__ = ["explain", "explain_run", "explain_term", "names"]
+
+NO_TERM = problem_kind("unknown-term", "no number is called {name!r}", "{near}")
+NO_TRAINING = problem_kind("explain-no-training", "the scenario {name!r} trains nothing", "a step's time is explained; other numbers by their name")
+
+
+def names() -> list[str]:
+    """Return every name that :func:`explain_term` takes: step terms, memory terms, summary keys, table columns."""
+    from hpcsim.cost.step_cost import TERMS
+    from hpcsim.results.quantities import SUMMARY
+    from hpcsim.results.tables import TABLES
+
+    columns = [f"{table.name}.{column.name}" for table in TABLES.values() for column in table.columns]
+    memory = [name for name in FORMULAS if name.startswith("memory.") and name not in columns]
+    return [*TERMS, *memory, *SUMMARY, *columns]
+
+
+def _declared(name: str) -> dict[str, Any]:
+    """Return what the declarations say of a name: kind, unit, meaning."""
+    from hpcsim.cost.step_cost import TERMS
+    from hpcsim.results.quantities import SUMMARY, quantity
+    from hpcsim.results.tables import TABLES
+
+    table, _, column = name.rpartition(".")
+    if table in TABLES and (declared := TABLES[table].column(column)) is not None:
+        return {"kind": "column", "unit": declared.unit, "meaning": declared.meaning}
+    if name in TERMS:
+        return {"kind": "term of a step", "unit": "s", "meaning": "Time that this part adds to a training step."}
+    if table == "memory":
+        return {"kind": "term of memory", "unit": "B", "meaning": "Size of this part on the fullest device."}
+    if name in SUMMARY:
+        what = quantity(name)
+        return {"kind": "summary key", "unit": what.unit, "meaning": what.meaning}
+    for declared_table in TABLES.values():
+        declared = declared_table.column(name)
+        if declared is not None:
+            return {"kind": "column", "unit": declared.unit, "meaning": declared.meaning}
+    return {"kind": "number", "unit": quantity(name).unit, "meaning": quantity(name).meaning}
+
+
+def explain_term(name: str) -> dict[str, str]:
+    """Return what a number is and how it comes about.
+
+    Parameters
+    ----------
+    name : str
+        A step's term (``bubble``), ``memory.TERM``, a summary key (``mfu_frac``) or ``TABLE.COLUMN`` (``jobs.wait_s``); blanks and hyphens
+        count as underscores.
+
+    Returns
+    -------
+    dict
+        ``name``, ``kind``, ``unit``, ``meaning``, ``formula``, ``symbols``, ``source``.
+
+    Raises
+    ------
+    InputError
+        There is no such number; the hint names near ones.
+
+    Examples
+    --------
+    >>> explain_term("breakdown.fraction")["formula"]
+    'time of the part / sum of all parts'
+    """
+    known = str(name).strip().replace(" ", "_").replace("-", "_")
+    whole = set(names()) | set(FORMULAS) | set(GIVEN)
+    if known not in whole:
+        candidates = {**{n: n for n in whole}, **{n.rpartition(".")[2]: n for n in whole}}
+        near = difflib.get_close_matches(known, candidates, 3, 0.5)
+        hint = "did you mean " + " or ".join(dict.fromkeys(candidates[n] for n in near)) + "?" if near else "see docs/reference/tables.md"
+        raise NO_TERM.error(name=name, near=hint)
+    column = known.rpartition(".")[2]
+    table = known.rpartition(".")[0]
+    entry = {"name": known, **{k: str(v) for k, v in _declared(known).items()}}
+    for place in (known, "" if table == "memory" and f"memory.{column}" in FORMULAS else column):
+        if place in FORMULAS:
+            formula = FORMULAS[place]
+            return {**entry, "formula": formula.text, "symbols": formula.symbols, "source": formula.source}
+        if place in GIVEN:
+            return {**entry, "formula": GIVEN[place], "symbols": "", "source": ""}
+    return {**entry, "formula": "", "symbols": "", "source": ""}
+
+
+def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Results:
+    """Return where the time and memory of a scenario's training steps go, what binds them, and what doubling each resource would bring.
+
+    Returns
+    -------
+    Results
+        Those of :func:`hpcsim.estimate` with the tables ``breakdown``, ``memory`` and ``what_if`` in front.
+
+    Raises
+    ------
+    InputError
+        Every problem of the scenario, or it trains nothing.
+    """
+    import dataclasses
+
+    from hpcsim.results.quantities import show
+    from hpcsim.results.tables import frame
+    from hpcsim.run.bind import bind
+    from hpcsim.run.estimate import estimate
+    from hpcsim.scenario.load import load
+    from hpcsim.workload.what_if import setup_of, what_if
+
+    scenario = load(scenario)
+    bound = bind(scenario, catalog=catalog)
+    if not bound.trainings:
+        raise NO_TRAINING.error(name=scenario.name)
+    results = estimate(scenario, catalog=catalog)
+    rows: dict[str, list[Any]] = {key: [] for key in ("name", "resource", "step_time_s", "speedup_ratio", "saved_s", "term")}
+    sentences = []
+    for plan in bound.trainings:
+        cost = plan.cost
+        changes = what_if(setup_of(plan, scenario.workload.training[plan.name], bound.cluster), cost)
+        whole = float(cost.step_time_s)
+        for change in changes:
+            values = (plan.name, change.resource, change.step_time_s, whole / change.step_time_s, change.saved_s, change.term.replace("_", " ") or None)
+            for key, value in zip(rows, values, strict=True):
+                rows[key].append(value)
+        largest = max(cost.terms, key=lambda term: float(cost.terms[term]))
+        share = float(cost.terms[largest]) / whole
+        resources = [change for change in changes if not change.resource.startswith("devices")]
+        best = resources[0]
+        verb, what = ("halving", best.resource.replace(" (halved)", "")) if "halved" in best.resource else ("doubling", best.resource)
+        sentences.append(
+            f"A step of {plan.name} takes {show('step_time_s', whole)} and is bound by {cost.bound_by()}: {show('x_frac', share)} is "
+            f"{largest.replace('_', ' ')}; {verb} the {what} would save {show('x_frac', max(best.saved_s, 0.0) / whole)}."
+        )
+    kept = {name: results.tables[name] for name in ("training", "breakdown", "memory") if name in results.tables}
+    return dataclasses.replace(
+        results,
+        kind="explain",
+        question=f"Where does the time of a step go, and what would shorten it? ({scenario.name})",
+        answer=" ".join(sentences),
+        tables={**kept, "what_if": frame("what_if", rows)},
+    )
+
+
+def explain(what: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Results | dict[str, str]:
+    """Explain a number by its name, or a scenario's training step.
+
+    A text that ends in ``.yaml`` or ``.yml``, or names a file that is there, is a scenario; any other text is the name of a number.
+    """
+    if isinstance(what, str) and not what.endswith((".yaml", ".yml")) and "\n" not in what and not Path(what).is_file():
+        return explain_term(what)
+    return explain_run(what, catalog=catalog)

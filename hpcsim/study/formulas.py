@@ -1,0 +1,229 @@
+"""The formula behind every number: step and memory terms, summary keys, table columns, in one registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+__all__ = ["FORMULAS", "GIVEN", "Formula"]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """How a number comes about.
+
+    Attributes
+    ----------
+    text : str
+        The formula, or the rule in words.
+    symbols : str
+        What its symbols stand for; empty where the words say it.
+    source : str
+        Work it is from; empty for definitions and bookkeeping.
+    """
+
+    text: str
+    symbols: str = ""
+    source: str = ""
+
+
+_LAYER = "m micro-batches of a step and pipeline; sums run over the operators of the fullest stage's layers"
+_FILL = "dp, tp, pp, cp, vpp: degrees of the layout"
+
+_STEP: dict[str, Formula] = {
+    "matmul": Formula(
+        "m · Σ max(padded FLOP / sustained rate, bytes / memory bandwidth) + start-up, forward and backward",
+        f"FLOP are padded to tiles and to whole waves of tiles over the compute units; {_LAYER}",
+        "roofline: Williams, Waterman, Patterson 2009; wave quantisation: NVIDIA, Matrix multiplication background user's guide",
+    ),
+    "attention": Formula(
+        "m · Σ 4·b·s²·n_q·d_h / rate (half of it where a fused kernel skips the mask), backward 2 to 2.5 times; unfused: also its scores' traffic",
+        f"b sequences, s tokens, n_q query heads of size d_h; {_LAYER}",
+        "Dao et al. 2022 (FlashAttention)",
+    ),
+    "elementwise": Formula(
+        "m · Σ bytes of norms, residuals, activations and gradient accumulation / (memory bandwidth · share reached)", _LAYER
+    ),
+    "logits": Formula("m · (embedding look-up + 2·b·s·h·V / rate + softmax and loss traffic), thrice over for the backward", "h hidden, V vocabulary"),
+    "recompute": Formula(
+        "m · layers · forward (full) or attention core (selective)", "layers of the fullest stage", "Korthikanti et al. 2022, arXiv:2205.05198"
+    ),
+    "launch": Formula(
+        "m · layers · max(0, operations · time to issue one − time on the device)",
+        "what the host needs longer to issue the operations than the device to run them; 0 with captured graphs or compiled programs",
+    ),
+    "tensor_parallel": Formula(
+        "m · layers · collectives over the tp group · (1 − share hidden)", "two all-reduces a pass, or reduce-scatter and all-gather with sequence parallelism", "Shoeybi et al. 2019"
+    ),
+    "context_parallel": Formula("m · layers · exchange of keys and values over the cp group · (1 − share hidden)", "ring or all-to-all", "Liu et al. 2023 (ring attention)"),
+    "expert_parallel": Formula(
+        "m · sparse layers · two all-to-alls a pass over the ep group · (1 − share hidden)", "tokens · experts per token · hidden · bytes each way", "Lepikhin et al. 2020 (GShard)"
+    ),
+    "pipeline_transfer": Formula("m · 2·vpp · (latency + b·s·h·bytes / link) · (1 − share hidden)", "the message is divided by tp where members send their parts"),
+    "bubble": Formula(
+        "idle time of the schedule: (pp − 1)·(F + B)/vpp for 1F1B, less for zero-bubble schedules, plus the hops that fill and drain",
+        f"F, B: a stage's forward and backward of one micro-batch; {_FILL}",
+        "Narayanan et al. 2021, arXiv:2104.04473; Qi et al. 2023, arXiv:2401.10241",
+    ),
+    "parameter_gather": Formula("all-gather of the weights over the replicas, less what hides behind the forward pass", "ZeRO 1–2: once a step; ZeRO 3 and FSDP: in every pass", "Rajbhandari et al. 2020"),
+    "data_parallel": Formula("all-reduce or reduce-scatter of the gradients over the replicas, less what hides behind the backward pass", "", "Li et al. 2020 (PyTorch DDP)"),
+    "contention": Formula("hidden communication · share by which it slows the computation beside it"),
+    "optimizer": Formula("bytes of weights, gradients, master copy and moments read and written / (memory bandwidth · share reached)", "over the replicas with ZeRO 1 and above"),
+    "offload": Formula("bytes of gradients and weights / link to the host", "only where the optimizer lives in host memory"),
+    "straggler": Formula("work · cv · E[max of n standard normals]", "cv: coefficient of variation of one device's time; n devices", "Blom 1958"),
+    "host": Formula("constant of the software stack: host and synchronisation time of an optimizer step"),
+}
+
+_MEMORY: dict[str, Formula] = {
+    "memory.weights": Formula("parameters of the stage / tp · bytes (/ dp·cp with ZeRO 3)"),
+    "memory.gradients": Formula("parameters of the stage / tp · bytes of a gradient (/ dp·cp from ZeRO 2 on)"),
+    "memory.optimizer": Formula("parameters of the stage / tp · (4 master + 8 moments) bytes (/ dp·cp from ZeRO 1 on)", "", "Rajbhandari et al. 2020"),
+    "memory.activations": Formula(
+        "s·b·h·L/pp · in flight · (10 + 24/t + 5·a·s/(h·t)) for GPT in 16 bits; 2·s·b·h a layer with full recomputation",
+        "a heads, t tensor-parallel degree; in flight: micro-batches that the schedule holds",
+        "Korthikanti et al. 2022",
+    ),
+    "memory.logits": Formula("b·s·V/t · bytes of scores and their gradient on the last stage"),
+    "memory.buffers": Formula("buffers of gathered weights, gradient buckets and messages"),
+    "memory.reserve": Formula("constant of the kind of device: driver, libraries, communication buffers"),
+}
+
+_SUMMARY: dict[str, Formula] = {
+    "makespan_s": Formula("last end − first submission"),
+    "wall_clock_s": Formula("end − start of the work"),
+    "node_time_s": Formula("Σ nodes · (end − start)"),
+    "device_time_s": Formula("Σ accelerators · (end − start)"),
+    "step_time_s": Formula("Σ of the step's terms (see matmul, bubble, data_parallel, …)", "m·t + bubble + exposed communication + optimizer + stragglers + host"),
+    "mfu_frac": Formula("model FLOP / (devices · dense peak · step time)", "recomputation is not counted", "Chowdhery et al. 2022, appendix B"),
+    "model_flop": Formula("72·B·s·L·h²·(1 + s/6h + V/12Lh) for GPT; in general 3 · forward FLOP, a multiply-add is two", "B sequences of a step", "Narayanan et al. 2021, eq. 3"),
+    "tokens_per_s": Formula("global batch · sequence / step time"),
+    "goodput_frac": Formula("useful work / wall clock", "work done twice, checkpoints, waiting for repair and restarts are not useful"),
+    "jobs": Formula("count of the jobs that were submitted"),
+    "jobs_finished": Formula("count of the jobs with status finished"),
+    "jobs_failed": Formula("count of the jobs with status failed"),
+    "jobs_running": Formula("count of the jobs with status running at the end"),
+    "jobs_queued": Formula("count of the jobs with status queued at the end"),
+    "mean_wait_s": Formula("mean of start − submission over the jobs that started"),
+    "median_wait_s": Formula("median of start − submission"),
+    "p95_wait_s": Formula("95th percentile of start − submission"),
+    "max_wait_s": Formula("largest start − submission"),
+    "mean_bounded_slowdown": Formula("mean of max(1, (wait + run) / max(run, 10 s))", "", "Feitelson and Rudolph 1998"),
+    "utilisation_frac": Formula("busy processor-seconds / (processors · (last end − first submission))"),
+    "steady_utilisation_frac": Formula("the same between the times when the machine first filled and last began to drain"),
+    "it_energy_j": Formula("∫ (compute + idle + network + storage) dt", "exact over the intervals of table power"),
+    "facility_energy_j": Formula("IT energy · PUE", "PUE: power usage effectiveness of the site"),
+    "device_tdp_energy_j": Formula("Σ accelerators · thermal design power · (end − start)"),
+    "peak_power_w": Formula("largest total power of any interval"),
+    "carbon_kg_co2e": Formula("facility energy · carbon intensity of the site"),
+    "device_tdp_carbon_kg_co2e": Formula("energy of the accelerators at TDP · carbon intensity"),
+    "water_l": Formula("IT energy · water usage effectiveness of the site"),
+    "cost_usd": Formula("Σ of table costs: rented or amortised hardware, electricity, storage"),
+    "cost_per_mtoken_usd": Formula("cost / million tokens trained"),
+    "peak_memory_bytes": Formula("weights + gradients + optimizer + activations + logits + buffers + reserve of the fullest stage"),
+    "memory_capacity_bytes": Formula("memory of one device, from the catalog or the scenario"),
+    "events": Formula("count of the events that the engine handled"),
+    "points": Formula("count of the combinations of a sweep"),
+    "points_failed": Formula("count of those that were refused"),
+    "seeds": Formula("replicates of every combination"),
+    "cpu_s": Formula("processor time of this process during the simulation or search"),
+    "wall_s": Formula("wall clock of the whole command"),
+    "verified_cases": Formula("count of the cases"),
+    "verified_groups": Formula("count of the groups"),
+    "refused_frac": Formula("cases without a prediction / cases"),
+    "median_of_group_medians_frac": Formula("median over the groups of the median of |predicted/measured − 1|", "nearest rank; groups of fewer than five cases as one"),
+    "median_of_group_p90_frac": Formula("median over the groups of the 90th percentile of |predicted/measured − 1|", "nearest rank"),
+    "interval_coverage_frac": Formula("cases with low ≤ measured ≤ high / cases"),
+    "layout_kendall_tau": Formula("(concordant − discordant pairs) / √(pairs untied left · untied right), over pairs of one job", "", "Kendall 1945 (τ-b)"),
+    "scaling_median_abs_error_frac": Formula("median of |predicted speed-up / measured speed-up − 1| over neighbouring device counts"),
+    "memory_median_abs_error_frac": Formula("median of |predicted/stated peak memory − 1|"),
+    "differing_starts": Formula("count of the jobs whose start differs from the reference's"),
+    "raw_median_abs_error_frac": Formula("median of |predicted/measured − 1| before the fit"),
+    "fitted_median_abs_error_frac": Formula("the same with the fitted terms"),
+    "left_out_median_abs_error_frac": Formula("the same, each measurement predicted by a fit to all others"),
+    "layouts_evaluated": Formula("layouts whose step time and memory were both computed"),
+    "search_cpu_s": Formula("processor time of the search itself"),
+}
+
+_COLUMNS: dict[str, Formula] = {
+    "jobs.start_s": Formula("first time at which the policy lets the job start"),
+    "jobs.end_s": Formula("start + run time"),
+    "wait_s": Formula("start − submission"),
+    "run_s": Formula("end − start"),
+    "bounded_slowdown": Formula("max(1, (wait + run) / max(run, 10 s))", "", "Feitelson and Rudolph 1998"),
+    "device_s": Formula("processors · run time"),
+    "jobs.cost_usd": Formula("share of the bill by processor-seconds held"),
+    "training.steps": Formula("⌈tokens / (global batch · sequence)⌉, or as given"),
+    "checkpoints": Formula("⌊work / interval⌋, the last one left out where it would end with the run", "", "Young 1974 where the interval is not given"),
+    "failures": Formula("failures that struck the run; their expectation in an estimate", "exponential times between them"),
+    "lost_s": Formula("Σ work since the last checkpoint that failures undid"),
+    "dp": Formula("devices / (tp·pp·cp)"),
+    "seconds": Formula("time of the part (see the part's own name)"),
+    "fraction": Formula("time of the part / sum of all parts"),
+    "size_bytes": Formula("size of the part on the fullest device (see memory.<part>)"),
+    "busy": Formula("processors that jobs hold in the interval"),
+    "idle": Formula("processors − busy − down"),
+    "down": Formula("processors of failed nodes"),
+    "queued_jobs": Formula("jobs submitted and not started in the interval"),
+    "queued_processors": Formula("Σ processors of those jobs"),
+    "compute_w": Formula("Σ (idle + (maximum − idle) · activity) − idle of the nodes at work", "activity: shares of the time bound by compute, memory, communication"),
+    "idle_w": Formula("Σ idle power of the nodes that are up"),
+    "network_w": Formula("Σ power of switches and adapters"),
+    "storage_w": Formula("Σ power of the storage tiers"),
+    "cooling_w": Formula("(PUE − 1) · the above"),
+    "total_w": Formula("compute + idle + network + storage + cooling"),
+    "energy_j": Formula("Σ power · (end − start) over the intervals of table power"),
+    "energy.carbon_kg_co2e": Formula("energy · carbon intensity"),
+    "quantity": Formula("device-hours, node-hours, energy or capacity-time that is paid for"),
+    "usd": Formula("quantity · price"),
+    "share_bytes": Formula("D_i = D · rate_i / Σ rate", "shares by throughput, so that all parts end together"),
+    "tasks.start_s": Formula("end of the stage before; in dispatch when the link is free"),
+    "tasks.end_s": Formula("start + bytes / rate of the stage"),
+    "predicted": Formula("the summary's figure of that name"),
+    "ratio": Formula("predicted / published"),
+    "rows": Formula("count of the rows with the issue"),
+    "predicted_s": Formula("Σ of the step's terms, or the collective's formula"),
+    "low_s": Formula("predicted / exp(1.2816·σ)", "σ² = Σ(share·σ of the term)² + σ² common to all terms"),
+    "high_s": Formula("predicted · exp(1.2816·σ)", "σ² = Σ(share·σ of the term)² + σ² common to all terms"),
+    "error_frac": Formula("predicted / measured − 1"),
+    "bound_by": Formula("the largest share of the time: compute, memory, communication or idle"),
+    "cases": Formula("count of the group's cases"),
+    "predicted_cases": Formula("count of those that were predicted"),
+    "median_abs_error_frac": Formula("median of |predicted/measured − 1|, nearest rank"),
+    "p90_abs_error_frac": Formula("90th percentile of |predicted/measured − 1|, nearest rank"),
+    "bias_frac": Formula("median of predicted/measured − 1, nearest rank"),
+    "measured_ratio": Formula("sequences per second of the second case / of the first"),
+    "predicted_ratio": Formula("sequences per second of the second case / of the first"),
+    "what_if.step_time_s": Formula("the step's formula with that resource doubled"),
+    "speedup_ratio": Formula("step time / step time with the resource doubled"),
+    "saved_s": Formula("step time − step time with the resource doubled"),
+    "fitted": Formula("value that minimises Σ((ln measured − ln predicted)/σ)² + Σ((ln value − ln prior)/σ prior)²", "", "maximum a posteriori; damped Gauss–Newton"),
+    "posterior_sigma": Formula("√ of the diagonal of (JᵀJ/σ² + Λ)⁻¹", "J: derivatives of ln predicted by ln value; Λ: inverse variances of the priors"),
+}
+
+FORMULAS: Mapping[str, Formula] = MappingProxyType({**_STEP, **_MEMORY, **_SUMMARY, **_COLUMNS})
+"""By name: a term, ``memory.TERM``, a summary key, a column, or ``TABLE.COLUMN`` where a column means different things."""
+
+GIVEN: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("job_id", "user", "submit_s", "submit_time", "estimate_s", "processors"), "read from the job log, or given in the scenario"),
+        **dict.fromkeys(
+            ("model", "devices", "global_batch", "sequence", "precision", "name", "group", "policy", "node"), "given in the scenario"
+        ),
+        **dict.fromkeys(
+            ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute"), "given in the layout, or chosen by the search where it is auto"
+        ),
+        "nodes": "nodes that hold the job's processors: ⌈processors / processors of a node⌉",
+        "status": "what became of the job or case",
+        "kind": "a label of the row",
+        **dict.fromkeys(("start_s", "end_s"), "bounds of the interval: a change of state opens a new one"),
+        **dict.fromkeys(("term", "component", "item", "unit", "part", "stage", "metric", "path", "field", "label", "resource", "entry"), "a label of the row"),
+        **dict.fromkeys(("published", "source", "value"), "from the source that the row names"),
+        **dict.fromkeys(("file", "issue", "action", "example"), "what the reader of the log found"),
+        **dict.fromkeys(("id", "measured_s", "first", "second", "devices_first", "devices_second"), "from the file of cases"),
+        "reason": "why the case was refused",
+        "prior": "value from the catalog, before the fit",
+        "prior_sigma": "stated with the term: how far its value may lie from the catalog's",
+    }
+)
+"""Columns that are no results of a formula, and where they come from."""

@@ -1,0 +1,169 @@
+"""Sweeps: a point is the scenario run alone, failures are rows, the table does not depend on who ran what."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hpcsim
+from hpcsim.base.errors import InputError
+from hpcsim.study.sweep import Axis, parse_axis
+
+BASE: dict[str, Any] = {
+    "schema": 1,
+    "name": "small",
+    "question": "q?",
+    "cluster": {
+        "nodes": {"cpu": {"type": "cpu-2s", "count": 4, "cores": 8}},
+        "site": {"pue": 1.4, "carbon": "380 g/kWh", "electricity": "0.15 USD/kWh"},
+    },
+    "workload": {"jobs": {"synthetic": {"jobs": 40, "duration": "4 h"}}},
+    "scheduler": {"policy": "easy"},
+    "simulate": {"seed": 5},
+}
+TRAINING: dict[str, Any] = {
+    **BASE,
+    "cluster": {
+        "nodes": {"gpu": {"type": "dgx-a100-80gb", "count": 2}},
+        "fabric": {"topology": "fat-tree", "link": "hdr", "per_node": 8, "radix": 40},
+        "site": {"pue": 1.2, "carbon": "57 g/kWh", "electricity": "0.12 USD/kWh"},
+    },
+    "workload": {"training": {"run": {"model": "gpt2-xl", "tokens": "1 G", "global_batch": 96, "sequence": 1024, "layout": "auto"}}},
+}
+POLICY, COUNT = "scheduler.policy", "cluster.nodes.cpu.count"
+
+
+def test_a_point_is_the_scenario_run_alone() -> None:
+    """I58, for every figure of every point, with replicates."""
+    scenario = hpcsim.load(BASE)
+    table = hpcsim.sweep(scenario, {POLICY: ["fcfs", "easy"], COUNT: [3, 4]}, seeds=2).sweep
+    assert table[[POLICY, COUNT, "seed"]].to_numpy().tolist() == [[p, c, s] for p in ("fcfs", "easy") for c in (3, 4) for s in (5, 6)]
+    assert (table["problem"] == "").all()
+    for _, row in table.iterrows():
+        alone = hpcsim.simulate(scenario.vary({POLICY: row[POLICY], COUNT: row[COUNT]}), seed=row["seed"]).summary
+        for key, value in alone.items():
+            if key not in ("wall_s", "cpu_s"):
+                assert row[key] == value, key
+    assert set(table.columns) == {POLICY, COUNT, "seed", "problem"} | set(alone) - {"wall_s", "cpu_s"}
+
+
+def test_a_point_in_closed_form_is_the_estimate_alone() -> None:
+    scenario = hpcsim.load(TRAINING)
+    table = hpcsim.sweep(scenario, {"cluster.nodes.gpu.count": [1, 2]}, mode="estimate").sweep
+    for _, row in table.iterrows():
+        alone = hpcsim.estimate(scenario.vary({"cluster.nodes.gpu.count": row["cluster.nodes.gpu.count"]})).summary
+        assert {key: row[key] for key in alone if key not in ("wall_s", "cpu_s")} == {k: v for k, v in alone.items() if k not in ("wall_s", "cpu_s")}
+
+
+def test_a_point_that_fails_is_a_row_with_its_problem() -> None:
+    scenario = hpcsim.load(TRAINING).vary({"workload.training.run.layout": "tp=1,pp=3"})
+    result = hpcsim.sweep(scenario, {"cluster.nodes.gpu.count": [6, 2, 0, 3]})
+    table = result.sweep
+    codes = ["" if not text else text.rpartition("[")[2].rstrip("]") for text in table["problem"]]
+    assert codes[0] == codes[3] == ""
+    assert codes[1:3] == ["layout-world-size", "out-of-range"]
+    assert table["wall_clock_s"].notna().tolist() == [True, False, False, True]
+    assert table["wall_clock_s"][3] > table["wall_clock_s"][0]
+    assert result.summary["points"] == 4
+    assert result.summary["points_failed"] == 2
+    assert "2 points could not be run" in result.answer
+
+
+def test_a_sweep_of_nothing_but_failures_says_what_is_wrong() -> None:
+    for axes, codes in (
+        ({"cluster.nodes.cpu.count": [-1, 0]}, {"out-of-range"}),
+        ({"cluster.nodes.gpu.count": [1, 2]}, {"no-such-path"}),
+        ({"scheduler.policy": ["best"], "cluster.nodes.cpu.count": [1, 2, 3]}, {"unknown-name"}),
+    ):
+        with pytest.raises(InputError) as caught:
+            hpcsim.sweep(BASE, axes)
+        assert {p.code for p in caught.value.problems} == codes
+        assert len({str(p) for p in caught.value.problems}) == len(caught.value.problems)
+
+
+def test_the_scenarios_own_axes_are_taken_where_none_are_given() -> None:
+    data = {**BASE, "sweep": {POLICY: ["sjf", "easy"], "cluster.site.pue": [1.1, 1.2, 1.3]}}
+    table = hpcsim.sweep(data).sweep
+    assert table[[POLICY, "cluster.site.pue"]].to_numpy().tolist() == [[p, u] for p in ("sjf", "easy") for u in (1.1, 1.2, 1.3)]
+    for _, rows in table.groupby(POLICY):
+        assert rows["it_energy_j"].nunique() == 1
+        assert (rows["facility_energy_j"] / rows["it_energy_j"]).tolist() == pytest.approx([1.1, 1.2, 1.3])
+    assert hpcsim.sweep(data, {POLICY: ["fcfs"]}).sweep[POLICY].tolist() == ["fcfs"]
+
+
+def test_values_of_any_kind_make_an_axis() -> None:
+    table = hpcsim.sweep(
+        TRAINING,
+        [
+            Axis("workload.training.run.layout", ({"tp": 1, "pp": 1}, "tp=1,pp=2", "auto")),
+            Axis("cluster.site.carbon", ("57 g/kWh", "400 g/kWh")),
+        ],
+        mode="estimate",
+    ).sweep
+    assert len(table) == 6
+    assert table["workload.training.run.layout"].nunique() == 3
+    assert (table["carbon_kg_co2e"][1::2].to_numpy() / table["carbon_kg_co2e"][::2].to_numpy()).tolist() == pytest.approx([400 / 57] * 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "values"),
+    [
+        ("a.b=1,2", "a.b", (1, 2)),
+        ("a = 1.5 , x", "a", (1.5, "x")),
+        ("a=100 Gbit/s,400 Gbit/s", "a", ("100 Gbit/s", "400 Gbit/s")),
+        ("a={tp: 1, pp: 2},auto", "a", ({"tp": 1, "pp": 2}, "auto")),
+        ("a='tp=8,pp=4',auto", "a", ("tp=8,pp=4", "auto")),
+        ("a=true,null", "a", (True, None)),
+        ("a=[1, 2],[3]", "a", ([1, 2], [3])),
+    ],
+)
+def test_axes_are_read(text: str, path: str, values: tuple[Any, ...]) -> None:
+    assert parse_axis(text) == Axis(path, values)
+
+
+@pytest.mark.parametrize("text", ["", "a", "a=", "=1", " =1", "a=[1", "a={", "a= ", "a=]", "a=1]x["])
+def test_bad_axes_are_refused(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_axis(text)
+    assert [p.code for p in caught.value.problems] in (["bad-axis"], ["bad-setting"])
+
+
+BAD = {
+    "no axes": ({}, {}, "sweep-without-axes"),
+    "an axis without values": ({POLICY: []}, {}, "sweep-without-axes"),
+    "an axis twice": ([Axis(POLICY, ("easy",)), Axis(POLICY, ("fcfs",))], {}, "axis-twice"),
+    "the seed as axis": ({"simulate.seed": [1, 2]}, {}, "axis-of-seeds"),
+    "no seeds": ({POLICY: ["easy"]}, {"seeds": 0}, "bad-count"),
+    "no processes": ({POLICY: ["easy"]}, {"jobs": 0}, "bad-count"),
+    "too many points": ({COUNT: list(range(1, 1002)), POLICY: ["easy"]}, {"seeds": 1000}, "sweep-too-large"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_sweeps_are_refused_before_they_begin(name: str) -> None:
+    axes, options, code = BAD[name]
+    with pytest.raises(InputError) as caught:
+        hpcsim.sweep(BASE, axes, **options)
+    assert [p.code for p in caught.value.problems] == [code]
+
+
+def test_progress_is_told_point_by_point() -> None:
+    seen: list[tuple[int, int]] = []
+    hpcsim.sweep(BASE, {COUNT: [1, 2, 3]}, mode="estimate", progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_one_process_and_two_write_the_same_bytes(tmp_path: Path) -> None:
+    """I33: the order and the values of the rows do not depend on the number of processes; failing points included."""
+    folders = []
+    for jobs in (1, 2):
+        result = hpcsim.sweep(BASE, {COUNT: [4, 0, 3], POLICY: ["easy", "fcfs"]}, seeds=2, jobs=jobs)
+        folders.append(tmp_path / str(jobs))
+        result.write(folders[-1])
+    names = sorted(p.name for p in folders[0].iterdir())
+    assert names == sorted(p.name for p in folders[1].iterdir())
+    assert "sweep.csv" in names
+    for name in names:
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
