@@ -55,7 +55,7 @@ THIRD_PARTY = {
     "engine": {"numpy", "simpy"},
     "run": {"numpy", "pandas"},
     "evidence": {"numpy", "pandas", "yaml"},
-    "study": {"distributed", "numpy", "pandas", "scipy"},
+    "study": {"distributed", "numpy", "pandas", "scipy", "torch", "yaml"},
     "report": {"matplotlib", "numpy", "pandas"},
     "cli": set(),
     "testing": {"hypothesis", "numpy", "pydantic", "pytest"},

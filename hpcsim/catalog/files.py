@@ -62,6 +62,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "storage", "storage", "hardware.Storage", ("category", "read_bytes_per_s", "write_bytes_per_s", "capacity_bytes", "latency_s")
         ),
+        Kind("software", "software", "software.Software", ("launch_s", "step_overhead_s", "memory_traffic")),
         Kind("system", "systems", "hardware.System", ("accelerator", "nodes", "accelerators_per_node", "rmax_flop_per_s", "power_w")),
         Kind(
             "price",
@@ -186,15 +187,16 @@ def _merged(base: Mapping[str, Any] | None, over: Mapping[str, Any], given: str)
     sources = dict(entry.get("sources", {}))
     own = over.get("sources")
     own = dict(own) if isinstance(own, Mapping) else {}
+    source = own.get("all", f"given {given}")
     for key, value in over.items():
         if key in ("sources", "aliases"):
             continue
         if isinstance(value, Mapping) and isinstance(entry.get(key), Mapping):
             entry[key] = {**entry[key], **value}
-            sources |= {f"{key}.{item}": f"given {given}" for item in value}
+            sources |= {f"{key}.{item}": source for item in value}
         else:
             entry[key] = value
-            sources = {k: v for k, v in sources.items() if not k.startswith(f"{key}.")} | {key: f"given {given}"}
+            sources = {k: v for k, v in sources.items() if not k.startswith(f"{key}.")} | {key: source}
     entry["aliases"] = [*entry.get("aliases", ()), *over.get("aliases", ())]
     entry["sources"] = sources | own
     return entry

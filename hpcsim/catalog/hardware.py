@@ -39,6 +39,12 @@ class Accelerator(Entry):
     measured_matmul_flop_per_s: Annotated[dict[Precision, Rate], Frozen] = Field(
         default_factory=dict, alias="matmul", description="best rate of a large matrix product that was measured, by precision"
     )
+    memory_efficiency_frac: Span | None = Field(
+        None, alias="memory_efficiency", description="share of the memory bandwidth that streaming kernels reach, measured or fitted"
+    )
+    attention_efficiency_frac: Span | None = Field(
+        None, alias="attention_efficiency", description="rate of a fused attention kernel over a large matrix product's, measured or fitted"
+    )
     memory_bytes: Size | None = Field(None, alias="memory", description="device memory")
     memory_bytes_per_s: Bandwidth | None = Field(None, alias="memory_bandwidth", description="bandwidth of the device memory")
     tdp_w: Power | None = Field(None, alias="tdp", description="thermal design power")
@@ -95,6 +101,9 @@ class Link(Entry):
     allreduce_devices: Whole | None = Field(None, description="devices of that all-reduce")
     collective_efficiency_frac: Span | None = Field(
         None, alias="collective_efficiency", description="achieved share in collectives, fitted"
+    )
+    sustained_frac: Span | None = Field(
+        None, alias="sustained", description="share of the bandwidth that large collectives reach on one's own machine"
     )
     collective_latency_s: Seconds | None = Field(None, alias="collective_latency", description="latency of a collective's step, fitted")
     switch: str | None = Field(None, description="switch that goes with it")

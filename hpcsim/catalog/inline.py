@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
 from pydantic import ValidationError
 
-from hpcsim.base.errors import Problem, Problems, problem_kind
+from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.catalog.models import Model as Network
 from hpcsim.scenario.workload import ModelSpec
@@ -14,13 +17,14 @@ __all__ = ["resolve_model"]
 MODEL_NEEDS = problem_kind(
     "model-needs", "an inline model needs {key}", "give a catalog model by name, or family, layers, hidden, ffn, heads and vocab"
 )
+TWO_MODELS = problem_kind("model-twice", "the model has both base and config", "keep one of them")
 BAD_MODEL = problem_kind("model-value", "{message}", "")
 
 _INLINE = ("family", "layers", "hidden", "heads", "vocab")
 _LABEL = {"id", "title", "aliases", "note", "sources"}
 
 
-def resolve_model(spec: ModelSpec, catalog: Catalog, *, name: str, path: str) -> Network:
+def resolve_model(spec: ModelSpec, catalog: Catalog, *, name: str, path: str, folder: str | Path = ".") -> Network:
     """Return the network that a scenario describes: a catalog model, its changed hyper-parameters, or all of them in line.
 
     Parameters
@@ -31,15 +35,19 @@ def resolve_model(spec: ModelSpec, catalog: Catalog, *, name: str, path: str) ->
         Name of an inline model.
     path : str
         Dotted path of the model in the scenario.
+    folder : path
+        Where a ``config`` is looked for.
 
     Raises
     ------
     InputError
         An unknown catalog model, or hyper-parameters that are missing or impossible.
     """
-    given = spec.model_dump(exclude_unset=True, exclude_none=True, exclude={"base"})
-    if spec.base is not None:
-        base = catalog.model(spec.base)
+    given = spec.model_dump(exclude_unset=True, exclude_none=True, exclude={"base", "config"})
+    if spec.base is not None and spec.config is not None:
+        raise TWO_MODELS.error(path=path)
+    if spec.base is not None or spec.config is not None:
+        base = catalog.model(spec.base) if spec.base is not None else _imported(spec, path, folder)
         if not given:
             return base
         values = {k: getattr(base, k) for k in base.model_fields_set if k not in _LABEL}
@@ -65,3 +73,13 @@ def resolve_model(spec: ModelSpec, catalog: Catalog, *, name: str, path: str) ->
             )
         problems.raise_if_any()
         raise
+
+
+def _imported(spec: ModelSpec, path: str, folder: str | Path) -> Network:
+    """Return the network of a ``config.json``, its problems placed in the scenario."""
+    from hpcsim.catalog.huggingface import model_from_config
+
+    try:
+        return model_from_config(Path(folder) / str(spec.config))
+    except InputError as error:
+        raise InputError([dataclasses.replace(p, path=f"{path}.config", file="", message=f"{spec.config}: {p.message}") for p in error.problems]) from None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from hpcsim.catalog.hardware import Accelerator, Link, Node, Storage, System
     from hpcsim.catalog.models import Model
 
-__all__ = ["CATALOGS", "Catalog", "NodePower", "Shown", "default"]
+__all__ = ["CATALOGS", "Catalog", "NodePower", "Shown", "default", "overlaid"]
 
 QUANTUM = problem_kind(
     "quantum-refused",
@@ -73,8 +73,8 @@ class Catalog:
         An overlay is unreadable or wrong; every mistake with its place.
     """
 
-    def __init__(self, overlays: Iterable[OverlayLike] = ()) -> None:
-        self._overlays: tuple[Overlay, ...] = tuple(read_overlay(overlay) for overlay in overlays)
+    def __init__(self, overlays: Iterable[OverlayLike | Overlay] = ()) -> None:
+        self._overlays: tuple[Overlay, ...] = tuple(o if isinstance(o, Overlay) else read_overlay(o) for o in overlays)
         self._indexes: dict[str, Index] = {}
         for overlay in self._overlays:
             for key in overlay.data:
@@ -396,6 +396,17 @@ class Catalog:
             else "see 'hpcsim catalog list KIND'; kinds: " + ", ".join(self.kinds())
         )
         raise UNKNOWN_NAME.error(kind="entry", name=name, near=hint)
+
+
+def overlaid(catalog: Catalog, overlays: Iterable[OverlayLike]) -> Catalog:
+    """Return a catalog with further overlays on top of another's.
+
+    Raises
+    ------
+    InputError
+        As :class:`Catalog`.
+    """
+    return Catalog([*catalog._overlays, *overlays])
 
 
 @cache

@@ -53,9 +53,12 @@ class Model(Entry):
     gated: bool = Field(False, description="gated feed-forward layer (SwiGLU, GeGLU): three matrices in place of two")
     bias: bool = Field(False, description="matrix products have biases")
     ffn_bias: bool | None = Field(None, description="those of the feed-forward layer, where they differ from bias")
+    output_bias: bool | None = Field(None, description="that of the attention's output, where it differs from bias")
+    head_bias: bool = Field(False, description="the output embedding has a bias")
     norm: Literal["layernorm", "rmsnorm", "batchnorm"] = Field("layernorm", description="normalisation")
     norm_bias: bool = Field(True, description="a layernorm has a bias")
     parallel_block: bool = Field(False, description="attention and feed-forward layer read one norm and run side by side")
+    post_norm: bool = Field(False, description="the outputs of attention and feed-forward layer are normalised as well as their inputs")
     query_key_norm: bool = Field(False, description="queries and keys are normalised over each head")
     embedding_norm: bool = Field(False, description="the embedding is normalised")
     final_norm: bool = Field(True, description="the last layer's output is normalised")
@@ -67,6 +70,7 @@ class Model(Entry):
     shared_experts: Whole = Field(0, description="experts that every token visits")
     dense_layers: Whole = Field(0, description="first layers without experts")
     expert_ffn: Whole = Field(0, description="width of an expert")
+    shared_gate: bool = Field(False, description="the shared experts have a gate of their own")
     router_bias: bool = Field(False, description="the router has a bias for each expert")
     q_rank: Whole = Field(0, description="multi-head latent attention: rank of the query")
     kv_rank: Whole = Field(0, description="rank of key and value")
@@ -129,7 +133,8 @@ def _attention(model: Model) -> int:
         return query + latent + model.kv_rank * heads * (model.nope_dim + model.v_dim) + heads * model.v_dim * h
     d, kv = model.head_size, model.key_value_heads
     weights = h * d * (heads + 2 * kv) + heads * d * h
-    biases = d * (heads + 2 * kv) + h if model.bias else 0
+    biases = d * (heads + 2 * kv) if model.bias else 0
+    biases += h if (model.bias if model.output_bias is None else model.output_bias) else 0
     return weights + biases + (2 * d if model.query_key_norm else 0)
 
 
@@ -142,14 +147,15 @@ def _feed_forward(model: Model, width: int) -> int:
 
 def _experts(model: Model, routed: int) -> int:
     """Parameters of a mixture-of-experts layer that holds ``routed`` experts, its router included."""
-    router = model.hidden * model.experts + (model.experts if model.router_bias else 0)
+    router = model.hidden * model.experts + (model.experts if model.router_bias else 0) + (model.hidden if model.shared_gate else 0)
     return (routed + model.shared_experts) * _feed_forward(model, model.expert_ffn) + router
 
 
 def _transformer(model: Model, routed: int) -> int:
     h = model.hidden
     sparse = max(model.layers - model.dense_layers, 0) if model.experts else 0
-    mixers = model.layers * (_attention(model) + _norm(model, h) * (1 if model.parallel_block else 2))
+    norms = (1 if model.parallel_block else 2) * (2 if model.post_norm else 1)
+    mixers = model.layers * (_attention(model) + norms * _norm(model, h))
     layers = mixers + (model.layers - sparse) * _feed_forward(model, model.ffn)
     if sparse:
         layers += sparse * _experts(model, routed)
@@ -158,6 +164,7 @@ def _transformer(model: Model, routed: int) -> int:
     ends = (_norm(model, h) * stacks if model.final_norm else 0) + (_norm(model, h) if model.embedding_norm else 0)
     ends += model.relative_buckets * model.heads * stacks
     ends += (h * h + h) if model.pooler else 0
+    ends += model.vocab if model.head_bias else 0
     if model.family == "vit":
         tokens = (model.image // model.patch) ** 2 + 1
         return layers + ends + (3 * model.patch**2 * h + h) + h + tokens * h + (h * model.classes + model.classes)

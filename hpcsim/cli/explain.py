@@ -71,7 +71,12 @@ def _show(results: Any) -> None:
         print(
             columns(
                 [
-                    (f"  {r.resource}", show("t_s", r.step_time_s), f"×{r.speedup_ratio:.3f}", "" if not isinstance(r.term, str) else f"less {r.term}")
+                    (
+                        f"  {r.resource}",
+                        show("t_s", r.step_time_s),
+                        f"×{r.speedup_ratio:.3f}",
+                        "" if not isinstance(r.term, str) else f"less {r.term}",
+                    )
                     for r in rows.itertuples()
                 ],
                 right=(1, 2),

@@ -7,7 +7,6 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-
 from typing import NoReturn
 
 from hpcsim.base.errors import CheckFailure, InputError, problem_kind

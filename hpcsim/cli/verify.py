@@ -59,7 +59,11 @@ def _print(document: dict[str, Any], folder: str | None, files: int) -> None:
     rows += [(name[:60], *(_cell(key, group.get(key)) for key, _ in heads)) for name, group in groups.items()]
     print(columns(rows, right=range(1, len(rows[0]))))
     print()
-    print(columns([(key.replace("_", " ").removesuffix(" frac"), _cell(key, value)) for key, value in document["overall"].items()], right=(1,)))
+    print(
+        columns(
+            [(key.replace("_", " ").removesuffix(" frac"), _cell(key, value)) for key, value in document["overall"].items()], right=(1,)
+        )
+    )
     refused = [row for row in document["cases"] if row["status"] == "refused"]
     for row in refused[:20]:
         print(f"refused: {row['id']}: {row['reason']}")

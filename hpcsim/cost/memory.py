@@ -94,7 +94,8 @@ def activation_bytes(
     Counted tensor by tensor, so that grouped attention, gates and experts come out right; equals :func:`gpt_activation_bytes` for a
     GPT layer. Outside the tensor-parallel matrices: two norm inputs, two matrix inputs, dropout masks. Inside: queries, keys, values,
     the attention's output, the feed-forward's inputs; and the score matrix unless a fused kernel recomputes it. Selective
-    recomputation drops the score matrix, or with a fused kernel what norms and activation functions put out.
+    recomputation drops the score matrix, or with a fused kernel what norms and activation functions put out. Frozen matrices need no
+    input for a gradient: only adapters on the attention keep theirs.
 
     Parameters
     ----------
@@ -111,8 +112,10 @@ def activation_bytes(
     mask = np.where(model.dropout, 1.0, 0.0)
     fused = np.asarray(fused_attention, dtype=bool)
     redone = fused & (layout.recompute == 1)
-    kept = np.where(redone, 0.0, narrow)
-    outside = n * h * (2.0 * e + 2.0 * kept + 2.0 * mask) / np.where(layout.sequence_parallel, t, 1.0)
+    frozen = np.asarray(model.trainable_frac) < 1.0
+    kept = np.where(redone | frozen, 0.0, narrow)
+    adapters = np.where(frozen & ~redone, narrow, 0.0)
+    outside = n * h * (2.0 * e + 2.0 * kept + adapters + 2.0 * mask) / np.where(layout.sequence_parallel, t, 1.0)
     keys = np.where(model.latent, 2.0 * model.heads * model.v_dim, 2.0 * model.kv_heads * model.head_dim)
     attention = n * e * (model.query_dim + keys + model.value_dim)
     latents = np.where(model.latent, n * e * (model.q_rank + model.kv_rank + model.rope_dim), 0.0)
@@ -276,6 +279,7 @@ class _Frame:
     optimizer_bytes: Numeric
     reserve_bytes: Numeric
     micro_batches: Numeric
+    weight_bytes: Array
     kept: Array
     working: Array
     largest_layer: Array
@@ -288,7 +292,7 @@ class _Frame:
         zero = np.where((layout.zero_stage == 2) & (layout.pp > 1), 1.0, layout.zero_stage)
         terms = {name: np.zeros(()) for name in ("weights", "gradients", "optimizer")}
         for count, n in ((dense, replicas), (expert, expert_replicas)):
-            weights = state_bytes(count, zero_stage=zero, replicas=n, weight_bytes=self.precision.weight_bytes)[0]
+            weights = state_bytes(count, zero_stage=zero, replicas=n, weight_bytes=self.weight_bytes)[0]
             _, gradients, optimizer = state_bytes(
                 count * learns, zero_stage=zero, replicas=n, gradient_bytes=self.gradient_bytes, optimizer_bytes=self.optimizer_bytes
             )
@@ -317,6 +321,7 @@ def training_memory(
     gradient_bytes: Numeric | None = None,
     optimizer_bytes: Numeric | None = None,
     reserve_bytes: Numeric = DEFAULT_RESERVE_BYTES,
+    narrow_frozen: Numeric = False,
 ) -> MemoryTerms:
     """Return the memory of the fullest device: the first stage (most micro-batches in flight) or the last (logits), by total.
 
@@ -326,6 +331,8 @@ def training_memory(
         Per step and pipeline.
     gradient_bytes, optimizer_bytes : float or array, optional
         Per parameter; by default what the precision says (16-bit gradients; Adam with master weights).
+    narrow_frozen : bool or array
+        Weights that do not learn are stored in the format of the matrix products.
 
     Notes
     -----
@@ -336,6 +343,7 @@ def training_memory(
     held = stage_parameters(model, layout, spread)
     tokens = layout.micro_batch * np.asarray(sequence, float) / layout.cp
     each = _mean_activations(model, layout, precision, tokens, sequence, fused_attention)
+    redone = np.where(layout.recompute == 2, layout.recompute_frac, 0.0)
     frame = _Frame(
         model=model,
         layout=layout,
@@ -344,7 +352,10 @@ def training_memory(
         optimizer_bytes=precision.master_bytes + 8.0 if optimizer_bytes is None else optimizer_bytes,
         reserve_bytes=reserve_bytes,
         micro_batches=micro_batches,
-        kept=np.asarray(np.where(layout.recompute == 2, precision.activation_bytes * tokens * model.hidden, each)),
+        weight_bytes=np.asarray(
+            np.where(np.asarray(narrow_frozen, bool) & (np.asarray(model.trainable_frac) < 1.0), precision.input_bytes, precision.weight_bytes)
+        ),
+        kept=np.asarray(redone * precision.activation_bytes * tokens * model.hidden + (1.0 - redone) * each),
         working=np.asarray(np.where(layout.recompute == 2, each, 0.0)),
         largest_layer=np.asarray((held.dense + held.expert) / np.maximum(spread.middle, 1.0)),
     )

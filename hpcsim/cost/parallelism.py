@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
-from hpcsim.cost.arguments import Array, Numeric, at_least, broadcast, positive, whole
+from hpcsim.cost.arguments import Array, Numeric, at_least, broadcast, fraction, positive, whole
 from hpcsim.cost.collectives import members_in_domain
 from hpcsim.cost.models import Model
 from hpcsim.cost.pipeline import SCHEDULES, schedule_code
@@ -79,6 +79,8 @@ class Layout:
         What is sharded over the data-parallel group: 0 nothing, 1 optimizer, 2 and gradients, 3 and weights.
     recompute : str, int or array
         See :data:`RECOMPUTE`.
+    recompute_frac : float or array
+        Share of the layers that are recomputed where ``recompute`` is full; the others keep everything.
     sequence_parallel : bool or array
         Activations outside the tensor-parallel matrices split too.
     schedule : str, int or array
@@ -103,8 +105,10 @@ class Layout:
     schedule: Any = "1f1b"
     overlap: Numeric = True
     offload: Numeric = False
+    recompute_frac: Numeric = 1.0
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "recompute_frac", fraction("recompute_frac", self.recompute_frac))
         for name in _SIZES:
             object.__setattr__(self, name, whole(name, getattr(self, name), low=0 if name == "etp" else 1))
         stage = at_least("zero_stage", self.zero_stage, 0)
@@ -150,7 +154,8 @@ class Layout:
                 value = RECOMPUTE[value]
             elif name == "schedule":
                 value = SCHEDULES[value]
-            out[name] = bool(value) if isinstance(value, bool) else (value if isinstance(value, str) else int(value))
+            whole_number = not isinstance(value, (bool, str)) and float(value).is_integer()
+            out[name] = int(value) if whole_number else value
         return out
 
 

@@ -24,7 +24,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cost.arguments import Array, Numeric, non_negative, whole
 from hpcsim.cost.pipeline import SCHEDULES, schedule_code
 
-__all__ = ["Graph", "Operation", "Timeline", "ddp_bucket_ends_s", "fsdp_prefetch_s", "graph", "graph_of", "order", "timeline", "walk"]
+__all__ = ["Graph", "Operation", "Timeline", "ddp_bucket_ends_s", "fsdp_prefetch_s", "graph", "graph_of", "lengths", "order", "timeline", "walk"]
 
 NOT_FOR = problem_kind("schedule-sizes", "the schedule {schedule} cannot have pp = {pp}, micro-batches = {m}, vpp = {v}", "{hint}")
 DEADLOCK = problem_kind("schedule-deadlock", "the order of operations stops: {operation} on device {device} waits for ever", "put what it needs before it")
@@ -40,7 +40,7 @@ _SHIFTED = ("zb-h2", "zb-v")
 """Schedules whose devices begin the next step as they end this one, so that a step takes a device's window and not the makespan."""
 
 
-_LENGTH_STEPS = 16
+_LENGTH_STEPS = 8
 """Steps of a forward in which the durations are told to the list scheduling of ZB-V."""
 
 
@@ -169,7 +169,8 @@ class _Folded:
                 if free[s] <= t and (op := self._choose(s, t)) is not None:
                     free[s] = self._start(s, op, t)
                     left -= 1
-            t = min((stop for stop in free if stop > t), default=t + 1)
+            later = [stop for stop in free if stop > t]
+            t = min(later) if later else t + 1
         return tuple(tuple(row) for row in self.rows)
 
 
@@ -338,83 +339,92 @@ class Graph:
 
 
 class _Builder:
-    """Turns lists of operations into a graph: who needs whom, and in which order all can be done."""
+    """Turns lists of operations into arrays: who needs whom, and in which order all can be done."""
 
-    def __init__(self, rows: Sequence[Sequence[Operation]], places: int, micro_batches: int, streams: bool) -> None:
-        self.rows, self.places, self.m, self.streams = rows, places, micro_batches, streams
+    def __init__(self, rows: Sequence[Sequence[Operation]], places: int, micro_batches: int) -> None:
+        self.places, self.m = places, micro_batches
         self.flat = [op for row in rows for op in row]
-        self.first = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(int).tolist()
-        self.forward: dict[tuple[int, int], int] = {}
-        self.backward: dict[tuple[int, int], int] = {}
-        self.device = [s for s, row in enumerate(rows) for _ in row]
+        self.n = len(self.flat)
+        code = {kind: k for k, kind in enumerate(_KINDS)}
+        raw = np.array([(code[kind], *rest) for kind, *rest in self.flat], dtype=np.int64).reshape(-1, 5)
+        self.kind, self.place, self.micro_batch, self.back_place, self.back_micro_batch = raw.T
+        sizes = [len(row) for row in rows]
+        self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(int).tolist()
+        self.device = np.repeat(np.arange(len(rows)), sizes)
+        paired = self.kind == 4
+        self.back = (np.where(paired, self.back_place, self.place), np.where(paired, self.back_micro_batch, self.micro_batch))
+        self.forward = self._table((self.kind == 0) | paired, self.place, self.micro_batch)
+        self.backward = self._table((self.kind == 1) | (self.kind == 2) | paired, *self.back)
         self._check()
 
-    def _check(self) -> None:
-        """Every forward, backward and weight gradient once, on one device, in that order."""
-        weights: set[tuple[int, int]] = set()
-        for node, op in enumerate(self.flat):
-            back = (op.back_place, op.back_micro_batch) if op.kind == "P" else (op.place, op.micro_batch)
-            if op.kind in "FP":
-                self._once(self.forward, (op.place, op.micro_batch), node)
-            if op.kind in "BIP":
-                self._after(self.forward.get(back), node)
-                self._once(self.backward, back, node)
-            if op.kind == "W":
-                self._after(self.backward.get(back), node)
-                if back in weights or self.flat[self.backward[back]].kind != "I":
-                    raise TWICE.error(path="schedule", operation=op, device=self.device[node], how="given twice")
-                weights.add(back)
-        split = {key for key, node in self.backward.items() if self.flat[node].kind == "I"}
-        count = self.places * self.m
-        if len(self.forward) != count or len(self.backward) != count or split != weights:
+    def _table(self, chosen: npt.NDArray[np.bool_], place: npt.NDArray[np.int64], i: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Operation by place and micro-batch: each once, none missing."""
+        nodes = np.flatnonzero(chosen)
+        outside = (place[nodes] < 0) | (place[nodes] >= self.places) | (i[nodes] < 0) | (i[nodes] >= self.m)
+        if outside.any():
+            self._refuse(int(nodes[outside][0]), "not of this pipeline")
+        cell = place[nodes] * self.m + i[nodes]
+        _, first = np.unique(cell, return_index=True)
+        if first.size < cell.size:
+            self._refuse(int(np.delete(nodes, first)[0]), "given twice")
+        if cell.size < self.places * self.m:
             raise TWICE.error(path="schedule", operation="an operation", device="some", how="missing")
+        table = np.empty(self.places * self.m, dtype=np.int64)
+        table[cell] = nodes
+        return table.reshape(self.places, self.m)
 
-    def _once(self, table: dict[tuple[int, int], int], key: tuple[int, int], node: int) -> None:
-        place, i = key
-        if key in table or not (0 <= place < self.places and 0 <= i < self.m):
-            how = "given twice" if key in table else "not of this pipeline"
-            raise TWICE.error(path="schedule", operation=self.flat[node], device=self.device[node], how=how)
-        table[key] = node
+    def _refuse(self, node: int, how: str) -> None:
+        op = self.flat[node]
+        raise TWICE.error(path="schedule", operation=f"{op.kind}{op.micro_batch} of place {op.place}", device=int(self.device[node]), how=how)
 
-    def _after(self, earlier: int | None, node: int) -> None:
-        if earlier is None or self.device[earlier] != self.device[node]:
-            raise TWICE.error(path="schedule", operation=self.flat[node], device=self.device[node], how="before what it follows")
+    def _check(self) -> None:
+        """A backward follows its forward on the same device, a weight gradient its input gradient."""
+        for kinds, before in (((1, 2, 4), self.forward), ((3,), self.backward)):
+            nodes = np.flatnonzero(np.isin(self.kind, kinds))
+            ahead = before[self.back[0][nodes], self.back[1][nodes]]
+            wrong = (ahead > nodes) | (self.device[ahead] != self.device[nodes])
+            if wrong.any():
+                self._refuse(int(nodes[wrong][0]), "before what it follows")
+        weights = self.backward[self.place[self.kind == 3], self.micro_batch[self.kind == 3]]
+        whole_before = self.kind[weights] != 2
+        if whole_before.any() or np.unique(weights).size < weights.size:
+            self._refuse(int(np.flatnonzero(self.kind == 3)[whole_before.argmax()]), "given twice")
+        if weights.size < int((self.kind == 2).sum()):
+            raise TWICE.error(path="schedule", operation="a weight gradient", device="some", how="missing")
 
-    def needs(self) -> list[tuple[int, int, int]]:
-        none = len(self.flat)
-        first = set(self.first)
-        rows = []
-        for node, op in enumerate(self.flat):
-            ahead = behind = none
-            if op.kind in "FP" and op.place > 0:
-                ahead = self.forward[op.place - 1, op.micro_batch]
-            if op.kind in "BIP":
-                place, i = (op.back_place, op.back_micro_batch) if op.kind == "P" else (op.place, op.micro_batch)
-                if place < self.places - 1:
-                    behind = self.backward[place + 1, i]
-            rows.append((none if node in first else node - 1, ahead, behind))
-        return rows
+    def needs(self) -> npt.NDArray[np.int64]:
+        """The operation before, what the forward needs, what the backward needs; the number of operations where there is none."""
+        wanted = np.full((self.n, 3), self.n, dtype=np.int64)
+        wanted[:, 0] = np.arange(-1, self.n - 1)
+        wanted[[k for k in self.first[:-1] if k < self.n], 0] = self.n
+        ahead = np.flatnonzero(np.isin(self.kind, (0, 4)) & (self.place > 0))
+        wanted[ahead, 1] = self.forward[self.place[ahead] - 1, self.micro_batch[ahead]]
+        behind = np.flatnonzero(np.isin(self.kind, (1, 2, 4)) & (self.back[0] < self.places - 1))
+        wanted[behind, 2] = self.backward[self.back[0][behind] + 1, self.back[1][behind]]
+        return wanted
 
-    def levels(self, needs: list[tuple[int, int, int]]) -> tuple[npt.NDArray[np.int64], ...]:
-        none, level = len(self.flat), [-1] * (len(self.flat) + 1)
+    def levels(self, needs: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], ...]:
+        """Walk all devices in turn, each as far as it gets."""
+        none, level = self.n, [-1] * (self.n + 1)
         level[none] = 0
+        one, two, three = (column.tolist() for column in needs.T)
         at, done = list(self.first[:-1]), 0
         while done < none:
             before = done
             for s, stop in enumerate(self.first[1:]):
                 node = at[s]
                 while node < stop:
-                    a, b, c = needs[node]
-                    x, y, z = level[a], level[b], level[c]
+                    x, y, z = level[one[node]], level[two[node]], level[three[node]]
                     if x < 0 or y < 0 or z < 0:
                         break
                     level[node] = 1 + max(x, y, z)
                     node += 1
-                    done += 1
+                done += node - at[s]
                 at[s] = node
             if done == before:
                 stuck = next(s for s, stop in enumerate(self.first[1:]) if at[s] < stop)
-                raise DEADLOCK.error(path="schedule", operation=self.flat[at[stuck]], device=stuck)
+                op = self.flat[at[stuck]]
+                raise DEADLOCK.error(path="schedule", operation=f"{op.kind}{op.micro_batch} of place {op.place}", device=stuck)
         index = np.asarray(level[:none])
         by_level = np.argsort(index, kind="stable")
         return tuple(np.split(by_level, np.flatnonzero(np.diff(index[by_level])) + 1))
@@ -428,19 +438,23 @@ def graph_of(rows: Sequence[Sequence[Operation]], *, places: int, micro_batches:
     InputError
         An operation missing, given twice or on another device than what it follows; or an order that stops.
     """
-    builder = _Builder(rows, places, micro_batches, schedule == "dualpipe")
+    builder = _Builder(rows, places, micro_batches)
     needs = builder.needs()
-    levels = builder.levels(needs)
-    wanted = np.asarray(needs, dtype=np.int64)
-    device = np.asarray(builder.device, dtype=np.int64)
-    there = np.append(device, -1)[wanted]
-    hops = np.where((wanted < len(device)) & (there != device[:, None]), 1.0, 0.0)
-    columns = np.asarray([(_KINDS.index(op.kind), op.place, op.back_place, op.micro_batch) for op in builder.flat], dtype=np.int64).T
-    owner = np.zeros(places, dtype=np.int64)
-    firsts = [builder.forward[k, 0] for k in range(places)]
-    owner[:] = device[firsts]
+    there = np.append(builder.device, -1)[needs]
     return Graph(
-        schedule, len(rows), places, micro_batches, device, columns[0], columns[1], columns[2], columns[3], wanted, hops, levels, owner
+        schedule=schedule,
+        devices=len(rows),
+        places=places,
+        micro_batches=micro_batches,
+        device=builder.device,
+        kind=builder.kind,
+        place=builder.place,
+        back_place=builder.back_place,
+        micro_batch=builder.micro_batch,
+        needs=needs,
+        hops=np.where((needs < builder.n) & (there != builder.device[:, None]), 1.0, 0.0),
+        levels=builder.levels(needs),
+        owner=builder.device[builder.forward[:, 0]],
     )
 
 
@@ -549,9 +563,14 @@ def walk(
     columns = length.reshape(-1, g.operations).T
     hop_s = np.broadcast_to(hop, batch).reshape(-1)
     end = np.zeros((g.operations + 1, columns.shape[1]))
+    hops = hop_s.any()
     for rows in g.levels:
-        arrived = end[g.needs[rows]] + g.hops[rows][:, :, None] * hop_s
-        end[rows] = arrived.max(axis=1) + columns[rows]
+        a, b, c = g.needs[rows].T
+        arrived = np.maximum(end[a], np.maximum(end[b], end[c]))
+        if hops:
+            crossed = g.hops[rows][:, 1:, None] * hop_s
+            arrived = np.maximum(end[a], np.maximum(end[b] + crossed[:, 0], end[c] + crossed[:, 1]))
+        end[rows] = arrived + columns[rows]
     ends = end[:-1].T.reshape(*batch, g.operations)
     return _timeline(g, ends - length, ends, length)
 
@@ -576,8 +595,8 @@ def _timeline(g: Graph, start: Array, end: Array, length: Array) -> Timeline:
     )
 
 
-def _lengths(forward_s: Numeric, backward_s: Numeric, weight_s: Numeric) -> tuple[int, int, int]:
-    """Mean forward, input and weight gradient in sixteenths of the forward."""
+def lengths(forward_s: Numeric, backward_s: Numeric, weight_s: Numeric) -> tuple[int, int, int]:
+    """Return the mean forward, input and weight gradient in eighths of the forward: what :func:`order` takes."""
     f, b, w = (float(np.mean(non_negative(n, x))) for n, x in (("forward_s", forward_s), ("backward_s", backward_s), ("weight_s", weight_s)))
     unit = f / _LENGTH_STEPS or 1.0
     return _LENGTH_STEPS, max(round((b - w) / unit), 1), max(round(w / unit), 1)
@@ -608,7 +627,8 @@ def timeline(
     (117.0, [8, 7, 6, 5, 4, 3, 2, 1])
     """
     weight = np.asarray(backward_s, float) / 2.0 if weight_s is None else weight_s
-    g = graph(schedule, pp=pp, micro_batches=micro_batches, vpp=vpp, lengths=_lengths(forward_s, backward_s, weight))
+    made_for = lengths(forward_s, backward_s, weight)
+    g = graph(schedule, pp=pp, micro_batches=micro_batches, vpp=vpp, lengths=made_for)
     return walk(g, forward_s=forward_s, backward_s=backward_s, weight_s=weight_s, transfer_s=transfer_s, paired_frac=paired_frac)
 
 

@@ -64,6 +64,14 @@ class Software:
         A token crosses to a domain once, however many of its experts are there.
     interleaves : bool or array
         Pipelines are interleaved unless told otherwise.
+    exposed_launch_frac : float or array
+        Share of the host's issue time that adds to the device's although the device is the slower, in pipelines that cross nodes: engines
+        that wait for every hop cannot issue ahead.
+    reduce_factor : float or array
+        Time of reducing gradients and gathering parameters with ZeRO 1 or 2 over that of one reduce-scatter and one all-gather at full
+        rate.
+    narrow_frozen : bool or array
+        Weights that do not learn are stored in the format of the matrix products.
     year, tuning_years : float or array
         Year of the release (0: not known), and the years after an architecture's first shipment in which this family's kernels reach
         their rate on it.
@@ -93,6 +101,9 @@ class Software:
     grouped_frac: Numeric = DEFAULTS.grouped_matmul_frac
     dispatch_once: Numeric = False
     interleaves: Numeric = False
+    exposed_launch_frac: Numeric = 0.0
+    reduce_factor: Numeric = 1.0
+    narrow_frozen: Numeric = False
     year: Numeric = 0.0
     tuning_years: Numeric = 2.0
     untuned_matmul_loss: Numeric = DEFAULTS.untuned_matmul_loss
@@ -100,13 +111,13 @@ class Software:
     name: str = "generic"
 
     def __post_init__(self) -> None:
-        for name in ("tp_overlap_frac", "cp_overlap_frac", "ep_overlap_frac", "pp_overlap_frac", "dp_overlap_frac", "contention_frac"):
+        for name in ("tp_overlap_frac", "cp_overlap_frac", "ep_overlap_frac", "pp_overlap_frac", "dp_overlap_frac", "contention_frac", "exposed_launch_frac"):
             fraction(name, getattr(self, name))
         for name in ("untuned_matmul_loss", "untuned_attention_loss"):
             fraction(name, getattr(self, name))
         for name in ("launch_s", "step_s", "gradient_bytes", "score_elements", "straggler_cv", "year", "routing_passes", "attention_tokens"):
             non_negative(name, getattr(self, name))
-        for name in ("attention_gain", "traffic_factor", "matmul_frac", "grouped_frac", "tuning_years", "backward_traffic"):
+        for name in ("attention_gain", "traffic_factor", "matmul_frac", "grouped_frac", "tuning_years", "backward_traffic", "reduce_factor"):
             positive(name, getattr(self, name))
 
     def untuned(self, device_year: Numeric) -> Array:
@@ -126,16 +137,15 @@ def _megatron(year: int, p: Parameters) -> Software:
             fused_attention=False,
             traffic_factor=p.legacy_traffic,
             launch_s=p.legacy_launch_s,
-            step_s=20e-3,
+            step_s=p.legacy_step_s,
             dp_overlap_frac=0.0,
             gradient_bytes=4.0 if year >= 2021 else 2.0,
             name="megatron",
         )
-    early = 0.2 if year < 2024 else 0.0
     return Software(
         traffic_factor=p.core_traffic,
         launch_s=p.core_launch_s,
-        tp_overlap_frac=1.0 - min(p.core_tp_exposed + early, 1.0),
+        tp_overlap_frac=1.0 - p.core_tp_exposed,
         pp_overlap_frac=0.5,
         ep_overlap_frac=1.0 - p.core_ep_exposed if year >= 2025 else 0.0,
         dispatch_once=year >= 2025,
@@ -149,7 +159,7 @@ def _mlperf(year: int, p: Parameters) -> Software:
     core = _megatron(max(year, 2023), p)
     exposed = 1.0 - float(core.tp_overlap_frac)
     return dataclasses.replace(
-        core, launch_s=p.core_launch_s / 6.0, tp_overlap_frac=1.0 - 0.7 * exposed, gradient_bytes=2.0, step_s=2e-3, interleaves=True
+        core, launch_s=p.core_launch_s / 6.0, tp_overlap_frac=1.0 - 0.7 * exposed, gradient_bytes=2.0, step_s=2e-3, interleaves=True, narrow_frozen=True
     )
 
 
@@ -213,7 +223,13 @@ def software(framework: str = "", year: int = 2024, *, parameters: Parameters = 
     if "mlperf" in name:
         base = _mlperf(year, p)
     elif "deepspeed" in name and "megatron" in name and year <= 2022:
-        base = dataclasses.replace(_megatron(year, p), gradient_bytes=2.0, split_transfer=False)
+        base = dataclasses.replace(
+            _megatron(year, p),
+            gradient_bytes=2.0,
+            split_transfer=False,
+            exposed_launch_frac=p.deepspeed_launch_exposed,
+            reduce_factor=p.deepspeed_reduce_factor,
+        )
     elif "megatron" in name or "nemo" in name:
         base = _megatron(year, p)
     elif any(part in name for part in _COMPILERS) or ("tensorflow" in name and year >= 2019):
@@ -230,7 +246,7 @@ def software(framework: str = "", year: int = 2024, *, parameters: Parameters = 
         routing_passes=p.routing_passes,
         grouped_frac=p.grouped_matmul_frac,
         untuned_matmul_loss=p.untuned_matmul_loss,
-        untuned_attention_loss=p.untuned_attention_loss,
+        untuned_attention_loss=p.eager_untuned_attention_loss if base.name.startswith("eager") else p.untuned_attention_loss,
         year=float(year),
         name=f"{framework or base.name} {year}",
     )

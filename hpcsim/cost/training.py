@@ -122,15 +122,23 @@ def _accumulation(job: _Job) -> Array:
     return np.asarray(more * held * _gradient_bytes(job) / job.device.stream_bytes_per_s)
 
 
+def _slowed(job: _Job, host: Array, device: Array) -> Array:
+    """What issuing the operations adds to the device's time: what it takes longer, and what an engine
+    that waits for every hop to another node does not hide."""
+    exposed = np.asarray(job.software.exposed_launch_frac, float) * np.where(job.where.stages_cross, 1.0, 0.0)
+    return np.asarray(np.maximum(host - device, 0.0) + exposed * np.minimum(host, device))
+
+
 def _micro_batch(job: _Job) -> _Pass:
     """Cost of one micro-batch on the fullest stage."""
     layout = job.layout
     layer, embedding, output = _layer(job)
     forward, backward = total(layer.forward), total(layer.backward)
     full, selective = layout.recompute == 2, layout.recompute == 1
-    again = np.where(full, forward, np.where(selective, layer.core, 0.0))
-    slow_forward = np.maximum(layer.forward_host - forward, 0.0)
-    slow_backward = np.maximum(layer.backward_host + np.where(full, layer.forward_host, 0.0) - backward - again, 0.0)
+    redone = np.where(full, layout.recompute_frac, 0.0)
+    again = np.where(full, redone * forward, np.where(selective, layer.core, 0.0))
+    slow_forward = _slowed(job, layer.forward_host, forward)
+    slow_backward = _slowed(job, layer.backward_host + redone * layer.forward_host, backward + again)
     ends_first = embedding["forward"] + embedding["backward"]
     ends_last = output["forward"] + output["backward"]
     added = _accumulation(job)
@@ -201,10 +209,12 @@ def _replicas(job: _Job, micro: _Pass) -> dict[str, Array]:
     dense, expert = _most(job)
     grad, weight = _gradient_bytes(job), job.precision.weight_bytes
 
+    zero = (layout.zero_stage >= 1) & (layout.zero_stage <= 2)
+
     def over(collective: str, per_parameter: Numeric) -> Array:
         one = fabric.collective_s(collective, dense * per_parameter, where.data[0], inside=where.data[1])
         two = fabric.collective_s(collective, expert * per_parameter, where.expert_data[0], inside=where.expert_data[1])
-        return np.asarray(one + two)
+        return np.asarray((one + two) * np.where(zero, np.asarray(job.software.reduce_factor, float), 1.0))
 
     sharded = layout.zero_stage >= 3
     reduce_s = np.where(layout.zero_stage == 0, over("all-reduce", grad), over("reduce-scatter", np.where(sharded, weight, grad)))
@@ -237,7 +247,9 @@ def _optimizer(job: _Job) -> tuple[Array, Array]:
     update = mine * (2.0 * (job.precision.master_bytes + 8.0) + grad + job.precision.weight_bytes)
     checks = np.where(layout.zero_stage >= 2, mine, dense + expert) * 2.0 * grad
     everything = np.maximum(np.maximum(job.held.first, job.held.last), job.held.dense) + job.held.expert
-    narrowed = np.where(job.precision.cast_bytes > 0, everything * (job.precision.weight_bytes + 2.0 * job.precision.input_bytes), 0.0)
+    stored_narrow = np.asarray(job.software.narrow_frozen, bool) & (np.asarray(job.model.trainable_frac) < 1.0)
+    casts = (job.precision.cast_bytes > 0) & ~stored_narrow
+    narrowed = np.where(casts, everything * (job.precision.weight_bytes + 2.0 * job.precision.input_bytes), 0.0)
     on_device = (update + checks + narrowed) / job.device.stream_bytes_per_s
     on_host = mine * (grad + job.precision.weight_bytes) / np.asarray(job.fabric.host_bytes_per_s, float)
     return np.asarray(np.where(layout.offload, checks / job.device.stream_bytes_per_s, on_device)), np.asarray(
@@ -303,7 +315,7 @@ def _transformer_step(
     forward = flop["matmul"] + flop["attention"]
     model_flop = learns * (flop["matmul"] + flop["logits"]) + 3.0 * flop["attention"]
     repeated = np.where(np.asarray(stack.fused_attention, bool), 0.5, np.where(layout.recompute == 1, 1.0, 0.0))
-    again = np.where(layout.recompute == 2, forward, 0.0) + repeated * flop["attention"]
+    again = np.where(layout.recompute == 2, layout.recompute_frac * forward, 0.0) + repeated * flop["attention"]
     memory = training_memory(
         model,
         layout,
@@ -313,6 +325,7 @@ def _transformer_step(
         fused_attention=stack.fused_attention,
         gradient_bytes=_gradient_bytes(job),
         reserve_bytes=device.assumed.reserve_bytes,
+        narrow_frozen=stack.narrow_frozen,
     )
     return finish(
         _terms(job),

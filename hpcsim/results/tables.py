@@ -356,6 +356,18 @@ _FIT = Table(
     ),
 )
 
+_FIT_CASES = Table(
+    "fit_cases",
+    "Every measurement of a calibration beside the model, before and after.",
+    (
+        _text("id", "The measurement's name, or the number of its row."),
+        _real("measured_s", "s", "Measured time."),
+        _real("raw_s", "s", "Predicted before the fit."),
+        _real("fitted_s", "s", "Predicted with the fitted terms."),
+        _real("left_out_s", "s", "Predicted with terms fitted to all other measurements.", null=True),
+    ),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -377,6 +389,7 @@ TABLES: dict[str, Table] = {
         _VERIFY_SCALING,
         _WHAT_IF,
         _FIT,
+        _FIT_CASES,
         _SWEEP,
     )
 }

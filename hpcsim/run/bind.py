@@ -16,7 +16,7 @@ import numpy as np
 
 from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
 from hpcsim.base.units import parse_fraction, parse_quantity, readable
-from hpcsim.catalog.lookup import Catalog, default
+from hpcsim.catalog.lookup import Catalog, default, overlaid
 from hpcsim.cluster.build import resolve
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.reliability import expected_completion_s
@@ -182,7 +182,7 @@ def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:
 
 def _find_reader(file: Path, name: str | None) -> None:
     """Make sure that some trace reader takes a job log, before the log is read."""
-    import hpcsim.workload.swf  # registers the built-in reader
+    import hpcsim.workload.swf  # noqa: F401 (registers the built-in reader)
     from hpcsim.workload.jobs import format_of, trace_readers
 
     trace_readers.get(name or format_of(file))
@@ -285,6 +285,8 @@ def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalo
     """
     scenario = load(scenario)
     catalog = catalog or default()
+    if scenario.catalogs:
+        catalog = overlaid(catalog, [scenario.folder / name for name in scenario.catalogs])
     problems = Problems()
     try:
         bound = _bind(scenario, catalog, problems)
@@ -306,7 +308,9 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
     failure = scenario.failures.node
     mtbf_s = failure.mtbf if failure else None
     work = scenario.workload
-    trainings = _planned(problems, "training", work.training, lambda n, s: plan_training(n, s, cluster, catalog, node_mtbf_s=mtbf_s))
+    trainings = _planned(
+        problems, "training", work.training, lambda n, s: plan_training(n, s, cluster, catalog, node_mtbf_s=mtbf_s, folder=scenario.folder)
+    )
     tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
     if mtbf_s:

@@ -108,6 +108,9 @@ class ScenarioSpec(Spec):
     name: Name = Field(description="short name; results go to reports/<name>/")
     question: str = Field(description="the question that the scenario answers", min_length=1)
     notes: tuple[str, ...] = Field((), description="assumptions that the reader should know")
+    catalogs: tuple[str, ...] = Field(
+        (), description="overlay catalogs, relative to this file; later ones win. hpcsim calibrate writes them"
+    )
     cluster: ClusterSpec = Field(description="the machine")
     workload: WorkloadSpec = Field(description="what it has to do")
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec, description="how the queue is served")
@@ -121,4 +124,6 @@ class ScenarioSpec(Spec):
     @model_validator(mode="before")
     @classmethod
     def _lists(cls, data: Any) -> Any:
-        return {**data, "notes": tuple(data["notes"])} if isinstance(data, dict) and isinstance(data.get("notes"), list) else data
+        if not isinstance(data, dict):
+            return data
+        return {k: tuple(v) if k in ("notes", "catalogs") and isinstance(v, list) else v for k, v in data.items()}

@@ -30,7 +30,10 @@ __all__ = ["Prediction", "predict"]
 REFUSED = problem_kind("case-refused", "{why}", "")
 
 _MICRO_BATCHES = (1, 2, 4, 8, 16, 32)
-_LEVELS = ("none", "selective", "full")
+_LEVELS = (("none", 1.0), ("selective", 1.0), ("full", 0.25), ("full", 0.5), ("full", 0.75), ("full", 1.0))
+"""Recomputation a case that does not say is taken to fall back through: kind, and share of the layers."""
+_SLACK = 1.03
+"""What may be missing for a layout to count as fitting: the memory model is not better than that."""
 _PRECISIONS = {"fp8/int8": "fp8", "fp8_rowwise": "fp8", "fp8-rowwise": "fp8", "float8": "fp8", "fp4": "nvfp4", "int8": "fp8", "bfloat16": "bf16"}
 _UNKNOWN_OUT_BYTES_PER_S = 25e9
 _DCN_BYTES_PER_S = 6.25e9
@@ -191,17 +194,19 @@ def _zero_stages(case: Mapping[str, Any], spread: int) -> tuple[int, ...]:
     return (0, 1) if core and spread > 1 else (0,)
 
 
-def _levels(case: Mapping[str, Any]) -> tuple[str, ...]:
+def _levels(case: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     """Return the recomputation, or the levels to fall back through where the case does not say."""
     said = case["parallelism"].get("recompute")
     if said is None:
         return _LEVELS
     text = str(said).lower()
     if "full" in text:
-        return ("full",)
+        return _LEVELS[-1:]
     if "sel" in text:
-        return ("selective",)
-    return _LEVELS[1:] if "offload" in text or "custom" in text else ("none",) if "none" in text or text == "no" else _LEVELS
+        return _LEVELS[1:2]
+    if "offload" in text or "custom" in text:
+        return (_LEVELS[1], _LEVELS[-1])
+    return _LEVELS[:1] if "none" in text or text == "no" else _LEVELS
 
 
 def _chunks(case: Mapping[str, Any], stack: Software, pp: int) -> tuple[int, ...]:
@@ -230,8 +235,8 @@ def _layouts(case: Mapping[str, Any], stack: Software) -> list[dict[str, Any]]:
         "schedule": "gpipe" if "gpipe" in schedule else "1f1b", "overlap": True,
     }  # fmt: skip
     return [
-        {**base, "vpp": vpp, "micro_batch": size, "zero_stage": zero, "recompute": level, "rank": (i, k)}
-        for i, level in enumerate(_levels(case))
+        {**base, "vpp": vpp, "micro_batch": size, "zero_stage": zero, "recompute": level, "recompute_frac": share, "rank": (i, k)}
+        for i, (level, share) in enumerate(_levels(case))
         for k, zero in enumerate(_zero_stages(case, dp * cp))
         for size in sizes
         for vpp in _chunks(case, stack, pp)
@@ -375,7 +380,8 @@ def predict(cases: Sequence[Mapping[str, Any]], *, catalog: Catalog, parameters:
     best: dict[int, tuple[Any, ...]] = {}
     for batch in batches.values():
         cost = _evaluate(batch, parameters)
-        time, fits = np.broadcast_to(cost.step_time_s, len(batch)), np.broadcast_to(cost.fits, len(batch))
+        time = np.broadcast_to(cost.step_time_s, len(batch))
+        fits = np.broadcast_to(cost.peak_memory_bytes <= _SLACK * np.asarray(cost.memory_capacity_bytes), len(batch))
         peak = np.broadcast_to(cost.peak_memory_bytes, len(batch))
         for i, row in enumerate(batch):
             order = (not fits[i], row.rank if fits[i] else (0, 0), float(time[i]) if fits[i] else float(peak[i]))

@@ -129,7 +129,7 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
     sentences = []
     for plan in bound.trainings:
         cost = plan.cost
-        changes = what_if(setup_of(plan, scenario.workload.training[plan.name], bound.cluster), cost)
+        changes = what_if(setup_of(plan, scenario.workload.training[plan.name], bound.cluster, bound.catalog), cost)
         whole = float(cost.step_time_s)
         for change in changes:
             values = (plan.name, change.resource, change.step_time_s, whole / change.step_time_s, change.saved_s, change.term.replace("_", " ") or None)

@@ -198,6 +198,9 @@ _COLUMNS: dict[str, Formula] = {
     "speedup_ratio": Formula("step time / step time with the resource doubled"),
     "saved_s": Formula("step time − step time with the resource doubled"),
     "fitted": Formula("value that minimises Σ((ln measured − ln predicted)/σ)² + Σ((ln value − ln prior)/σ prior)²", "", "maximum a posteriori; damped Gauss–Newton"),
+    "raw_s": Formula("Σ of the step's terms with the catalog's values"),
+    "fitted_s": Formula("Σ of the step's terms with the fitted values"),
+    "left_out_s": Formula("Σ of the step's terms, fitted to all other measurements (one Gauss–Newton step from the common fit)"),
     "posterior_sigma": Formula("√ of the diagonal of (JᵀJ/σ² + Λ)⁻¹", "J: derivatives of ln predicted by ln value; Λ: inverse variances of the priors"),
 }
 

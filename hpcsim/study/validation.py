@@ -19,7 +19,7 @@ from hpcsim.catalog.lookup import Catalog, default
 from hpcsim.cost.parameters import DEFAULTS, TERMS, Parameters
 from hpcsim.evidence.training import read_cases
 from hpcsim.study.cases import predict
-from hpcsim.study.verify import SMALL_GROUP, nearest_rank
+from hpcsim.study.scores import SMALL_GROUP, nearest_rank
 
 __all__ = ["Fit", "GroupError", "LeftOut", "fit", "leave_one_group_out", "priors"]
 

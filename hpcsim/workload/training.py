@@ -10,6 +10,7 @@ import dataclasses
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from hpcsim.cost.software import Software, software
 from hpcsim.cost.storage import checkpoint_bytes, checkpoint_time_s
 from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.workload import LayoutSpec, TrainingSpec
+from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
 from hpcsim.workload.networks import cost_model
 
 __all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "cost_device", "cost_fabric", "plan_training"]
@@ -392,7 +394,9 @@ def _checkpoints(spec: TrainingSpec, group: NodeGroup, cluster: Cluster, nodes: 
     return every, times[0], times[1], size
 
 
-def plan_training(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *, node_mtbf_s: float | None = None) -> TrainingPlan:
+def plan_training(
+    name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *, node_mtbf_s: float | None = None, folder: str | Path = "."
+) -> TrainingPlan:
     """Return the plan of one training run.
 
     Parameters
@@ -405,6 +409,8 @@ def plan_training(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Cata
         Where the model is looked up.
     node_mtbf_s : float, optional
         Mean time between failures of one node [s]; without a given checkpoint interval Young's follows from it.
+    folder : path
+        Where a model's ``config`` is looked for.
 
     Raises
     ------
@@ -413,15 +419,15 @@ def plan_training(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Cata
     """
     path = f"workload.training.{name}"
     group = _group(name, spec, cluster, path)
-    network = resolve_model(spec.model, catalog, name=name, path=f"{path}.model")
+    network = resolve_model(spec.model, catalog, name=name, path=f"{path}.model", folder=folder)
     nodes = spec.count or group.count
     if nodes > group.count:
         raise TOO_MANY_NODES.error(path=f"{path}.count", asked=nodes, group=group.name, count=group.count)
-    stack = software(spec.framework or "", spec.year or 2024)
+    stack = calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog)
     model = cost_model(network)
     sequence = 1 if isinstance(model, Work) else spec.sequence
     setting = _Setting(
-        model, cost_device(group), cost_fabric(group, cluster, nodes, path), stack, nodes * group.per_node, spec.global_batch, sequence, spec.precision
+        model, calibrated_device(cost_device(group), group, catalog), calibrated_fabric(cost_fabric(group, cluster, nodes, path), group, cluster, catalog), stack, nodes * group.per_node, spec.global_batch, sequence, spec.precision
     )
     try:
         layout, cost, searched = _choose(spec.layout, setting, network, path)

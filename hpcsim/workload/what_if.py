@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hpcsim.base.errors import InputError
+from hpcsim.catalog.lookup import Catalog
 from hpcsim.cluster.parts import Cluster
 from hpcsim.cost.collectives import Fabric, Link
 from hpcsim.cost.compute import Device
@@ -17,6 +18,7 @@ from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.software import Software, software
 from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.workload import TrainingSpec
+from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.training import TrainingPlan, cost_device, cost_fabric
 
@@ -61,14 +63,14 @@ class Change:
     term: str
 
 
-def setup_of(plan: TrainingPlan, spec: TrainingSpec, cluster: Cluster) -> Setup:
+def setup_of(plan: TrainingPlan, spec: TrainingSpec, cluster: Cluster, catalog: Catalog) -> Setup:
     """Return the arguments from which a plan's step was computed."""
     return Setup(
         cost_model(plan.network),
-        cost_device(plan.group),
-        cost_fabric(plan.group, cluster, plan.nodes, plan.path),
+        calibrated_device(cost_device(plan.group), plan.group, catalog),
+        calibrated_fabric(cost_fabric(plan.group, cluster, plan.nodes, plan.path), plan.group, cluster, catalog),
         Layout(**{key: value for key, value in plan.layout.items() if key != "precision"}),
-        software(spec.framework or "", spec.year or 2024),
+        calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog),
         plan.global_batch,
         plan.sequence,
         plan.precision,

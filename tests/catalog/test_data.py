@@ -30,7 +30,7 @@ def raw(kind: str) -> dict:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_entry_of_every_file_has_the_declared_form(kind: str) -> None:
     names = CATALOG.names(kind)
-    assert len(names) >= 10
+    assert len(names) >= 10 or kind == "software"  # filled by overlays alone
     for name in names:
         found = entry(kind, name)
         assert found.id == name
@@ -50,7 +50,7 @@ def test_every_value_has_a_source_and_remembered_ones_say_so(kind: str) -> None:
             assert "@" not in re.sub(r"@[0-9a-f]{7,10}\b", "", fact.source), (
                 f"{kind}/{name}.{fact.field}: open reference in {fact.source!r}"
             )
-    assert seen > len(CATALOG.names(kind))
+    assert seen > len(CATALOG.names(kind)) or kind == "software"
 
 
 @pytest.mark.parametrize("kind", KINDS)

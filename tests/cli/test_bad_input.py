@@ -198,7 +198,15 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "a switch without ports": (sets("cluster.fabric.radix=2"), ["radix-too-small"]),
     "a link without latency": (sets("cluster.fabric.link=1 Gbit/s"), ["missing-value"]),
     "failures without end": (sets("failures={node: {mtbf: 1 s, repair: 1 h}}"), ["never-finishes"]),
-    "failures of batch jobs": (jobs("failures={node: {mtbf: 1 h, repair: 1 h}}"), ["failures-without-training"]),
+    "failures of nothing": (
+        jobs(
+            "failures={node: {mtbf: 1 h, repair: 1 h}}",
+            "workload.jobs=null",
+            "workload.tasks={t: {data: 1 GB, work: 1 TFLOP}}",
+            "cluster.nodes.cpu.speed=1 TFLOP/s",
+        ),
+        ["failures-without-work"],
+    ),
     "no horizon": (sets("simulate.until=0 s"), ["out-of-range"]),
     "two unknown names": (sets("scheduler.policy=best", f"{RUN}.model=gpt-99"), ["unknown-name", "unknown-catalog-name"]),
     # job logs
@@ -221,9 +229,15 @@ CASES: dict[str, tuple[list[str], list[str]]] = {
     "jobs on accelerators that are none": (jobs("workload.jobs.unit=accelerator"), ["jobs-without-accelerators"]),
     "jobs on cores that nobody counted": (jobs("cluster.nodes.cpu.cores=null"), ["jobs-without-cores"]),
     "jobs on nodes that are none": (jobs("workload.jobs.nodes=gpu"), ["unknown-node-group"]),
-    "jobs wider than the machine": (jobs("workload.jobs={synthetic: {jobs: 5, duration: 1 h, max_processors: 33}}"), ["synthetic-too-wide"]),
+    "jobs wider than the machine": (
+        jobs("workload.jobs={synthetic: {jobs: 5, duration: 1 h, max_processors: 33}}"),
+        ["synthetic-too-wide"],
+    ),
     "a load of less than a job": (jobs("workload.jobs={synthetic: {load: 0.001, duration: 1 s}}"), ["synthetic-load"]),
-    "a median above the longest": (jobs("workload.jobs={synthetic: {jobs: 9, duration: 9 h, median_run: 5 days}}"), ["synthetic-parameter"]),
+    "a median above the longest": (
+        jobs("workload.jobs={synthetic: {jobs: 9, duration: 9 h, median_run: 5 days}}"),
+        ["synthetic-parameter"],
+    ),
     "replay of a missing log": (["replay", "nope.swf", "--nodes", "32"], ["trace-missing"]),
     "replay of a folder": (["replay", "folder.swf", "--nodes", "32"], ["trace-is-a-folder"]),
     "replay of an empty log": (["replay", "empty.swf", "--nodes", "32"], ["trace-empty"]),
@@ -300,7 +314,14 @@ for _option, _value, _code in (
     ("--year", "now", "bad-arguments"),
     ("--set", "x", "bad-setting"),
 ):
-    _options = {"--model": "gpt2-xl", "--accelerator": "h100-sxm", "--count": "16", "--global-batch": "64", "--sequence": "1024", _option: _value}
+    _options = {
+        "--model": "gpt2-xl",
+        "--accelerator": "h100-sxm",
+        "--count": "16",
+        "--global-batch": "64",
+        "--sequence": "1024",
+        _option: _value,
+    }
     CASES[f"estimate with {_option} {_value}"] = (["estimate", *(word for pair in _options.items() for word in pair)], [_code])
 
 
@@ -378,7 +399,9 @@ def test_check_goes_on_to_the_next_file(hpcsim_command: Any, on_disk: Any, tmp_p
 
 def test_a_sweep_with_one_good_point_is_written(hpcsim_command: Any, tmp_path: Path) -> None:
     place(FILES, tmp_path)
-    done = hpcsim_command("sweep", "good.yaml", "--axis", "cluster.nodes.gpu.count=2,0", "--mode", "estimate", "--no-charts", "--out", "fresh")
+    done = hpcsim_command(
+        "sweep", "good.yaml", "--axis", "cluster.nodes.gpu.count=2,0", "--mode", "estimate", "--no-charts", "--out", "fresh"
+    )
     assert done.status == 0
     assert "out-of-range" in (tmp_path / "fresh" / "sweep.csv").read_text(encoding="utf-8")
 

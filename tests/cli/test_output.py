@@ -110,7 +110,17 @@ def test_a_run_writes_its_report(hpcsim_command: Any, tmp_path: Path) -> None:
     done = hpcsim_command("run", "demo.yaml")
     folder = tmp_path / "reports" / "demo"
     names = {p.name for p in folder.iterdir()}
-    assert {"summary.json", "provenance.json", "report.html", "jobs.csv", "states.csv", "power.csv", "energy.csv", "costs.csv", "charts"} <= names
+    assert {
+        "summary.json",
+        "provenance.json",
+        "report.html",
+        "jobs.csv",
+        "states.csv",
+        "power.csv",
+        "energy.csv",
+        "costs.csv",
+        "charts",
+    } <= names
     assert sum(1 for p in folder.rglob("*") if p.is_file()) == int(done.out.splitlines()[-1].split(" files")[0])
     summary = only((folder / "summary.json").read_text(encoding="utf-8"))["summary"]
     assert "wall_s" not in summary

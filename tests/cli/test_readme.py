@@ -34,7 +34,9 @@ def commands() -> list[list[str]]:
 
 
 COMMANDS = commands()
-LOG = "; UnixStartTime: 0\n" + "".join(f"{i} {50 * i} -1 {i % 7 * 300 + 60} {i % 20 + 1} -1 -1 {i % 20 + 1} 3600 -1 1 1 1 -1 -1 -1 -1 -1\n" for i in range(1, 60))
+LOG = "; UnixStartTime: 0\n" + "".join(
+    f"{i} {50 * i} -1 {i % 7 * 300 + 60} {i % 20 + 1} -1 -1 {i % 20 + 1} 3600 -1 1 1 1 -1 -1 -1 -1 -1\n" for i in range(1, 60)
+)
 
 
 @pytest.fixture

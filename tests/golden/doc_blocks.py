@@ -26,6 +26,8 @@ class Block(NamedTuple):
     """Name of the file that it is, empty where it is none."""
     text: str
     line: int
+    measured: bool = False
+    """Whether its output is what hpcsim computes today, rather than what theory or a source says it must be."""
 
 
 def blocks(page: Path) -> list[Block]:
@@ -34,7 +36,8 @@ def blocks(page: Path) -> list[Block]:
     found = []
     for match in _FENCE.finditer(text):
         name = re.search(r"file=(\S+)", match[2])
-        found.append(Block(match[1], name[1] if name else "", match[3], text[: match.start()].count("\n") + 1))
+        line = text[: match.start()].count("\n") + 1
+        found.append(Block(match[1], name[1] if name else "", match[3], line, "measured" in match[2].split()))
     return found
 
 

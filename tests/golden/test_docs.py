@@ -1,4 +1,8 @@
-"""The pages are right: their code runs, their links lead somewhere, their figures are what hpcsim computes."""
+"""The pages are right: their code runs, their links lead somewhere, their figures are what hpcsim computes.
+
+Where a change moves figures on purpose, ``python tests/golden/refresh_docs.py`` writes the blocks that are marked ``measured``, the values of
+constants and the published figures' comparison anew; read what it changed, and the sentences around it.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ RUN = [page for page in PAGES if page.is_relative_to(DOCS) and page.name != "plu
 """Pages whose blocks are run here; those of the README and of plugins.md have tests of their own."""
 NOT_RUN = {"text", "toml", "csv", "json"}
 PARTS = ("Scope", "Limitations", "Formulas", "Parameters", "Validation", "References")
+EVERY_PAGE = {"Scope", "Limitations", "Validation", "References"}
+WHOLE = {"accounting", "cluster", "laws", "scheduling", "training", "workload"}
 
 
 def name(page: Path) -> str:
@@ -42,7 +48,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_blocks_run(page: Path, workplace: None, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, object] = {}
     for block in blocks(page):
-        if block.language == "python":
+        if block.file:
+            Path(block.file).write_text(block.text, encoding="utf-8")
+        elif block.language == "python":
             run_python(block, names, name(page))
         elif block.language == "yaml":
             run_yaml(block, name(page))
@@ -76,15 +84,17 @@ def test_the_index_names_every_page() -> None:
 
 
 def test_there_is_a_page_for_each_model() -> None:
-    assert [page.stem for page in MODELS] == ["accounting", "cluster", "laws", "scheduling", "training", "workload"]
+    assert {page.stem for page in MODELS} >= WHOLE
 
 
 @pytest.mark.parametrize("page", MODELS, ids=name)
 def test_model_pages_open_with_scope_and_limits(page: Path) -> None:
     titles = re.findall(r"^## (.+)$", prose(page), re.MULTILINE)
-    assert [title for title in titles if title in PARTS] == list(PARTS)
+    found = [title for title in titles if title in PARTS]
+    assert found == sorted(found, key=PARTS.index)
     assert titles[:2] == ["Scope", "Limitations"]
-    assert ">>>" in page.read_text(encoding="utf-8"), "worked numbers, so that the page is a test"
+    assert set(found) >= (set(PARTS) if page.stem in WHOLE else EVERY_PAGE)
+    assert page.stem not in WHOLE or ">>>" in page.read_text(encoding="utf-8"), "worked numbers, so that the page is a test"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -20,7 +20,11 @@ def differences(found: dict[str, Any], kept: dict[str, Any]) -> list[str]:
     out = [f"{key} is {'new' if key in found else 'gone'}" for key in sorted(found.keys() ^ kept.keys())]
     for key in found.keys() & kept.keys():
         new, old = found[key], kept[key]
-        same = new == pytest.approx(old, rel=1e-9) if isinstance(old, float) and isinstance(new, float) else new == old and type(new) is type(old)
+        same = (
+            new == pytest.approx(old, rel=1e-9)
+            if isinstance(old, float) and isinstance(new, float)
+            else new == old and type(new) is type(old)
+        )
         if not same:
             out.append(f"{key}: {old} → {new}")
     return sorted(out)

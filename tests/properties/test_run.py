@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import hpcsim
+from hpcsim.base.errors import InputError, Problem
 
 FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NODE_TYPES = {"dgx-a100-80gb": 8, "dgx-h100": 8, "dgx-1v-32gb": 8}
@@ -28,10 +31,16 @@ def clusters(draw: st.DrawFn) -> dict[str, Any]:
         )
     )
     return {
-        "nodes": {"gpu": {"type": draw(st.sampled_from(sorted(NODE_TYPES))), "count": draw(st.integers(1, 4)), "spares": draw(st.integers(0, 2))}},
+        "nodes": {
+            "gpu": {"type": draw(st.sampled_from(sorted(NODE_TYPES))), "count": draw(st.integers(1, 4)), "spares": draw(st.integers(0, 2))}
+        },
         "fabric": {"topology": "fat-tree", "link": "hdr", "per_node": 4, "radix": 40},
         "storage": {"disk": {"type": "lustre", "capacity": "1 PB", "read": "100 GB/s", "write": "50 GB/s", "power": "3 kW"}},
-        "site": {"pue": draw(st.floats(1, 2)), "carbon": f"{draw(st.floats(1, 900))} g/kWh", "electricity": f"{draw(st.floats(0.01, 0.5))} USD/kWh"},
+        "site": {
+            "pue": draw(st.floats(1, 2)),
+            "carbon": f"{draw(st.floats(1, 900))} g/kWh",
+            "electricity": f"{draw(st.floats(0.01, 0.5))} USD/kWh",
+        },
         "prices": {"gpu": price},
     }
 
@@ -82,7 +91,7 @@ def busy(draw: st.DrawFn) -> hpcsim.Scenario:
     rest: dict[str, Any] = {"scheduler": {"policy": draw(st.sampled_from(["fcfs", "sjf", "easy", "easy-sjbf"]))}}
     if draw(st.booleans()):
         work["jobs"] = {"synthetic": {"jobs": draw(st.integers(1, 40)), "duration": "1 day", "max_processors": 8 * count}}
-    else:
+    if draw(st.booleans()):
         rest["failures"] = {"node": {"mtbf": f"{draw(st.floats(20, 2000))} h", "repair": f"{draw(st.floats(0, 50))} h"}}
     names = ("a", "b")[: draw(st.integers(0 if work else 1, 2))]
     work["training"] = {name: draw(trainings(count)) | {"steps": draw(st.integers(1, 3000))} for name in names}
@@ -113,7 +122,7 @@ def test_tables_add_up_to_the_totals(which: hpcsim.Scenario) -> None:
     assert counts.sum() == len(result.jobs)
     assert {f"jobs_{status}": count for status, count in counts.items()}.items() <= summary.items()
     ended = result.jobs["end_s"].notna()
-    assert (result.jobs["status"] == "finished").equals(ended)
+    assert result.jobs["status"].isin(["finished", "failed"]).equals(ended)
     assert all(0 <= value <= 1 for key, value in summary.items() if key.endswith("_frac"))
 
 
@@ -140,3 +149,115 @@ def test_dearer_is_dearer_and_in_proportion(which: hpcsim.Scenario, factor: floa
     assert hot.summary["it_energy_j"] == pytest.approx(base.summary["it_energy_j"], rel=1e-12)
     assert hot.summary["facility_energy_j"] >= base.summary["facility_energy_j"]
     assert hot.states.equals(base.states)
+
+
+EVERYTHING: dict[str, Any] = {
+    "schema": 1,
+    "name": "everything",
+    "question": "q?",
+    "cluster": {
+        "nodes": {
+            "gpu": {"type": "dgx-a100-80gb", "count": 2, "spares": 1},
+            "cpu": {
+                "type": "cpu-2s",
+                "count": 4,
+                "cores": 8,
+                "speed": "1 TFLOP/s",
+                "memory": "100 GB",
+                "idle_power": "100 W",
+                "max_power": "500 W",
+            },
+        },
+        "fabric": {"topology": "fat-tree", "link": "hdr", "per_node": 8, "radix": 40, "latency": "2 us", "oversubscription": 1.5},
+        "storage": {
+            "disk": {"type": "lustre", "capacity": "1 PB", "read": "100 GB/s", "write": "50 GB/s", "power": "1 kW", "latency": "1 ms"}
+        },
+        "site": {"pue": 1.2, "carbon": "57 g/kWh", "electricity": "0.12 USD/kWh"},
+        "prices": {
+            "gpu": "1.8 USD/h",
+            "cpu": {"capex": "15 kUSD", "lifetime": "5 years", "interest": 0.05, "salvage": 0.1, "maintenance": 0.1},
+        },
+    },
+    "workload": {
+        "training": {
+            "run": {
+                "model": {"base": "gpt2-xl", "layers": 12},
+                "tokens": "1 G",
+                "global_batch": 96,
+                "sequence": 1024,
+                "precision": "bf16",
+                "layout": {"tp": 1, "pp": 1, "micro_batch": 1, "recompute": "full"},
+                "nodes": "gpu",
+                "submit": "10 s",
+                "checkpoint": {"every": "10 min", "to": "disk", "bytes_per_parameter": 14},
+                "restart": "5 min",
+                "framework": "megatron-lm",
+                "year": 2023,
+            }
+        },
+        "tasks": {
+            "t": {"data": "10 GB", "work": "1 TFLOP", "nodes": ["cpu"], "parts_per_node": 2, "from_storage": "disk", "split_rate": "1 GB/s"}
+        },
+        "matrix_products": {"m": {"rows": 100, "inner": 100, "columns": 100, "ranks": 3, "nodes": "cpu", "submit": "1 s"}},
+        "jobs": {"synthetic": {"jobs": 10, "duration": "1 h", "serial": 0.2, "max_processors": 8, "median_run": "10 min"}, "nodes": "cpu"},
+    },
+    "scheduler": {"policy": "easy", "order": "batch", "estimates": "requested"},
+    "failures": {"node": {"mtbf": "100 h", "repair": "1 h"}},
+    "simulate": {"until": "3 days", "seed": 1},
+}
+HOSTILE: list[Any] = [
+    0, -1, 1, 3, 97, 10**4, 10**7, 10**30, 0.5, -0.5, 1e-9, 1e300, float("nan"), float("inf"), None, True, "", "x", "auto", "a" * 300, "../x", "a.b",
+    [], [1], {}, {"a": 1}, "quantum", "gpu", "cpu", "full", "h100-sxm", "mixtral-8x7b", "resnet-50", "deepseek-v3", "dgx-h100", "single-switch", "fp8",
+    "0 s", "-1 h", "1e-12 s", "1e15 days", "nan GB", "1e999 GB", "1e-6 GB/s", "1e9 GB/s", "5 GB", "1e30 W", "3 USD", "1 GFLOP/s", "1e40 FLOP",
+]  # fmt: skip
+
+
+def leaves(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    for key, value in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield (*path, key)
+        yield from leaves(value, (*path, key))
+
+
+@st.composite
+def hostile(draw: st.DrawFn) -> dict[str, Any]:
+    """A sound scenario with one or two values replaced by nonsense, by another size of the same unit, or by nothing."""
+    data = copy.deepcopy(EVERYTHING)
+    for _ in range(draw(st.integers(1, 2))):
+        path = draw(st.sampled_from([p for p in leaves(data) if "simulate" not in p]))
+        here = data
+        for key in path[:-1]:
+            here = here[key]
+        old = here[path[-1]]
+        kind = draw(st.sampled_from(["scaled", "scaled", "nonsense", "gone"]))
+        number, gap, unit = str(old).partition(" ")
+        if kind == "gone" and isinstance(here, dict):
+            del here[path[-1]]
+        elif kind == "scaled" and number.replace(".", "").isdigit():
+            factor = 10.0 ** draw(st.sampled_from([-12, -6, -3, -2, -1, 1, 2, 3, 6]))
+            here[path[-1]] = f"{float(number) * factor!r}{gap}{unit}" if gap else type(old)(old * factor)
+        else:
+            here[path[-1]] = draw(st.sampled_from(HOSTILE))
+    return data
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=hostile())
+def test_nonsense_is_refused_or_runs_but_never_breaks(data: dict[str, Any]) -> None:
+    """Either every problem has a code and a place, or both views answer with figures that are numbers."""
+    for verb in (hpcsim.estimate, hpcsim.simulate):
+        problems: list[Problem] = []
+        summary: dict[str, Any] = {}
+        try:
+            summary = verb(data).summary
+        except InputError as error:
+            problems = error.problems
+        assert bool(summary) != bool(problems)
+        assert all(problem.code and problem.path for problem in problems), problems
+        for key, value in summary.items():
+            assert np.isfinite(value), key
+            assert value >= 0, key
+
+
+def test_the_scenario_that_is_spoilt_is_sound() -> None:
+    assert hpcsim.check(EVERYTHING) == []
+    assert hpcsim.simulate(EVERYTHING).summary["jobs_finished"] == 13

@@ -17,8 +17,16 @@ from hpcsim.run.simulate import _run
 HOUR = 3600.0
 
 
-def scenario(*, mtbf: str | None = "20 h", repair: str = "2 h", spares: int = 0, checkpoint: Any = None, **training: Any) -> hpcsim.Scenario:
-    run: dict[str, Any] = {"model": "gpt2-xl", "tokens": "20 G", "global_batch": 384, "sequence": 1024, "layout": {"tp": 1, "pp": 1, "micro_batch": 2}}
+def scenario(
+    *, mtbf: str | None = "20 h", repair: str = "2 h", spares: int = 0, checkpoint: Any = None, **training: Any
+) -> hpcsim.Scenario:
+    run: dict[str, Any] = {
+        "model": "gpt2-xl",
+        "tokens": "20 G",
+        "global_batch": 384,
+        "sequence": 1024,
+        "layout": {"tp": 1, "pp": 1, "micro_batch": 2},
+    }
     if checkpoint:
         run["checkpoint"] = checkpoint
     return hpcsim.load(
@@ -29,7 +37,9 @@ def scenario(*, mtbf: str | None = "20 h", repair: str = "2 h", spares: int = 0,
             "cluster": {
                 "nodes": {"gpu": {"type": "dgx-a100-80gb", "count": 4, "spares": spares}},
                 "fabric": {"topology": "fat-tree", "link": "hdr", "per_node": 8, "radix": 40},
-                "storage": {"slow": {"type": "lustre", "capacity": "1 PB", "read": "1 GB/s", "write": "200 MB/s", "power": "1 kW", "latency": "0 s"}},
+                "storage": {
+                    "slow": {"type": "lustre", "capacity": "1 PB", "read": "1 GB/s", "write": "200 MB/s", "power": "1 kW", "latency": "0 s"}
+                },
                 "site": {"pue": 1.2, "carbon": "57 g/kWh", "electricity": "0.12 USD/kWh"},
                 "prices": {"gpu": "1.8 USD/h"},
             },
@@ -177,7 +187,9 @@ def test_work_is_conserved() -> None:
 
 @pytest.mark.parametrize("verb", [hpcsim.estimate, hpcsim.simulate])
 @pytest.mark.parametrize(
-    ("mtbf", "checkpoint"), [("1 min", None), ("1 ns", EVERY), ("10 min", {"every": "10 h", "to": "slow"})], ids=["bare", "at once", "seldom saved"]
+    ("mtbf", "checkpoint"),
+    [("1 min", None), ("1 ns", EVERY), ("10 min", {"every": "10 h", "to": "slow"})],
+    ids=["bare", "at once", "seldom saved"],
 )
 def test_a_run_that_never_ends_is_refused(verb: Any, mtbf: str, checkpoint: Any) -> None:
     with pytest.raises(InputError) as caught:

@@ -54,7 +54,9 @@ def test_a_point_in_closed_form_is_the_estimate_alone() -> None:
     table = hpcsim.sweep(scenario, {"cluster.nodes.gpu.count": [1, 2]}, mode="estimate").sweep
     for _, row in table.iterrows():
         alone = hpcsim.estimate(scenario.vary({"cluster.nodes.gpu.count": row["cluster.nodes.gpu.count"]})).summary
-        assert {key: row[key] for key in alone if key not in ("wall_s", "cpu_s")} == {k: v for k, v in alone.items() if k not in ("wall_s", "cpu_s")}
+        assert {key: row[key] for key in alone if key not in ("wall_s", "cpu_s")} == {
+            k: v for k, v in alone.items() if k not in ("wall_s", "cpu_s")
+        }
 
 
 def test_a_point_that_fails_is_a_row_with_its_problem() -> None:

@@ -1,0 +1,555 @@
+"""The best layouts of a training run: the whole space evaluated in closed form, the best few again with their schedules walked exactly."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.base.errors import InputError, problem_kind
+from hpcsim.base.units import readable
+from hpcsim.catalog.lookup import Catalog, default
+from hpcsim.cluster.build import resolve
+from hpcsim.cost.arguments import Array
+from hpcsim.cost.parallelism import Layout
+from hpcsim.cost.pipeline import SCHEDULES
+from hpcsim.cost.step_cost import TERMS
+from hpcsim.run.quick import quick_scenario
+from hpcsim.scenario.load import Scenario, load
+from hpcsim.study.candidates import Job, evaluate, exact_steps, job_of, joined, located, pieces
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["OBJECTIVES", "LayoutSearch", "layout_search", "search"]
+
+Objective = Literal["time", "cost", "energy"]
+
+OBJECTIVES: Mapping[str, str] = {"time": "step_time_s", "cost": "cost_usd", "energy": "energy_j"}
+"""What is made least, and the column that holds it."""
+
+NO_TRAINING = problem_kind("search-without-training", "the scenario has {what}", "{hint}")
+NO_OBJECTIVE = problem_kind("search-objective", "unknown objective {name!r}", "time, cost or energy")
+UNKNOWN_VALUE = problem_kind("search-value-unknown", "the {objective} of a step is not known for {device}", "{hint}")
+BAD_TOP = problem_kind("search-top", "top is {top}, but it counts layouts", "at least 1")
+NOTHING = problem_kind("search-nothing-fits", "none of {evaluated:,} layouts of {model} fits {devices} × {device}{why}", "{hint}")
+BOTH = problem_kind("search-both", "a scenario is given, and {names} too", "change the scenario instead, for example with vary()")
+
+_KEYS = (
+    "dp",
+    "tp",
+    "pp",
+    "vpp",
+    "cp",
+    "ep",
+    "etp",
+    "micro_batch",
+    "zero_stage",
+    "recompute",
+    "sequence_parallel",
+    "schedule",
+    "overlap",
+    "offload",
+    "precision",
+)
+"""Keys of a layout, in the order in which they are shown and ties are broken."""
+
+_ROUND, _MOST_EXACT, _EACH_SCHEDULE = 12, 120, 2
+"""Layouts walked exactly at a time, in all, and at least of each schedule."""
+
+_SLOWEST_OF_FRONT = 1.5
+"""Time of the slowest layout on the front over that of the fastest: who saves memory at a higher price takes fewer devices instead."""
+
+
+@dataclass(frozen=True)
+class LayoutSearch:
+    """What a search found.
+
+    Attributes
+    ----------
+    name, model, device, objective : str
+    devices : int
+    space : int
+        Combinations in all: evaluated, and removed before.
+    layouts_evaluated : int
+        Those whose step time and memory were computed.
+    feasible : int
+        Those of them that fit the memory.
+    removed : dict of str to int
+        Combinations that cannot be, by the first rule they break; ``memory`` of the evaluated ones. All but the feasible.
+    exact : int
+        Layouts whose schedules were walked operation by operation.
+    search_cpu_s : float
+        Processor time of all that; not of reading, and not of making tables.
+    best : DataFrame
+        The best layouts, best first: the keys of a layout, times, memory, energy, money.
+    front : DataFrame or None
+        Layouts that no other beats in time, memory and money at once, up to half as slow again as the fastest.
+    why : str
+        What the first wins over the second with.
+    terms : dict of str to float
+        Seconds of the first layout's step by term.
+    notes : list of str
+    """
+
+    name: str
+    model: str
+    device: str
+    objective: str
+    devices: int
+    space: int
+    layouts_evaluated: int
+    feasible: int
+    removed: dict[str, int]
+    exact: int
+    search_cpu_s: float
+    best: pd.DataFrame
+    front: pd.DataFrame | None
+    why: str
+    terms: dict[str, float]
+    notes: list[str] = field(default_factory=list)
+
+    def document(self) -> dict[str, Any]:
+        """Return everything as plain data, as ``hpcsim search --format json`` prints it."""
+        from hpcsim.results.record import plain
+
+        def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+            out = []
+            for row in table.to_dict("records"):
+                values = {str(key): plain(value) for key, value in row.items()}
+                out.append({"layout": {key: values.pop(key) for key in _KEYS}, **values})
+            return out
+
+        document: dict[str, Any] = {
+            "name": self.name,
+            "model": self.model,
+            "accelerator": self.device,
+            "devices": self.devices,
+            "objective": self.objective,
+            "space": self.space,
+            "layouts_evaluated": self.layouts_evaluated,
+            "search_cpu_s": self.search_cpu_s,
+            "layouts_per_cpu_s": self.layouts_evaluated / self.search_cpu_s if self.search_cpu_s > 0 else None,
+            "feasible": self.feasible,
+            "removed": dict(self.removed),
+            "exact": self.exact,
+            "why": self.why,
+            "terms": dict(self.terms),
+            "best": rows(self.best),
+        }
+        if self.front is not None:
+            document["pareto"] = rows(self.front)
+        return document | {"notes": list(self.notes)}
+
+
+@dataclass
+class _Pool:
+    """Feasible layouts that are still of interest, and what they take."""
+
+    layouts: Layout
+    values: dict[str, Array]
+
+
+def _ordered(layouts: Layout, values: Mapping[str, Array], key: str) -> npt.NDArray[np.int64]:
+    """Indices from best to worst: the objective, then time, memory, and the declared fields, smaller first."""
+    columns = layouts.columns()
+    fields = [columns[name] for name in reversed(_KEYS) if name in columns]
+    return np.lexsort([*fields, values["peak_memory_bytes"], values["step_time_s"], values[key]])
+
+
+
+def _kept(layouts: Layout, values: dict[str, Array], key: str, most: int) -> npt.NDArray[np.int64]:
+    """Indices of the best ``most`` layouts of every schedule."""
+    codes = layouts.schedule
+    chosen = []
+    for code in range(len(SCHEDULES)):
+        mine = np.flatnonzero(codes == code)
+        if mine.size > 4 * most:
+            limit = np.partition(values[key][mine], most)[most]
+            mine = mine[values[key][mine] <= limit]
+        if mine.size:
+            order = _ordered(layouts.take(mine), {k: v[mine] for k, v in values.items()}, key)
+            chosen.append(mine[order[:most]])
+    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=np.int64)
+
+
+def _front_of(time_s: Array, memory: Array, money: Array) -> npt.NDArray[np.int64]:
+    """Return indices of the points that no other is as good as in all three and better in one, by time."""
+    order = np.lexsort([money, memory, time_s])
+    left, front = order, []
+    while left.size:
+        first = left[0]
+        front.append(int(first))
+        rest = left[1:]
+        left = rest[(memory[rest] < memory[first]) | (money[rest] < money[first])]
+    points = np.array(front, dtype=np.int64)
+    better = (time_s[points] <= time_s[points, None]) & (memory[points] <= memory[points, None]) & (money[points] <= money[points, None])
+    np.fill_diagonal(better, False)
+    return points[~better.any(axis=1)]
+
+
+def _take(pool: _Pool, index: Any) -> _Pool:
+    return _Pool(pool.layouts.take(index), {name: values[index] for name, values in pool.values.items()})
+
+
+def _merged(pools: list[_Pool]) -> _Pool:
+    return _Pool(joined([p.layouts for p in pools]), {k: np.concatenate([p.values[k] for p in pools]) for k in pools[0].values})
+
+
+@dataclass
+class _Scan:
+    """The whole space seen once."""
+
+    best: _Pool | None
+    front: _Pool | None
+    evaluated: int
+    feasible: int
+    removed: dict[str, int]
+    least_memory: float
+
+
+def _money(job: Job, values: Mapping[str, Array]) -> Array:
+    """What the front calls money: the price of a step, or its energy where no price is known, or nothing."""
+    for name in ("cost_usd", "energy_j"):
+        if not np.isnan(values[name]).any():
+            return values[name]
+    return np.zeros_like(values["step_time_s"])
+
+
+def _scan(job: Job, fixed: Mapping[str, Any], *, offload: bool, key: str, most: int, pareto: bool) -> _Scan:
+    removed: dict[str, int] = {}
+    best: list[_Pool] = []
+    front: list[_Pool] = []
+    evaluated = feasible = 0
+    least = math.inf
+    for layouts in pieces(job, fixed, offload=offload, removed=removed):
+        values = evaluate(job, layouts)
+        evaluated += layouts.shape[0]
+        least = min(least, float(values["peak_memory_bytes"].min()))
+        fits = np.flatnonzero(values.pop("fits"))
+        feasible += fits.size
+        if not fits.size:
+            continue
+        held = _Pool(layouts, values)
+        chosen = fits[_kept(layouts.take(fits), {k: v[fits] for k, v in values.items()}, key, most)]
+        best = [_reduced([*best, _take(held, chosen)], key, most)]
+        if pareto:
+            front = [_fronts(job, _merged([*front, _fronts(job, _take(held, fits))]))]
+    if evaluated - feasible:
+        removed["memory"] = evaluated - feasible
+    return _Scan(best[0] if best else None, front[0] if front else None, evaluated, feasible, removed, least)
+
+
+def _reduced(pools: list[_Pool], key: str, most: int) -> _Pool:
+    pool = _merged(pools)
+    return _take(pool, _kept(pool.layouts, pool.values, key, most))
+
+
+def _fronts(job: Job, pool: _Pool) -> _Pool:
+    """Return the front of each schedule: their closed forms are not equally exact."""
+    v, money, codes = pool.values, _money(job, pool.values), np.asarray(pool.layouts.schedule)
+    rows = [np.flatnonzero(codes == code) for code in np.unique(codes)]
+    fronts = [mine[_front_of(v["step_time_s"][mine], v["peak_memory_bytes"][mine], money[mine])] for mine in rows]
+    return _take(pool, np.sort(np.concatenate(fronts)))
+
+
+def _front_pool(job: Job, pool: _Pool) -> _Pool:
+    v = pool.values
+    return _take(pool, _front_of(v["step_time_s"], v["peak_memory_bytes"], _money(job, v)))
+
+
+def _exact(job: Job, pool: _Pool) -> tuple[_Pool, dict[str, Array]]:
+    """Return the pool with exact schedules, and its terms by layout."""
+    cost = job.cost(pool.layouts)
+    seconds, idle = exact_steps(job, pool.layouts, cost)
+    n = pool.layouts.shape[0]
+    terms = {name: np.broadcast_to(cost.terms[name], (n,)) for name in TERMS}
+    closed = np.broadcast_to(cost.step_time_s, (n,))
+    activity = {name: np.broadcast_to(share, (n,)) * closed / seconds for name, share in cost.activity.items()}
+    energy = np.broadcast_to(job.energy_j(seconds, activity), (n,))
+    values = dict(pool.values) | {
+        "step_time_s": seconds,
+        "closed_form_s": np.asarray(closed),
+        "energy_j": np.asarray(energy),
+        "cost_usd": np.asarray(job.cost_usd(seconds, energy)),
+        "low_s": np.broadcast_to(cost.low_s, (n,)) * seconds / closed,
+        "high_s": np.broadcast_to(cost.high_s, (n,)) * seconds / closed,
+        "mfu_frac": np.broadcast_to(cost.mfu_frac, (n,)) * closed / seconds,
+        "tokens_per_s": np.broadcast_to(cost.tokens_per_s, (n,)) * closed / seconds,
+        "memory_capacity_bytes": np.broadcast_to(np.asarray(cost.memory_capacity_bytes, dtype=np.float64), (n,)),
+    }
+    return _Pool(pool.layouts, values), {**terms, "bubble": idle}
+
+
+def _refined(job: Job, pool: _Pool, key: str, top: int) -> tuple[_Pool, dict[str, Array]]:
+    """Walk the best layouts exactly until no other is likely to get among the top.
+
+    First the best few of each schedule, then in the order of what is expected: the closed form times the least ratio of exact to closed
+    that a layout of the same schedule has had. At most ``_MOST_EXACT`` in all.
+    """
+    order = _ordered(pool.layouts, pool.values, key)
+    codes = np.asarray(pool.layouts.schedule)
+    closed = pool.values[key]
+    ahead = np.concatenate([order[np.flatnonzero(codes[order] == code)[:_EACH_SCHEDULE]] for code in np.unique(codes)])
+    turn = np.array(list(dict.fromkeys([*ahead.tolist(), *order[:top].tolist()])), dtype=np.int64)
+    waiting = np.setdiff1d(order, turn)
+    exact = np.full(order.size, np.nan)
+    done: list[tuple[_Pool, dict[str, Array]]] = []
+    walked = 0
+    while turn.size:
+        part, terms = _exact(job, _take(pool, turn))
+        done.append((part, terms))
+        exact[turn] = part.values[key]
+        walked += turn.size
+        ratio = np.array([np.nanmin(np.where(codes == code, exact / closed, np.nan), initial=np.inf) for code in range(len(SCHEDULES))])
+        expected = closed[waiting] * ratio[codes[waiting]]
+        known = np.sort(exact[~np.isnan(exact)])
+        bar = known[top - 1] if known.size >= top else math.inf
+        likely = np.flatnonzero(expected < bar)
+        first = likely[np.lexsort((waiting[likely], expected[likely]))][: min(_ROUND, max(_MOST_EXACT - walked, 0))]
+        turn, waiting = waiting[first], np.delete(waiting, first)
+    return _merged([p for p, _ in done]), {name: np.concatenate([t[name] for _, t in done]) for name in done[0][1]}
+
+
+def _table(job: Job, pool: _Pool) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for i in range(pool.layouts.shape[0]):
+        row = {**pool.layouts.row(i), "precision": job.precision}
+        figures = {name: float(values[i]) for name, values in pool.values.items()}
+        rows.append({name: row[name] for name in _KEYS} | figures)
+    return pd.DataFrame(rows)
+
+
+def _words(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What of a layout differs from another's."""
+    keys = [key for key in _KEYS if key in row and not (key == "etp" and row["ep"] == other["ep"] == 1)]
+    return ", ".join(f"{key} {row[key]} for {other[key]}" for key in keys if row[key] != other[key])
+
+
+def _why(pool: _Pool, terms: Mapping[str, Array], key: str, order: npt.NDArray[np.int64]) -> str:
+    if order.size < 2:
+        return "It is the only layout that fits."
+    a, b = int(order[0]), int(order[1])
+    first, second = pool.values[key][a], pool.values[key][b]
+    what = {"step_time_s": "time", "cost_usd": "cost", "energy_j": "energy"}[key]
+    differs = _words(pool.layouts.row(a), pool.layouts.row(b))
+    if second <= first * (1 + 1e-9):
+        return f"The second is as good ({differs}); the first comes first by less memory or smaller numbers."
+    gains = sorted(((float(t[b] - t[a]), name) for name, t in terms.items()), key=lambda pair: (-abs(pair[0]), pair[1]))
+    said = [
+        f"{name.replace('_', ' ')} {readable(abs(gain), 'time', 3)} {'less' if gain > 0 else 'more'}"
+        for gain, name in gains[:4]
+        if abs(gain) > 0.02 * abs(gains[0][0])
+    ]
+    return f"{(second / first - 1) * 100:.3g} % less {what} than the second ({differs}): {', '.join(said)}."
+
+
+def _nothing(job: Job, scan: _Scan) -> InputError:
+    most = ", ".join(f"{n:,} by {reason}" for reason, n in sorted(scan.removed.items(), key=lambda item: -item[1])[:4])
+    hint = "change the devices or the global batch so that they divide"
+    if scan.evaluated:
+        hint = (
+            f"the leanest needs {readable(scan.least_memory, 'data size', 3)} of {readable(float(job.device.memory_bytes), 'data size', 3)}: "
+            "more devices, devices with more memory, or offloading"
+        )
+    why = f" (removed: {most})" if most else ""
+    return NOTHING.error(
+        path=job.path,
+        evaluated=scan.evaluated,
+        model=job.network.id,
+        devices=job.devices,
+        device=job.device.name,
+        why=why,
+        hint=hint,
+    )
+
+
+def _check(job: Job, objective: str) -> None:
+    if objective == "cost" and job.usd_per_s is None:
+        raise UNKNOWN_VALUE.error(path="objective", objective="cost", device=job.device.name, hint="add cluster.prices, or minimise time")
+    if objective == "energy" and not job.powered:
+        raise UNKNOWN_VALUE.error(path="objective", objective="energy", device=job.device.name, hint="add the powers of node and accelerator")
+
+
+def _notes(job: Job, best: pd.DataFrame) -> list[str]:
+    notes = [f"Software is taken as {job.stack.name}."]
+    schedule = str(best["schedule"].iloc[0])
+    if schedule in ("zb-h2", "zb-v"):
+        notes.append(f"{schedule} needs an optimizer that checks the gradients' norm afterwards, so that one step can begin as another ends.")
+    if schedule in ("zb-h1", "zb-h2", "zb-v", "dualpipe"):
+        notes.append("Not every framework has this schedule; --layout auto,schedule=1f1b searches without it.")
+    return notes
+
+
+def layout_search(
+    scenario: str | Path | Mapping[str, Any] | Scenario,
+    *,
+    training: str | None = None,
+    objective: Objective = "time",
+    top: int = 10,
+    pareto: bool = False,
+    offload: bool = False,
+    fixed: Mapping[str, Any] | None = None,
+    catalog: Catalog | None = None,
+) -> LayoutSearch:
+    """Search the layouts of one training run of a scenario.
+
+    Parameters
+    ----------
+    scenario : str, Path, mapping or Scenario
+        What :func:`hpcsim.load` takes.
+    training : str, optional
+        Which training run; the only one without it.
+    objective : {"time", "cost", "energy"}
+        Of a step.
+    top : int
+        How many layouts to return.
+    pareto : bool
+        Return the front of time, memory and money too.
+    offload : bool
+        Try the optimizer on the host as well.
+    fixed : mapping, optional
+        Axes to keep at a value, or the values to try. Without it, what a ``layout`` with ``auto: true`` gives; a layout given whole
+        does not narrow the search.
+    catalog : Catalog, optional
+
+    Raises
+    ------
+    InputError
+        A wrong scenario, no training run, an objective that is not known for the devices, nothing that fits.
+    """
+    if objective not in OBJECTIVES:
+        raise NO_OBJECTIVE.error(path="objective", name=objective)
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise BAD_TOP.error(path="top", top=top)
+    scenario = load(scenario)
+    job, given = _job(scenario, training, catalog or default())
+    _check(job, objective)
+    key = OBJECTIVES[objective]
+    began = time.process_time()
+    try:
+        scan = _scan(job, given if fixed is None else fixed, offload=offload, key=key, most=top + _MOST_EXACT // 2, pareto=pareto)
+        if scan.best is None:
+            raise _nothing(job, scan)
+        pool, terms = _refined(job, scan.best, key, top)
+        front = _exact_front(job, scan.front, float(pool.values["step_time_s"].min())) if scan.front is not None else None
+    except InputError as error:
+        raise InputError([scenario.locate(p) for p in located(error, job.path).problems]) from None
+    order = _ordered(pool.layouts, pool.values, key)
+    spent = time.process_time() - began
+    best = _table(job, _take(pool, order[:top]))
+    before = sum(n for reason, n in scan.removed.items() if reason != "memory")
+    return LayoutSearch(
+        name=scenario.name,
+        model=job.network.id,
+        device=job.device.name,
+        objective=objective,
+        devices=job.devices,
+        space=scan.evaluated + before,
+        layouts_evaluated=scan.evaluated,
+        feasible=scan.feasible,
+        removed=dict(sorted(scan.removed.items())),
+        exact=pool.layouts.shape[0],
+        search_cpu_s=spent,
+        best=best,
+        front=_table(job, front) if front is not None else None,
+        why=_why(pool, terms, key, order),
+        terms={name: float(seconds[order[0]]) for name, seconds in terms.items()},
+        notes=_notes(job, best),
+    )
+
+
+def _exact_front(job: Job, pool: _Pool, best_s: float) -> _Pool:
+    """Return the front with exact schedules, without those that another then beats, by time."""
+    v = pool.values
+    near = np.argsort(v["step_time_s"], kind="stable")
+    near = near[v["step_time_s"][near] <= _SLOWEST_OF_FRONT * best_s][:_MOST_EXACT]
+    return _front_pool(job, _exact(job, _take(pool, near))[0])
+
+
+def _job(scenario: Scenario, training: str | None, catalog: Catalog) -> tuple[Job, dict[str, Any]]:
+    runs = scenario.workload.training
+    known = ", ".join(runs)
+    if training is None and len(runs) != 1:
+        what = "no training run" if not runs else f"{len(runs)} training runs: {known}"
+        raise NO_TRAINING.error(path="workload.training", what=what, hint="add one" if not runs else "say which with training")
+    name = next(iter(runs)) if training is None else training
+    if name not in runs:
+        raise NO_TRAINING.error(path="workload.training", what=f"no training run {name!r}", hint=f"its runs: {known or 'none'}")
+    spec = runs[name]
+    try:
+        job = job_of(name, spec, resolve(scenario.cluster, catalog), catalog)
+    except InputError as error:
+        raise InputError([scenario.locate(p) for p in error.problems]) from None
+    values = spec.layout.model_dump(exclude_none=True, exclude={"auto"})
+    given = {k: v for k, v in values.items() if k in spec.layout.model_fields_set} if spec.layout.auto else {}
+    return job, given
+
+
+_QUICK = ("model", "accelerator", "count", "tokens", "global_batch", "sequence", "layout", "precision", "link", "framework", "year")
+
+
+def search(
+    scenario: str | Path | Mapping[str, Any] | Scenario | None = None,
+    *,
+    training: str | None = None,
+    objective: Objective = "time",
+    top: int = 10,
+    pareto: bool = False,
+    offload: bool = False,
+    catalog: Catalog | None = None,
+    **quick: Any,
+) -> pd.DataFrame:
+    """Return the best layouts of a training run as a table, best first.
+
+    Parameters
+    ----------
+    scenario : str, Path, mapping or Scenario, optional
+        Or the run in a few words: ``model``, ``accelerator``, ``count``, ``global_batch``, ``sequence`` and what else
+        ``hpcsim estimate`` takes; keys of a ``layout`` stay fixed.
+    training, objective, top, pareto, offload, catalog
+        See :func:`layout_search`, which returns everything as one object.
+
+    Returns
+    -------
+    DataFrame
+        A row a layout. Its ``attrs`` hold ``layouts_evaluated``, ``search_cpu_s``, ``feasible``, ``removed``, ``why``, ``pareto`` …
+
+    Raises
+    ------
+    InputError
+        As :func:`layout_search`; or a scenario and words both.
+    """
+    chosen = {"training": training, "objective": objective, "top": top, "pareto": pareto, "offload": offload, "catalog": catalog}
+    if scenario is not None:
+        if quick:
+            raise BOTH.error(path="search", names=", ".join(quick))
+        found = layout_search(scenario, **chosen)  # type: ignore[arg-type]
+    else:
+        found = layout_search(in_words(catalog=catalog, **quick), **chosen)  # type: ignore[arg-type]
+    table = found.best
+    table.attrs.update({key: value for key, value in found.document().items() if key != "best"})
+    return table
+
+
+def in_words(*, layout: str | Mapping[str, Any] = "auto", **words: Any) -> Scenario:
+    """Return the scenario of a run in a few words; keys of its layout stay fixed while the others are searched."""
+    scenario = quick_scenario(**words)
+    if isinstance(layout, str):
+        parts = [part for part in layout.split(",") if part.strip() not in ("", "auto")]
+        layout = {key.strip(): _value(value.strip()) for key, _, value in (part.partition("=") for part in parts)}
+    return scenario.vary({f"workload.training.run.layout.{key}": value for key, value in layout.items()}) if layout else scenario
+
+
+def _value(text: str) -> Any:
+    return {"true": True, "false": False}.get(text.lower(), text)
+
+

@@ -1,0 +1,65 @@
+"""What a calibration found, applied: overlay values of the catalog take the place of what the cost formulas assume."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from hpcsim.base.errors import InputError
+from hpcsim.catalog.hardware import Link as LinkEntry
+from hpcsim.catalog.lookup import Catalog
+from hpcsim.catalog.software import Software as StackEntry
+from hpcsim.cluster.parts import Cluster, NodeGroup
+from hpcsim.cost.collectives import Fabric, Link
+from hpcsim.cost.compute import Device
+from hpcsim.cost.software import Software
+
+__all__ = ["GENERIC", "calibrated_device", "calibrated_fabric", "calibrated_software"]
+
+GENERIC = "generic"
+"""Entry of the software that a scenario does not name."""
+
+
+def calibrated_device(device: Device, group: NodeGroup, catalog: Catalog) -> Device:
+    """Return the device with the memory and attention efficiencies that the catalog has for it."""
+    try:
+        entry = catalog.accelerator(group.accelerator.id) if group.accelerator else None
+    except InputError:  # described in line
+        return device
+    if entry is None:
+        return device
+    changes = {"memory_frac": entry.memory_efficiency_frac, "attention_frac": entry.attention_efficiency_frac}
+    found = {key: value for key, value in changes.items() if value is not None}
+    return dataclasses.replace(device, **found) if found else device
+
+
+def _calibrated(link: Link, name: str, catalog: Catalog) -> Link:
+    try:
+        entry: LinkEntry | None = catalog.link(name) if name else None
+    except InputError:  # a rate as it was written
+        return link
+    share = entry.sustained_frac if entry else None
+    return link if share is None else dataclasses.replace(link, efficiency_frac=np.asarray(share, dtype=np.float64))
+
+
+def calibrated_fabric(fabric: Fabric, group: NodeGroup, cluster: Cluster, catalog: Catalog) -> Fabric:
+    """Return the fabric with the shares of the line rates that the catalog's links are known to sustain."""
+    inner = group.accelerator.scale_up_link if group.accelerator else ""
+    outer = cluster.fabric.link if cluster.fabric else ""
+    return dataclasses.replace(
+        fabric, scale_up=_calibrated(fabric.scale_up, inner, catalog), scale_out=_calibrated(fabric.scale_out, outer, catalog)
+    )
+
+
+def calibrated_software(stack: Software, framework: str | None, catalog: Catalog) -> Software:
+    """Return the stack with the terms that the catalog has for a framework."""
+    name = framework or GENERIC
+    known = {str(n).casefold(): str(n) for n in catalog.names("software")}
+    if name.casefold() not in known:
+        return stack
+    entry = catalog.find("software", known[name.casefold()])
+    assert isinstance(entry, StackEntry)
+    changes = {"launch_s": entry.launch_s, "step_s": entry.step_overhead_s, "traffic_factor": entry.memory_traffic}
+    found = {key: value for key, value in changes.items() if value is not None}
+    return dataclasses.replace(stack, **found) if found else stack
