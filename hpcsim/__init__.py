@@ -14,23 +14,40 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpcsim import catalog as catalog
     from hpcsim.base.errors import HpcsimError as HpcsimError
     from hpcsim.base.errors import InputError as InputError
-    from hpcsim import catalog as catalog
     from hpcsim.run.bind import check as check
     from hpcsim.run.estimate import estimate as estimate
     from hpcsim.run.simulate import simulate as simulate
     from hpcsim.scenario.load import Scenario as Scenario
     from hpcsim.scenario.load import load as load
+    from hpcsim.study.calibrate import calibrate as calibrate
+    from hpcsim.study.explain import explain as explain
     from hpcsim.study.replay import replay as replay
+    from hpcsim.study.search import search as search
     from hpcsim.study.sweep import sweep as sweep
     from hpcsim.study.verify import verify as verify
-    from hpcsim.study.explain import explain as explain
-    from hpcsim.study.calibrate import calibrate as calibrate
 
 __version__ = "0.1.0"
 
-__all__ = ["HpcsimError", "InputError", "Scenario", "__version__", "calibrate", "catalog", "check", "estimate", "explain", "load", "replay", "simulate", "sweep", "verify"]
+__all__ = [
+    "HpcsimError",
+    "InputError",
+    "Scenario",
+    "__version__",
+    "calibrate",
+    "catalog",
+    "check",
+    "estimate",
+    "explain",
+    "load",
+    "replay",
+    "search",
+    "simulate",
+    "sweep",
+    "verify",
+]
 
 _PLACES = {
     "load": "hpcsim.scenario.load:load",
@@ -39,6 +56,7 @@ _PLACES = {
     "estimate": "hpcsim.run.estimate:estimate",
     "simulate": "hpcsim.run.simulate:simulate",
     "replay": "hpcsim.study.replay:replay",
+    "search": "hpcsim.study.search:search",
     "sweep": "hpcsim.study.sweep:sweep",
     "calibrate": "hpcsim.study.calibrate:calibrate",
     "explain": "hpcsim.study.explain:explain",

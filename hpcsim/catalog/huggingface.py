@@ -19,8 +19,12 @@ from hpcsim.catalog.models import Model
 __all__ = ["ARCHITECTURES", "model_from_config"]
 
 NO_FILE = problem_kind("config-missing", "there is no such file", "name a model's config.json, or the folder that holds it")
-UNREADABLE = problem_kind("config-unreadable", "the model's configuration cannot be read: {why}", "it is the config.json of a Hugging Face model")
-UNKNOWN_TYPE = problem_kind("config-architecture", "models of type {kind!r} are not known", "known: {known}; or describe the model in the scenario")
+UNREADABLE = problem_kind(
+    "config-unreadable", "the model's configuration cannot be read: {why}", "it is the config.json of a Hugging Face model"
+)
+UNKNOWN_TYPE = problem_kind(
+    "config-architecture", "models of type {kind!r} are not known", "known: {known}; or describe the model in the scenario"
+)
 INCOMPLETE = problem_kind("config-incomplete", "the configuration of a {kind} model lacks {field}", "use the whole config.json")
 BAD_FIELD = problem_kind("config-value", "{field} is {value!r}", "{hint}")
 UNSUPPORTED = problem_kind("config-unsupported", "{what}", "describe the model's hyper-parameters in the scenario instead")
@@ -100,7 +104,9 @@ def _routed(c: _Config, base: Fields, *, experts: int, chosen: int, width: int) 
 
 def _mixtral(c: _Config) -> Fields:
     base = _llama(c)
-    return _routed(c, base, experts=c.count("num_local_experts", default=8), chosen=c.count("num_experts_per_tok", default=2), width=base["ffn"])
+    return _routed(
+        c, base, experts=c.count("num_local_experts", default=8), chosen=c.count("num_experts_per_tok", default=2), width=base["ffn"]
+    )
 
 
 def _qwen2_moe(c: _Config) -> Fields:
@@ -179,7 +185,10 @@ def _bloom(c: _Config) -> Fields:
 
 def _mpt(c: _Config) -> Fields:
     attention = c.get("attn_config", default={})
-    c.refuse(attention.get("attn_type", "multihead_attention") not in ("multihead_attention", "grouped_query_attention", "multiquery_attention"), "with unknown attention")
+    c.refuse(
+        attention.get("attn_type", "multihead_attention") not in ("multihead_attention", "grouped_query_attention", "multiquery_attention"),
+        "with unknown attention",
+    )
     hidden, plain = c.count("d_model"), c.flag("no_bias", False)
     alibi, rotary = bool(attention.get("alibi", False)), bool(attention.get("rope", False))
     single = attention.get("attn_type") == "multiquery_attention"

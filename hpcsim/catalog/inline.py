@@ -82,4 +82,6 @@ def _imported(spec: ModelSpec, path: str, folder: str | Path) -> Network:
     try:
         return model_from_config(Path(folder) / str(spec.config))
     except InputError as error:
-        raise InputError([dataclasses.replace(p, path=f"{path}.config", file="", message=f"{spec.config}: {p.message}") for p in error.problems]) from None
+        raise InputError(
+            [dataclasses.replace(p, path=f"{path}.config", file="", message=f"{spec.config}: {p.message}") for p in error.problems]
+        ) from None

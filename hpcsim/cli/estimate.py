@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from hpcsim.base.errors import InputError, problem_kind
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from hpcsim.cli.output import prepare_folder, print_results, write_results
     from hpcsim.run.estimate import estimate
 
-    scenario = _scenario(args)
+    scenario = scenario_of(args)
     if args.out is not None:
         prepare_folder(args.out)
     results = estimate(scenario)
@@ -58,7 +59,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _scenario(args: argparse.Namespace) -> Scenario:
+def scenario_of(args: argparse.Namespace, *, quick: Callable[..., Scenario] | None = None) -> Scenario:
+    """Return the scenario that is given, or the one that the options describe.
+
+    ``quick`` makes a scenario of the options; :func:`hpcsim.run.quick.quick_scenario` without it.
+    """
     options = ("model", "accelerator", "count", "tokens", "global_batch", "sequence", "layout", "precision", "link", "framework", "year")
     if args.scenario:
         problems = [NOT_BOTH(option="--" + name.replace("_", "-")) for name in options if getattr(args, name) is not None]
@@ -74,7 +79,7 @@ def _scenario(args: argparse.Namespace) -> Scenario:
         raise InputError(problems)
     from hpcsim.run.quick import quick_scenario
 
-    scenario = quick_scenario(**{name: getattr(args, name) for name in options if getattr(args, name) is not None})
+    scenario = (quick or quick_scenario)(**{name: getattr(args, name) for name in options if getattr(args, name) is not None})
     if args.set:
         from hpcsim.scenario.load import parse_setting
 

@@ -26,11 +26,11 @@ def run(args: argparse.Namespace) -> int:
         from hpcsim.study.explain import explain_term
 
         return _print(explain_term(what), args)
-    from hpcsim.cli.estimate import _scenario
+    from hpcsim.cli.estimate import scenario_of
     from hpcsim.cli.output import prepare_folder, write_results
     from hpcsim.study.explain import explain_run
 
-    scenario = _scenario(args)
+    scenario = scenario_of(args)
     if args.out is not None:
         prepare_folder(args.out)
     results = explain_run(scenario)

@@ -17,6 +17,7 @@ COMMANDS: dict[str, str] = {
     "run": "simulate a scenario event by event and write its report",
     "check": "check scenarios without running them",
     "estimate": "closed-form time, memory, energy, money and carbon of training runs",
+    "search": "the best layouts of a training run that fit memory, ranked by time, cost or energy",
     "replay": "replay a job log under one or several scheduling policies",
     "sweep": "run a scenario at every combination of changed values",
     "verify": "hold predictions beside measurements, case by case and by source",

@@ -355,6 +355,16 @@ def _tier(desk: _Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | N
     )
 
 
+def _region_is_known(catalog: Catalog, region: str) -> bool:
+    for look_up in (catalog.carbon_intensity, catalog.electricity_price, catalog.pue):
+        try:
+            look_up(region)
+        except InputError:
+            continue
+        return True
+    return False
+
+
 def _site(desk: _Desk, spec: SiteSpec) -> Site:
     path = "cluster.site.region"
     carbon, electricity, pue = spec.carbon, spec.electricity, spec.pue
@@ -366,7 +376,7 @@ def _site(desk: _Desk, spec: SiteSpec) -> Site:
             electricity = desk.known(path, lambda: desk.catalog.electricity_price(region))
         if pue is None:
             pue = desk.known(path, lambda: desk.catalog.pue(region))
-        if carbon is None and electricity is None:
+        if not _region_is_known(desk.catalog, region):
             desk.find(path, lambda: desk.catalog.carbon_intensity(region))
     if pue is None:
         desk.notes.append("No power usage effectiveness is given: 1 is taken, so cooling counts for nothing.")

@@ -144,6 +144,8 @@ class Device:
         Override the class's assumption.
     year : float or array
         First shipment of this architecture, 0 where it is not known: kernels of older software are not tuned for it.
+    doubt_sigma : float or array
+        Standard deviation of the logarithm of a step's time that is added where rates are assumed and not measured.
     """
 
     name: str
@@ -158,6 +160,7 @@ class Device:
     attention_frac: Numeric | None = None
     matmul_frac: Numeric | None = None
     year: Numeric = 0.0
+    doubt_sigma: Numeric = 0.0
 
     def __post_init__(self) -> None:
         positive("memory_bytes", self.memory_bytes)

@@ -36,7 +36,7 @@ UNKNOWN_TECHNIQUE = problem_kind("unknown-technique", "unknown activation techni
 DEFAULT_RESERVE_BYTES = DEVICE_CLASSES["gpu"].reserve_bytes
 """Driver context, communication buffers and library workspaces, where the kind of device is not known."""
 
-FRAGMENTATION_FRAC = 0.08
+FRAGMENTATION_FRAC = 0.10
 """What a caching allocator loses of the activations and buffers: 5–10 % in practice, from memory."""
 
 
@@ -133,9 +133,17 @@ def activation_bytes(
     return np.asarray(outside + inside + routed + shared)
 
 
-def logits_bytes(model: Model, *, tokens: Numeric, tp: Numeric = 1) -> Array:
-    """Return the loss's buffers on the last stage: 4 bytes a logit for 32-bit logits, and 2 for the 16-bit ones they come from."""
-    return np.asarray(6.0 * non_negative("tokens", tokens) * model.logit_frac * model.vocab / whole("tp", tp))[()]
+BACKWARD_WORKING = 0.5
+"""Gradients of a layer's activations that live at once while its backward runs, over the activations themselves; derived: half of what is kept
+is an input of a product whose gradient is formed while the other half is still there."""
+
+
+def logits_bytes(model: Model, *, tokens: Numeric, tp: Numeric = 1, logit_bytes: Numeric = 6.0) -> Array:
+    """Return the loss's buffers on the last stage: 4 bytes a logit for 32-bit logits, and 2 for the 16-bit ones they come from.
+
+    A loss that is not fused forms the gradient beside them: 10 bytes.
+    """
+    return np.asarray(np.asarray(logit_bytes, float) * non_negative("tokens", tokens) * model.logit_frac * model.vocab / whole("tp", tp))[()]
 
 
 BUCKET_PARAMETERS = 40e6
@@ -282,6 +290,8 @@ class _Frame:
     weight_bytes: Array
     kept: Array
     working: Array
+    boundary: Array
+    bucket_parameters: Numeric
     largest_layer: Array
 
     def stage(self, dense: Array, expert: Array, layers: Array, index: Array, logits: Array) -> dict[str, Array]:
@@ -300,10 +310,10 @@ class _Frame:
             terms["gradients"] = terms["gradients"] + gradients
             terms["optimizer"] = terms["optimizer"] + np.where(layout.offload, 0.0, optimizer)
         flying = in_flight(layout.schedule, pp=layout.pp, micro_batches=self.micro_batches, vpp=layout.vpp, stage=index)
-        terms["activations"] = np.asarray(layers * flying * self.kept + self.working)
+        terms["activations"] = np.asarray(flying * (layers * self.kept + self.boundary) + self.working)
         terms["logits"] = np.asarray(logits + 0.0 * terms["activations"])
         gathered = np.where(layout.zero_stage >= 3, 2.0 * self.largest_layer * self.precision.weight_bytes, 0.0)
-        bucket = np.where(replicas > 1, np.minimum(dense + expert, BUCKET_PARAMETERS) * self.gradient_bytes, 0.0)
+        bucket = np.where(replicas > 1, np.minimum(dense + expert, self.bucket_parameters) * self.gradient_bytes, 0.0)
         terms["buffers"] = np.asarray(gathered + bucket)
         lost = FRAGMENTATION_FRAC * (terms["activations"] + terms["logits"] + terms["buffers"])
         terms["reserve"] = np.asarray(np.asarray(self.reserve_bytes, float) + lost)
@@ -322,6 +332,9 @@ def training_memory(
     optimizer_bytes: Numeric | None = None,
     reserve_bytes: Numeric = DEFAULT_RESERVE_BYTES,
     narrow_frozen: Numeric = False,
+    logit_bytes: Numeric = 6.0,
+    boundary_tensors: Numeric = 0.0,
+    bucket_parameters: Numeric = BUCKET_PARAMETERS,
 ) -> MemoryTerms:
     """Return the memory of the fullest device: the first stage (most micro-batches in flight) or the last (logits), by total.
 
@@ -333,6 +346,12 @@ def training_memory(
         Per parameter; by default what the precision says (16-bit gradients; Adam with master weights).
     narrow_frozen : bool or array
         Weights that do not learn are stored in the format of the matrix products.
+    logit_bytes : float or array
+        See :func:`logits_bytes`.
+    boundary_tensors : float or array
+        Tensors between stages that an engine keeps of every micro-batch in flight, beside what its layers keep.
+    bucket_parameters : float or array
+        Parameters that buffers for reducing and gathering hold at once.
 
     Notes
     -----
@@ -356,10 +375,12 @@ def training_memory(
             np.where(np.asarray(narrow_frozen, bool) & (np.asarray(model.trainable_frac) < 1.0), precision.input_bytes, precision.weight_bytes)
         ),
         kept=np.asarray(redone * precision.activation_bytes * tokens * model.hidden + (1.0 - redone) * each),
-        working=np.asarray(np.where(layout.recompute == 2, each, 0.0)),
+        working=np.asarray((np.where(redone > 0, 1.0, 0.0) + BACKWARD_WORKING) * each),
+        bucket_parameters=bucket_parameters,
+        boundary=np.asarray(np.where(layout.pp > 1, boundary_tensors * precision.activation_bytes * tokens * model.hidden, 0.0)),
         largest_layer=np.asarray((held.dense + held.expert) / np.maximum(spread.middle, 1.0)),
     )
-    end = logits_bytes(model, tokens=tokens, tp=layout.tp)
+    end = logits_bytes(model, tokens=tokens, tp=layout.tp, logit_bytes=logit_bytes)
     alone_end = np.where(layout.pp <= 1, end, 0.0)
     first = frame.stage(held.first, held.first_expert, spread.first, np.zeros_like(layout.pp), alone_end)
     last = frame.stage(held.last, held.last_expert, spread.last, layout.pp - 1.0, end)

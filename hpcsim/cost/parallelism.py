@@ -150,6 +150,8 @@ class Layout:
         out: dict[str, Any] = {}
         for name, column in self.columns().items():
             value = column[index].item()
+            if name == "recompute_frac" and value == 1.0:
+                continue
             if name == "recompute":
                 value = RECOMPUTE[value]
             elif name == "schedule":

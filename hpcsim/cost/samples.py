@@ -106,4 +106,5 @@ def work_step(
         micro_batches=np.maximum(global_batch / layout.dp / layout.micro_batch, 1.0),
         model_flop=total_flop,
         hardware_flop=total_flop,
+        doubt_sigma=np.hypot(device.doubt_sigma, software.doubt_sigma),
     )

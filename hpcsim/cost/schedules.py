@@ -24,11 +24,27 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cost.arguments import Array, Numeric, non_negative, whole
 from hpcsim.cost.pipeline import SCHEDULES, schedule_code
 
-__all__ = ["Graph", "Operation", "Timeline", "ddp_bucket_ends_s", "fsdp_prefetch_s", "graph", "graph_of", "lengths", "order", "timeline", "walk"]
+__all__ = [
+    "Graph",
+    "Operation",
+    "Timeline",
+    "ddp_bucket_ends_s",
+    "fsdp_prefetch_s",
+    "graph",
+    "graph_of",
+    "lengths",
+    "order",
+    "timeline",
+    "walk",
+]
 
 NOT_FOR = problem_kind("schedule-sizes", "the schedule {schedule} cannot have pp = {pp}, micro-batches = {m}, vpp = {v}", "{hint}")
-DEADLOCK = problem_kind("schedule-deadlock", "the order of operations stops: {operation} on device {device} waits for ever", "put what it needs before it")
-TWICE = problem_kind("schedule-operation", "{operation} on device {device} is {how}", "every forward, backward and weight gradient once, in that order")
+DEADLOCK = problem_kind(
+    "schedule-deadlock", "the order of operations stops: {operation} on device {device} waits for ever", "put what it needs before it"
+)
+TWICE = problem_kind(
+    "schedule-operation", "{operation} on device {device} is {how}", "every forward, backward and weight gradient once, in that order"
+)
 BAD_SHAPE = problem_kind(
     "schedule-durations", "{name} has {given} values along its last axis", "give one, one a device ({devices}), or one a place ({places})"
 )
@@ -375,7 +391,9 @@ class _Builder:
 
     def _refuse(self, node: int, how: str) -> None:
         op = self.flat[node]
-        raise TWICE.error(path="schedule", operation=f"{op.kind}{op.micro_batch} of place {op.place}", device=int(self.device[node]), how=how)
+        raise TWICE.error(
+            path="schedule", operation=f"{op.kind}{op.micro_batch} of place {op.place}", device=int(self.device[node]), how=how
+        )
 
     def _check(self) -> None:
         """A backward follows its forward on the same device, a weight gradient its input gradient."""
@@ -597,7 +615,9 @@ def _timeline(g: Graph, start: Array, end: Array, length: Array) -> Timeline:
 
 def lengths(forward_s: Numeric, backward_s: Numeric, weight_s: Numeric) -> tuple[int, int, int]:
     """Return the mean forward, input and weight gradient in eighths of the forward: what :func:`order` takes."""
-    f, b, w = (float(np.mean(non_negative(n, x))) for n, x in (("forward_s", forward_s), ("backward_s", backward_s), ("weight_s", weight_s)))
+    f, b, w = (
+        float(np.mean(non_negative(n, x))) for n, x in (("forward_s", forward_s), ("backward_s", backward_s), ("weight_s", weight_s))
+    )
     unit = f / _LENGTH_STEPS or 1.0
     return _LENGTH_STEPS, max(round((b - w) / unit), 1), max(round(w / unit), 1)
 

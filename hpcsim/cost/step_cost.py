@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.cost.arguments import Array
+from hpcsim.cost.arguments import Array, Numeric
 from hpcsim.cost.compute import Device
 from hpcsim.cost.memory import MemoryTerms
 
@@ -62,7 +62,7 @@ TERM_SIGMA: Mapping[str, float] = MappingProxyType(
 )
 """Standard deviation of the logarithm of each term: how well each formula is known."""
 
-COMMON_SIGMA = 0.11
+COMMON_SIGMA = 0.08
 """Standard deviation of the logarithm common to all terms: clocks, software release, what a configuration does not say. Set so that
 four in five of the published steps used in development lie inside."""
 
@@ -130,7 +130,7 @@ def total(terms: Mapping[str, Array]) -> Array:
     return np.asarray(sum(terms.values(), np.zeros(())))
 
 
-def interval(terms: Mapping[str, Array], *, sigma: Mapping[str, float] = TERM_SIGMA, common: float = COMMON_SIGMA) -> tuple[Array, Array]:
+def interval(terms: Mapping[str, Array], *, sigma: Mapping[str, float] = TERM_SIGMA, common: Numeric = COMMON_SIGMA) -> tuple[Array, Array]:
     """Return the 80 % interval of the sum of the terms.
 
     Each term is log-normal with its own σ, independent of the others, and all share one factor: σ² = Σ(w_i σ_i)² + σ_common², with
@@ -140,7 +140,7 @@ def interval(terms: Mapping[str, Array], *, sigma: Mapping[str, float] = TERM_SI
     spread = np.zeros_like(whole)
     for name, seconds in terms.items():
         spread = spread + (sigma.get(name, 0.3) * seconds / whole) ** 2
-    width = np.exp(Z80 * np.sqrt(spread + common**2))
+    width = np.exp(Z80 * np.sqrt(spread + np.asarray(common, dtype=np.float64) ** 2))
     return np.asarray(whole / width)[()], np.asarray(whole * width)[()]
 
 
@@ -180,10 +180,11 @@ def finish(
     micro_batches: Array,
     model_flop: Array,
     hardware_flop: Array,
+    doubt_sigma: Array | float = 0.0,
 ) -> StepCost:
-    """Return the step's cost from its terms: totals, ranges, rates."""
+    """Return the step's cost from its terms: totals, ranges (wider by ``doubt_sigma`` of stack and device), rates."""
     seconds_s = total(terms)
-    low, high = interval(terms)
+    low, high = interval(terms, common=np.hypot(COMMON_SIGMA, doubt_sigma))
     capacity = np.asarray(device.memory_bytes, dtype=np.float64)
     peak = memory.total
     scale = devices * device.peak(precision) * seconds_s

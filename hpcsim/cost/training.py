@@ -326,6 +326,9 @@ def _transformer_step(
         gradient_bytes=_gradient_bytes(job),
         reserve_bytes=device.assumed.reserve_bytes,
         narrow_frozen=stack.narrow_frozen,
+        logit_bytes=stack.logit_bytes,
+        boundary_tensors=stack.boundary_tensors,
+        bucket_parameters=stack.bucket_parameters,
     )
     return finish(
         _terms(job),
@@ -337,6 +340,7 @@ def _transformer_step(
         micro_batches=m,
         model_flop=model_flop,
         hardware_flop=model_flop + again,
+        doubt_sigma=np.hypot(device.doubt_sigma, stack.doubt_sigma),
     )
 
 

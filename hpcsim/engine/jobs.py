@@ -77,8 +77,8 @@ class BatchSystem:
     """
 
     __slots__ = (
-        "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending",
-        "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
+        "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending", "_plans", "_wake",
+        "_account", "_partition", "_user", "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
         "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
     )  # fmt: skip
 
@@ -116,6 +116,9 @@ class BatchSystem:
         self._run: list[float] = []
         self._estimate: list[float] = []
         self._processors: list[int] = []
+        self._user: list[int] = []
+        self._account: list[int] = []
+        self._partition: list[int] = []
         self._start: list[float] = []
         self._end: list[float] = []
         self._fate: dict[int, int] = {}
@@ -127,6 +130,8 @@ class BatchSystem:
         self._sizes: list[int] = []
         self._arrived: list[int] = []
         self._pending = False
+        self._wake: Due | None = None
+        self._plans = bool(getattr(self.policy, "plans", False))
         self._decide = self.policy.decide
         self._key = self.policy.key
         self._on_end: list[Callable[[Any], None]] = [self._complete]
@@ -147,6 +152,11 @@ class BatchSystem:
             running_processors=self._sizes,
             arrived=self._arrived,
             explain=record or bool(observers),
+            user=self._user,
+            account=self._account,
+            partition=self._partition,
+            start_s=self._start,
+            end_s=self._end,
         )
 
     # -- what the rest of the engine calls ---------------------------------------------------------------------------------------
@@ -182,6 +192,9 @@ class BatchSystem:
         self._run += jobs.run_s.tolist()
         self._estimate += jobs.estimate_s.tolist()
         self._processors += jobs.processors.tolist()
+        self._user += jobs.user.tolist()
+        self._account += jobs.group.tolist()
+        self._partition += jobs.queue.tolist()
         self._start += [math.nan] * count
         self._end += [math.nan] * count
         self._stop.append(first + count)
@@ -206,6 +219,8 @@ class BatchSystem:
         self._run.append(math.nan)
         self._estimate.append(float(estimate_s))
         self._processors.append(int(processors))
+        for column in (self._user, self._account, self._partition):
+            column.append(-1)
         self._start.append(math.nan)
         self._end.append(math.nan)
         self._names[job] = name
@@ -226,6 +241,7 @@ class BatchSystem:
             self._fate[job] = CANCELLED
             self._end[job] = self.clock.now
             self._view.only_arrivals = False
+            self._view.unforeseen = True
         else:
             return
         self._settle()
@@ -276,6 +292,7 @@ class BatchSystem:
         back = min(processors - spared, self.down)
         self._out_of_service(-back)
         self._view.only_arrivals = False
+        self._view.unforeseen = True
         self._settle()
 
     def outcome(self) -> Outcome:
@@ -363,6 +380,8 @@ class BatchSystem:
         view = self._view
         view.free += size
         view.only_arrivals = False
+        if end > self.clock._now:
+            view.unforeseen = True
         if self._watched:
             self._tell("end", job)
         if self.owed:
@@ -385,12 +404,22 @@ class BatchSystem:
         self._pass()
 
     def _pass(self) -> None:
-        """Ask the policy, and start what it says. With no processor free there is nothing to ask: what has happened is kept for later."""
+        """Ask the policy, and start what it says.
+
+        With no processor free there is nothing to ask, but for a policy that plans ahead: what has happened is kept for later.
+        """
         view, queue, ends = self._view, self._queue, self._ends
-        if not view.free or view.head >= len(queue):
+        if not (view.free or self._plans) or view.head >= len(queue):
+            if self._wake is not None:
+                self._wake_at(math.inf)
             return
         view.now_s = now = self.clock._now
-        start, view.reservation = self._decide(view)
+        decision = self._decide(view)
+        if len(decision) == 2:
+            start, view.reservation = decision
+            wake_s = math.inf
+        else:
+            start, view.reservation, view.memo, wake_s = decision
         for job in start:
             size = self._processors[job]
             free = view.free - size
@@ -419,11 +448,34 @@ class BatchSystem:
                 self._tell("start", job)
         self._arrived.clear()
         view.only_arrivals = True
+        view.unforeseen = False
+        if wake_s < math.inf or self._wake is not None:
+            self._wake_at(wake_s)
         if view.head > _COMPACT_AFTER and 2 * view.head > len(queue):
             del queue[: view.head], self._keys[: view.head]
             view.head = 0
         if self._watched:
             self._inspect(start)
+
+    def _wake_at(self, time_s: float) -> None:
+        """Have a pass at ``time_s``, unless the arrival or the end of a trace job brings one until then. An earlier wish is forgotten."""
+        heap = self._heap
+        if self._wake is not None:
+            heap[:] = [entry for entry in heap if entry[3] is not self._wake]
+            heapify(heap)
+            self._wake = None
+        if time_s == math.inf:
+            return
+        if not time_s > self.clock._now:
+            raise PolicyFault(f"policy {self.policy.name!r} wants to be asked again at {time_s} s, which is not in the future")
+        ours = (id(self._on_end), id(self._on_arrival))
+        if not any(entry[0] <= time_s and id(entry[3].callbacks) in ours for entry in heap):
+            self._wake = self.clock.at(time_s, self._woken, priority=PASS)
+
+    def _woken(self, event: Due) -> None:
+        self._wake = None
+        if not self._pending:
+            self._pass()
 
     def _dequeue(self, job: int) -> None:
         """Take a waiting job out of the queue, from wherever it stands."""

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from hpcsim.base.errors import problem_kind
 from hpcsim.engine.clock import Clock, Due
 from hpcsim.engine.failures import SpareNodes
 from hpcsim.engine.jobs import BatchSystem
 
 __all__ = ["PoolOutages"]
+
+
+TOO_MANY = problem_kind(
+    "too-many-failures",
+    "more than {most:,} nodes failed by {day:.0f} days, and jobs still wait",
+    "give simulate.until, or a longer failures.node.mtbf",
+)
+MOST_FAILURES = 100_000
 
 
 class PoolOutages:
@@ -57,13 +66,15 @@ class PoolOutages:
         first = int(self._rng.integers(self._nodes)) * self._per_node
         victims = self._on_node(first)
         if victims is not None:
-            for job in victims:
-                self._pool.kill(job)
             self.failures += 1
+            if self.failures > MOST_FAILURES:
+                raise TOO_MANY.error(path="failures.node.mtbf", most=MOST_FAILURES, day=self._clock.now / 86400.0)
             wait_s = self._spares.replace(self._clock.now)
-            if wait_s > 0:
+            if wait_s > 0:  # before its jobs end, so that none starts where they were
                 self._pool.withdraw(self._per_node)
                 self._clock.at(self._clock.now + wait_s, lambda _: self._pool.restore(self._per_node))
+            for job in victims:
+                self._pool.kill(job)
         self.begin()
 
     def _on_node(self, first: int) -> list[int] | None:

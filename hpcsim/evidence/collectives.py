@@ -14,9 +14,11 @@ __all__ = ["SHIPPED", "CollectiveRow", "read_collectives"]
 SHIPPED = Path(__file__).with_name("collectives.csv")
 """The rows that come with the package."""
 
-NO_FILE = problem_kind("timings-missing", "there is no such file of timings", "check the path, or leave --cases out for the shipped evidence")
+NO_FILE = problem_kind(
+    "timings-missing", "there is no such file of timings", "check the path, or leave --cases out for the shipped evidence"
+)
 UNREADABLE = problem_kind("timings-unreadable", "the file of timings cannot be read: {why}", "it is CSV with a header line")
-NO_COLUMN = problem_kind("timings-column", "the column {column!r} is missing", "needed: {needed}")
+NO_COLUMN = problem_kind("timings-column", "the column {name!r} is missing", "needed: {needed}")
 BAD_VALUE = problem_kind("timings-value", "this is {value!r}", "{hint_text}")
 NO_ROWS = problem_kind("timings-empty", "the file has no rows", "a row is one timed collective")
 
@@ -89,7 +91,7 @@ def _lines(path: Path) -> list[dict[str, str]]:
     problems = Problems()
     for column in NEEDED:
         if column not in header:
-            problems.add(NO_COLUMN(file=str(path), column=column, needed=", ".join(NEEDED)))
+            problems.add(NO_COLUMN(file=str(path), name=column, needed=", ".join(NEEDED)))
     problems.raise_if_any()
     if not lines:
         raise NO_ROWS.error(file=str(path))

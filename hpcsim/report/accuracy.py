@@ -113,7 +113,9 @@ def scatter(cases: pd.DataFrame) -> Chart:
     handles, labels = axes.get_legend_handles_labels()
     bands = [Patch(color="#dbe4ec"), Patch(color="#eef2f6")]
     legend(figure, [*handles, *bands], [*labels, "within 10 %", "within 20 %"])
-    return Chart("accuracy-scatter", message, "Predicted against measured time, both on logarithmic axes; on the line they are equal.", figure)
+    return Chart(
+        "accuracy-scatter", message, "Predicted against measured time, both on logarithmic axes; on the line they are equal.", figure
+    )
 
 
 def _by_group(cases: pd.DataFrame) -> dict[str, npt.NDArray[np.int64]]:
@@ -221,7 +223,9 @@ def scaling(steps: pd.DataFrame) -> Chart:
     shown = names if len(names) <= len(PALETTE) else [*names[: len(PALETTE) - 1], _OTHERS]
     for k, name in enumerate(shown):
         mine = (steps["group"].astype(str) == name).to_numpy() if name != _OTHERS else ~np.isin(steps["group"].astype(str), shown[:-1])
-        axes.plot(measured[mine], predicted[mine], _MARKS[k % 8], color=PALETTE[k], markersize=4.5, markeredgewidth=0, alpha=0.8, label=name)
+        axes.plot(
+            measured[mine], predicted[mine], _MARKS[k % 8], color=PALETTE[k], markersize=4.5, markeredgewidth=0, alpha=0.8, label=name
+        )
     handles, labels = axes.get_legend_handles_labels()
     legend(figure, handles, labels)
     text = "Sequences per second with more devices over those with fewer, the fastest case of each count; shaded: within 10 and 20 %."

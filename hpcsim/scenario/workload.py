@@ -17,6 +17,7 @@ __all__ = [
     "LayoutSpec",
     "MatrixProductSpec",
     "ModelSpec",
+    "SynchronySpec",
     "SyntheticSpec",
     "TaskSpec",
     "TraceSpec",
@@ -28,6 +29,10 @@ EXACTLY_ONE = problem_kind("exactly-one", "exactly one of {keys} is needed; here
 EMPTY_WORKLOAD = problem_kind("empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products")
 EMPTY_LIST = problem_kind("empty-list", "the list is empty", "name at least one, or leave the key out")
 LAYOUT_TEXT = problem_kind("layout-text", "{value!r} is no layout", "'auto', or keys with values such as 'tp=8,pp=4,micro_batch=1'")
+
+
+NOT_OF_MODE = problem_kind("synchrony-key", "{key} says nothing about the mode {mode}", "it belongs to: {modes}")
+MISSING_OF_MODE = problem_kind("synchrony-missing", "the mode {mode} needs {key}", "add {key}")
 
 
 def _some(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -126,6 +131,75 @@ class CheckpointSpec(Spec):
     )
 
 
+_SYNCHRONY_KEYS: dict[str, tuple[str, ...]] = {
+    "persistent": ("synchronous", "backup", "stale"),
+    "jitter": ("synchronous", "backup", "stale"),
+    "backup": ("backup",),
+    "bound": ("stale",),
+    "servers": ("asynchronous",),
+    "server_rate": ("asynchronous",),
+    "worker_rate": ("asynchronous",),
+    "update": ("asynchronous", "local"),
+    "every": ("local",),
+    "sites": ("local",),
+    "link": ("local",),
+    "latency": ("local",),
+    "overlapped": ("local",),
+}
+_SYNCHRONY_NEEDS: dict[str, tuple[str, ...]] = {
+    "backup": ("backup",),
+    "stale": ("bound",),
+    "asynchronous": ("servers",),
+    "local": ("every", "sites", "link"),
+}
+
+
+class SynchronySpec(Spec):
+    """How the data-parallel replicas of a run keep together."""
+
+    mode: Literal["synchronous", "backup", "stale", "asynchronous", "local"] = Field(
+        "synchronous",
+        description="synchronous: all wait for all; backup: the slowest are not waited for; stale: none runs too far ahead; "
+        "asynchronous: a parameter server and no waiting; local: averages over sites every so many steps",
+    )
+    persistent: Annotated[float, Share(0, 0.33)] | None = Field(
+        None, description="spread of the devices' speeds, as a coefficient of variation that stays from step to step"
+    )
+    jitter: Annotated[float, Share(0, 0.33)] | None = Field(
+        None, description="spread of a device's step times, drawn anew at every step; both default to the software's"
+    )
+    backup: Annotated[int, Count(1, 10_000_000)] | None = Field(None, description="replicas that a step does not wait for")
+    bound: Annotated[int, Count(0, 1_000_000)] | None = Field(None, description="steps that a replica may be ahead of the slowest")
+    servers: Annotated[int, Count(1, 1_000_000)] | None = Field(None, description="parameter servers, each with an equal part")
+    server_rate: Annotated[float, Quantity("data rate")] | None = Field(
+        None, description="network rate of one server each way; that of a replica's ports by default"
+    )
+    worker_rate: Annotated[float, Quantity("data rate")] | None = Field(
+        None, description="network rate of one replica each way; that of its ports by default"
+    )
+    update: Annotated[float, Quantity("data size")] | None = Field(
+        None, description="size of an update or average; 2 bytes a parameter by default"
+    )
+    every: Annotated[int, Count(1, 10_000_000)] | None = Field(None, description="steps between two averages over the sites")
+    sites: Annotated[int, Count(2, 100_000)] | None = Field(None, description="sites, over which the replicas are spread evenly")
+    link: Annotated[float, Quantity("data rate")] | None = Field(None, description="rate of a site's link to the others, each way")
+    latency: Annotated[float, Quantity("time", zero=True)] | None = Field(None, description="latency between sites; none by default")
+    overlapped: bool = Field(False, description="the next steps go on while an average is made")
+
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """Every key says something about the mode, and what a mode needs is there."""
+        mode = given.get("mode", "synchronous")
+        if mode not in ("synchronous", *_SYNCHRONY_NEEDS):
+            return
+        for key, modes in _SYNCHRONY_KEYS.items():
+            if key in given and mode not in modes:
+                yield NOT_OF_MODE(path=key, key=key, mode=mode, modes=", ".join(modes))
+        for key in _SYNCHRONY_NEEDS.get(mode, ()):
+            if key not in given:
+                yield MISSING_OF_MODE(mode=mode, key=key)
+
+
 class TrainingSpec(Spec):
     """A training run."""
 
@@ -146,6 +220,7 @@ class TrainingSpec(Spec):
     )
     framework: str | None = Field(None, description="software that runs it, such as megatron-lm or pytorch-fsdp")
     year: Annotated[int, Count(2012, 2040)] | None = Field(None, description="year of that software")
+    synchrony: SynchronySpec | None = Field(None, description="how the replicas keep together; a full barrier by default")
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -1,1 +1,8 @@
-"""Decisions of the resource manager as pure functions: a view in, decisions out."""
+"""Decisions of the resource manager as pure functions: a view in, decisions out.
+
+The modules that hold policies are imported here, so that whoever imports the registry finds every built-in in it.
+"""
+
+from hpcsim.scheduling import conservative, priority
+
+__all__ = ["conservative", "priority"]

@@ -2,7 +2,7 @@
 
 A policy is pure. It is given a :class:`View` of the queue and the machine, and returns a :class:`Decision`; it has no clock, no engine
 and no memory of its own. What it decided last time comes back in the view, together with what has happened since, so that a policy
-may look at the new jobs only.
+may look at the new jobs only. A policy that keeps promises or accounts puts them into its decision as a memo, which comes back too.
 
 References: D. G. Feitelson and A. M. Weil, "Utilization and predictability in scheduling the IBM SP2 with backfilling", IPPS 1998;
 D. Tsafrir, Y. Etsion and D. G. Feitelson, "Backfilling using system-generated predictions rather than user runtime estimates", TPDS 2007
@@ -16,7 +16,7 @@ from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from hpcsim.base.registry import Registry
 
@@ -66,10 +66,17 @@ class Decision(NamedTuple):
         Jobs to start, in this order.
     reservation : Reservation or None
         What was promised to the head of the queue, if anything.
+    memo : object
+        What the policy needs to know next time; the next view hands it back. Nobody else looks into it. It must compare equal to an equal
+        one, and be treated as immutable.
+    wake_s : float [s]
+        Ask again at this time, after ``now_s``, even if nothing happens until then; infinite for no such wish.
     """
 
     start: Sequence[int]
     reservation: Reservation | None = None
+    memo: Any = None
+    wake_s: float = math.inf
 
 
 Pair = tuple[Sequence[int], Reservation | None]
@@ -94,6 +101,10 @@ class View:
         Position of the first waiting job.
     submit_s, estimate_s, processors : sequence
         Properties of the jobs.
+    user, account, partition : sequence of int
+        Who submitted each job, under which account (a log's group) and to which partition (a log's queue); -1 unknown.
+    start_s, end_s : sequence of float [s]
+        When each job started and ended; NaN while it has not.
     running_end_s, running_processors : sequences of equal length
         Estimated ends of the running jobs, ascending, and their processors. An end before ``now_s`` is that of a job that outruns its
         estimate.
@@ -103,6 +114,11 @@ class View:
         Nothing else has happened since: what was decided then was done, no processor was freed or lost.
     reservation : Reservation or None
         The reservation of the last decision.
+    memo : object
+        The memo of the last decision; None at first.
+    unforeseen : bool
+        Since the last decision room has come that no estimate foretold: a running job ended before its estimate, a waiting one was
+        cancelled, or processors came back into service.
     explain : bool
         Someone records reservations: make them even where no candidate could use what is left over.
     """
@@ -121,6 +137,13 @@ class View:
     only_arrivals: bool = False
     reservation: Reservation | None = None
     explain: bool = False
+    memo: Any = None
+    unforeseen: bool = False
+    user: Sequence[int] = ()
+    account: Sequence[int] = ()
+    partition: Sequence[int] = ()
+    start_s: Sequence[float] = ()
+    end_s: Sequence[float] = ()
 
     def waiting(self) -> Sequence[int]:
         """Return the waiting jobs in the order of the policy."""
@@ -130,7 +153,8 @@ class View:
 class Policy(Protocol):
     """Decides which waiting jobs start.
 
-    ``key`` orders the queue, once for each job; None is the order of submission.
+    ``key`` orders the queue, once for each job; None is the order of submission. A policy that has an attribute ``plans`` which is true is
+    asked after every event while jobs wait, even where no processor is free; others only where some are.
     """
 
     @property

@@ -89,7 +89,11 @@ def _groups(groups: Mapping[str, Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _answer(kind: str, overall: Mapping[str, Any]) -> str:
     if kind == "schedules":
         wrong, jobs = overall["differing_starts"], overall["jobs"]
-        return f"All {jobs:,} jobs start at the very time of the reference." if not wrong else f"{wrong:,} of {jobs:,} jobs start at another time."
+        return (
+            f"All {jobs:,} jobs start at the very time of the reference."
+            if not wrong
+            else f"{wrong:,} of {jobs:,} jobs start at another time."
+        )
     if overall["median_of_group_medians"] is None:
         return f"None of the {overall['cases']} cases could be predicted."
     text = f"The median error is {show('x_frac', overall['median_of_group_medians'])} over {overall['groups']} groups of {overall['cases']} cases"
@@ -121,7 +125,9 @@ def results_of(document: Mapping[str, Any], *, cases: str | Path | None = None) 
     tables = {"verify_groups": frame("verify_groups", _groups(document["groups"]))}
     steps = document.get("scaling") or []
     if steps:
-        columns: dict[str, list[Any]] = {key: [s[key] for s in steps] for key in ("group", "first", "second", "devices_first", "devices_second")}
+        columns: dict[str, list[Any]] = {
+            key: [s[key] for s in steps] for key in ("group", "first", "second", "devices_first", "devices_second")
+        }
         columns |= {f"{key}_ratio": [s[key] for s in steps] for key in ("measured", "predicted")}
         tables["verify_scaling"] = frame("verify_scaling", {**columns, "error_frac": [s["error_frac"] for s in steps]})
     tables["verify_cases"] = frame("verify_cases", _cases(rows, given))

@@ -24,12 +24,18 @@ from hpcsim.study.measurements import Group, Term, read_steps
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
 
-__all__ = ["Calibration", "calibrate"]
+__all__ = ["Calibration", "calibrate", "results_of_fit"]
 
 NOTHING = problem_kind("calibrate-nothing", "there is nothing to calibrate from", "name a file of measurements, or use --machine")
-TOO_FEW = problem_kind("calibrate-too-few", "{count} of the measurements can be predicted", "two are needed; five with different batches, layouts and node counts are better")
+TOO_FEW = problem_kind(
+    "calibrate-too-few",
+    "{count} of the measurements can be predicted",
+    "two are needed; five with different batches, layouts and node counts are better",
+)
 NO_COLLECTIVES = problem_kind(
-    "calibrate-collectives-absent", "this version fits no collective logs", "give measured steps (YAML), or matrix products (CSV with m, n, k, seconds)"
+    "calibrate-collectives-absent",
+    "this version fits no collective logs",
+    "give measured steps (YAML), or matrix products (CSV with m, n, k, seconds)",
 )
 
 Floats = npt.NDArray[np.float64]
@@ -109,7 +115,9 @@ def _fit_steps(groups: Sequence[Group]) -> _Outcome:
     others = left_out(fit, measured, sigma, limit)
     without = np.array([predict(others[k])[k] for k in range(len(measured))])
     names = [name for group in groups for name in group.names]
-    return _Outcome(names, np.exp(measured), np.exp(predict(np.zeros(len(terms)))), np.exp(fit.predicted), np.exp(without), terms, fit.x, fit.sigma)
+    return _Outcome(
+        names, np.exp(measured), np.exp(predict(np.zeros(len(terms)))), np.exp(fit.predicted), np.exp(without), terms, fit.x, fit.sigma
+    )
 
 
 def _overlay(terms: Sequence[Term], x: Floats, source: str) -> dict[str, Any]:
@@ -125,18 +133,32 @@ def _overlay(terms: Sequence[Term], x: Floats, source: str) -> dict[str, Any]:
     return overlay
 
 
-def _results(outcome: _Outcome, file: str, notes: list[str]) -> Results:
+def results_of_fit(fit: Mapping[str, Any], cases: Mapping[str, Any], file: str, notes: list[str]) -> Results:
+    """Return the results of a fit from the columns of its tables ``fit`` and ``fit_cases``."""
     from hpcsim.results.provenance import provenance
     from hpcsim.results.quantities import show
     from hpcsim.results.record import Results
     from hpcsim.results.tables import frame
 
-    errors = {
-        "raw": outcome.raw_s / outcome.measured_s - 1.0,
-        "fitted": outcome.fitted_s / outcome.measured_s - 1.0,
-        "left_out": outcome.left_out_s / outcome.measured_s - 1.0,
-    }
-    medians = {name: _median(values) for name, values in errors.items()}
+    measured = np.asarray(cases["measured_s"])
+    medians = {name: _median(np.asarray(cases[f"{name}_s"]) / measured - 1.0) for name in ("raw", "fitted", "left_out")}
+    text = (
+        f"{len(fit['term'])} terms fitted to {len(measured)} measurements: the median error is {show('x_frac', medians['raw'])} before, "
+        f"{show('x_frac', medians['fitted'])} after, and {show('x_frac', medians['left_out'])} for measurements that the fit did not see."
+    )
+    return Results(
+        name="calibration",
+        question="What do my measurements say about the model's terms?",
+        answer=text,
+        kind="calibrate",
+        summary={f"{name}_median_abs_error_frac": value for name, value in medians.items()},
+        tables={"fit": frame("fit", fit), "fit_cases": frame("fit_cases", cases)},
+        notes=[*_NOTES, *notes],
+        provenance=provenance(measurements=file),
+    )
+
+
+def _results(outcome: _Outcome, file: str, notes: list[str]) -> Results:
     fit = {
         "term": [term.name for term in outcome.terms],
         "entry": [term.entry for term in outcome.terms],
@@ -153,20 +175,7 @@ def _results(outcome: _Outcome, file: str, notes: list[str]) -> Results:
         "fitted_s": outcome.fitted_s,
         "left_out_s": outcome.left_out_s,
     }
-    text = (
-        f"{len(outcome.terms)} terms fitted to {len(outcome.names)} measurements: the median error falls from {show('x_frac', medians['raw'])} "
-        f"to {show('x_frac', medians['fitted'])}, and is {show('x_frac', medians['left_out'])} for measurements that the fit did not see."
-    )
-    return Results(
-        name="calibration",
-        question="What do my measurements say about the model's terms?",
-        answer=text,
-        kind="calibrate",
-        summary={f"{name}_median_abs_error_frac": value for name, value in medians.items()},
-        tables={"fit": frame("fit", fit), "fit_cases": frame("fit_cases", cases)},
-        notes=notes,
-        provenance=provenance(measurements=file),
-    )
+    return results_of_fit(fit, cases, file, notes)
 
 
 _NOTES = [
@@ -222,5 +231,4 @@ def calibrate(
         raise TOO_FEW.error(file=str(file), count=count)
     outcome = _fit_steps(groups)
     source = f"hpcsim calibrate, {count} measured steps of {path.name}"
-    return Calibration(_results(outcome, path.name, [*_NOTES, *notes]), _overlay(outcome.terms, outcome.x, source))
-
+    return Calibration(_results(outcome, path.name, notes), _overlay(outcome.terms, outcome.x, source))

@@ -34,10 +34,12 @@ _LEVELS = (("none", 1.0), ("selective", 1.0), ("full", 0.25), ("full", 0.5), ("f
 """Recomputation a case that does not say is taken to fall back through: kind, and share of the layers."""
 _SLACK = 1.03
 """What may be missing for a layout to count as fitting: the memory model is not better than that."""
-_PRECISIONS = {"fp8/int8": "fp8", "fp8_rowwise": "fp8", "fp8-rowwise": "fp8", "float8": "fp8", "fp4": "nvfp4", "int8": "fp8", "bfloat16": "bf16"}
+_PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "half": "fp16", "int8": "fp8", "float8": "fp8"}
 _UNKNOWN_OUT_BYTES_PER_S = 25e9
 _DCN_BYTES_PER_S = 6.25e9
 """A TPU host's 25 GB/s to the data-centre network over its four chips (How to scale your model, 2025)."""
+_ASSUMED_RATE_SIGMA = 0.07
+"""Spread of sustained over peak matrix rates between devices of one kind, for those whose rate nobody measured."""
 _LORA_FRAC = 1e-3
 """Share of the parameters that adapters of small rank add."""
 
@@ -148,6 +150,7 @@ def _device(entry: Accelerator, hardware: Mapping[str, Any], year: float) -> dic
         "memory_bytes_per_s": rate or math.nan,
         "compute_units": (entry.compute_units or 0) if entry.category == "gpu" else 0,
         "year": year,
+        "doubt_sigma": 0.0 if sustained else _ASSUMED_RATE_SIGMA,
     }
 
 
@@ -209,6 +212,16 @@ def _levels(case: Mapping[str, Any]) -> tuple[tuple[str, float], ...]:
     return _LEVELS[:1] if "none" in text or text == "no" else _LEVELS
 
 
+def _format(said: str) -> str:
+    """Return the format a source means: scalings within eight or four bits, and mixtures with the master weights' format, aside."""
+    if said in PRECISIONS:
+        return said
+    for part, name in (("mxfp8", "mxfp8"), ("fp4", "nvfp4"), ("fp8", "fp8")):
+        if part in said:
+            return name
+    return _PRECISIONS.get(said, next((known for known in ("bf16", "fp16", "tf32", "fp32") if known in said), said))
+
+
 def _chunks(case: Mapping[str, Any], stack: Software, pp: int) -> tuple[int, ...]:
     """Return the virtual stages a case may mean: those given, one, or what a stack that interleaves by default may have chosen."""
     said = case["parallelism"].get("vpp")
@@ -266,7 +279,7 @@ def _rows(cases: Sequence[Mapping[str, Any]], catalog: Catalog, answers: list[Pr
         try:
             entry = _accelerator(catalog, str(case["hardware"]["accelerator"]), cache)
             precision = str(case["parallelism"].get("precision") or "bf16").lower()
-            precision = _PRECISIONS.get(precision, precision)
+            precision = _format(precision)
             if entry.id not in years:
                 years[entry.id] = architecture_year(entry, catalog)
             device = _device(entry, case["hardware"], years[entry.id])
@@ -316,6 +329,7 @@ def _evaluate(rows: Sequence[_Row], parameters: Parameters) -> StepCost:
         compute_units=_column([row.device["compute_units"] for row in rows]),
         attention_frac=_ATTENTION[first.device["category"]](parameters) if first.device["category"] in _ATTENTION else None,
         year=_column([row.device["year"] for row in rows]),
+        doubt_sigma=_column([row.device["doubt_sigma"] for row in rows]),
     )
     fabric = Fabric(
         scale_up=_stacked(Link, [row.fabric.scale_up for row in rows]),

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["explain", "explain_run", "explain_term", "names"]
 
 NO_TERM = problem_kind("unknown-term", "no number is called {name!r}", "{near}")
-NO_TRAINING = problem_kind("explain-no-training", "the scenario {name!r} trains nothing", "a step's time is explained; other numbers by their name")
+NO_TRAINING = problem_kind(
+    "explain-no-training", "the scenario {name!r} trains nothing", "a step's time is explained; other numbers by their name"
+)
 
 
 def names() -> list[str]:
@@ -132,7 +134,14 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
         changes = what_if(setup_of(plan, scenario.workload.training[plan.name], bound.cluster, bound.catalog), cost)
         whole = float(cost.step_time_s)
         for change in changes:
-            values = (plan.name, change.resource, change.step_time_s, whole / change.step_time_s, change.saved_s, change.term.replace("_", " ") or None)
+            values = (
+                plan.name,
+                change.resource,
+                change.step_time_s,
+                whole / change.step_time_s,
+                change.saved_s,
+                change.term.replace("_", " ") or None,
+            )
             for key, value in zip(rows, values, strict=True):
                 rows[key].append(value)
         largest = max(cost.terms, key=lambda term: float(cost.terms[term]))
@@ -144,7 +153,8 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
             f"A step of {plan.name} takes {show('step_time_s', whole)} and is bound by {cost.bound_by()}: {show('x_frac', share)} is "
             f"{largest.replace('_', ' ')}; {verb} the {what} would save {show('x_frac', max(best.saved_s, 0.0) / whole)}."
         )
-    kept = {name: results.tables[name] for name in ("training", "breakdown", "memory") if name in results.tables}
+    shown = ("training", "breakdown", "memory")
+    kept: dict[str, Any] = {name: results.tables[name] for name in shown if name in results.tables}
     return dataclasses.replace(
         results,
         kind="explain",

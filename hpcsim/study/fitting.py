@@ -86,9 +86,10 @@ def maximum_a_posteriori(
     def cost(point: Floats, logs: Floats) -> float:
         return float(np.sum(((measured - logs) / noise) ** 2) + np.sum((point / prior_sigma) ** 2))
 
-    best, done = cost(x, at), 0
+    best, used = cost(x, at), 0
     jacobian = _jacobian(predict, x, at, limit)
-    for done in range(1, rounds + 1):
+    for _ in range(rounds):
+        used += 1
         gradient = jacobian.T @ (measured - at) / noise**2 - x / prior_sigma**2
         hessian = jacobian.T @ jacobian / noise**2 + weight
         moved = False
@@ -106,7 +107,7 @@ def maximum_a_posteriori(
             break
         jacobian = _jacobian(predict, x, at, limit)
     posterior = np.linalg.inv(jacobian.T @ jacobian / noise**2 + weight) if len(x) else np.zeros((0, 0))
-    return Fitted(x, np.sqrt(np.diag(posterior)), jacobian, at, done)
+    return Fitted(x, np.sqrt(np.diag(posterior)), jacobian, at, used)
 
 
 def left_out(fit: Fitted, measured: Floats, prior_sigma: Floats, limit: Floats, *, noise: float = NOISE) -> Floats:

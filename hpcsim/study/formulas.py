@@ -45,40 +45,69 @@ _STEP: dict[str, Formula] = {
     "elementwise": Formula(
         "m · Σ bytes of norms, residuals, activations and gradient accumulation / (memory bandwidth · share reached)", _LAYER
     ),
-    "logits": Formula("m · (embedding look-up + 2·b·s·h·V / rate + softmax and loss traffic), thrice over for the backward", "h hidden, V vocabulary"),
+    "logits": Formula(
+        "m · (embedding look-up + 2·b·s·h·V / rate + softmax and loss traffic), thrice over for the backward", "h hidden, V vocabulary"
+    ),
     "recompute": Formula(
-        "m · layers · forward (full) or attention core (selective)", "layers of the fullest stage", "Korthikanti et al. 2022, arXiv:2205.05198"
+        "m · layers · forward (full) or attention core (selective)",
+        "layers of the fullest stage",
+        "Korthikanti et al. 2022, arXiv:2205.05198",
     ),
     "launch": Formula(
         "m · layers · max(0, operations · time to issue one − time on the device)",
         "what the host needs longer to issue the operations than the device to run them; 0 with captured graphs or compiled programs",
     ),
     "tensor_parallel": Formula(
-        "m · layers · collectives over the tp group · (1 − share hidden)", "two all-reduces a pass, or reduce-scatter and all-gather with sequence parallelism", "Shoeybi et al. 2019"
+        "m · layers · collectives over the tp group · (1 − share hidden)",
+        "two all-reduces a pass, or reduce-scatter and all-gather with sequence parallelism",
+        "Shoeybi et al. 2019",
     ),
-    "context_parallel": Formula("m · layers · exchange of keys and values over the cp group · (1 − share hidden)", "ring or all-to-all", "Liu et al. 2023 (ring attention)"),
+    "context_parallel": Formula(
+        "m · layers · exchange of keys and values over the cp group · (1 − share hidden)",
+        "ring or all-to-all",
+        "Liu et al. 2023 (ring attention)",
+    ),
     "expert_parallel": Formula(
-        "m · sparse layers · two all-to-alls a pass over the ep group · (1 − share hidden)", "tokens · experts per token · hidden · bytes each way", "Lepikhin et al. 2020 (GShard)"
+        "m · sparse layers · two all-to-alls a pass over the ep group · (1 − share hidden)",
+        "tokens · experts per token · hidden · bytes each way",
+        "Lepikhin et al. 2020 (GShard)",
     ),
-    "pipeline_transfer": Formula("m · 2·vpp · (latency + b·s·h·bytes / link) · (1 − share hidden)", "the message is divided by tp where members send their parts"),
+    "pipeline_transfer": Formula(
+        "m · 2·vpp · (latency + b·s·h·bytes / link) · (1 − share hidden)", "the message is divided by tp where members send their parts"
+    ),
     "bubble": Formula(
         "idle time of the schedule: (pp − 1)·(F + B)/vpp for 1F1B, less for zero-bubble schedules, plus the hops that fill and drain",
         f"F, B: a stage's forward and backward of one micro-batch; {_FILL}",
         "Narayanan et al. 2021, arXiv:2104.04473; Qi et al. 2023, arXiv:2401.10241",
     ),
-    "parameter_gather": Formula("all-gather of the weights over the replicas, less what hides behind the forward pass", "ZeRO 1–2: once a step; ZeRO 3 and FSDP: in every pass", "Rajbhandari et al. 2020"),
-    "data_parallel": Formula("all-reduce or reduce-scatter of the gradients over the replicas, less what hides behind the backward pass", "", "Li et al. 2020 (PyTorch DDP)"),
+    "parameter_gather": Formula(
+        "all-gather of the weights over the replicas, less what hides behind the forward pass",
+        "ZeRO 1–2: once a step; ZeRO 3 and FSDP: in every pass",
+        "Rajbhandari et al. 2020",
+    ),
+    "data_parallel": Formula(
+        "all-reduce or reduce-scatter of the gradients over the replicas, less what hides behind the backward pass",
+        "",
+        "Li et al. 2020 (PyTorch DDP)",
+    ),
     "contention": Formula("hidden communication · share by which it slows the computation beside it"),
-    "optimizer": Formula("bytes of weights, gradients, master copy and moments read and written / (memory bandwidth · share reached)", "over the replicas with ZeRO 1 and above"),
+    "optimizer": Formula(
+        "bytes of weights, gradients, master copy and moments read and written / (memory bandwidth · share reached)",
+        "over the replicas with ZeRO 1 and above",
+    ),
     "offload": Formula("bytes of gradients and weights / link to the host", "only where the optimizer lives in host memory"),
-    "straggler": Formula("work · cv · E[max of n standard normals]", "cv: coefficient of variation of one device's time; n devices", "Blom 1958"),
+    "straggler": Formula(
+        "work · cv · E[max of n standard normals]", "cv: coefficient of variation of one device's time; n devices", "Blom 1958"
+    ),
     "host": Formula("constant of the software stack: host and synchronisation time of an optimizer step"),
 }
 
 _MEMORY: dict[str, Formula] = {
     "memory.weights": Formula("parameters of the stage / tp · bytes (/ dp·cp with ZeRO 3)"),
     "memory.gradients": Formula("parameters of the stage / tp · bytes of a gradient (/ dp·cp from ZeRO 2 on)"),
-    "memory.optimizer": Formula("parameters of the stage / tp · (4 master + 8 moments) bytes (/ dp·cp from ZeRO 1 on)", "", "Rajbhandari et al. 2020"),
+    "memory.optimizer": Formula(
+        "parameters of the stage / tp · (4 master + 8 moments) bytes (/ dp·cp from ZeRO 1 on)", "", "Rajbhandari et al. 2020"
+    ),
     "memory.activations": Formula(
         "s·b·h·L/pp · in flight · (10 + 24/t + 5·a·s/(h·t)) for GPT in 16 bits; 2·s·b·h a layer with full recomputation",
         "a heads, t tensor-parallel degree; in flight: micro-batches that the schedule holds",
@@ -94,9 +123,18 @@ _SUMMARY: dict[str, Formula] = {
     "wall_clock_s": Formula("end − start of the work"),
     "node_time_s": Formula("Σ nodes · (end − start)"),
     "device_time_s": Formula("Σ accelerators · (end − start)"),
-    "step_time_s": Formula("Σ of the step's terms (see matmul, bubble, data_parallel, …)", "m·t + bubble + exposed communication + optimizer + stragglers + host"),
-    "mfu_frac": Formula("model FLOP / (devices · dense peak · step time)", "recomputation is not counted", "Chowdhery et al. 2022, appendix B"),
-    "model_flop": Formula("72·B·s·L·h²·(1 + s/6h + V/12Lh) for GPT; in general 3 · forward FLOP, a multiply-add is two", "B sequences of a step", "Narayanan et al. 2021, eq. 3"),
+    "step_time_s": Formula(
+        "Σ of the step's terms (see matmul, bubble, data_parallel, …)",
+        "m·t + bubble + exposed communication + optimizer + stragglers + host",
+    ),
+    "mfu_frac": Formula(
+        "model FLOP / (devices · dense peak · step time)", "recomputation is not counted", "Chowdhery et al. 2022, appendix B"
+    ),
+    "model_flop": Formula(
+        "72·B·s·L·h²·(1 + s/6h + V/12Lh) for GPT; in general 3 · forward FLOP, a multiply-add is two",
+        "B sequences of a step",
+        "Narayanan et al. 2021, eq. 3",
+    ),
     "tokens_per_s": Formula("global batch · sequence / step time"),
     "goodput_frac": Formula("useful work / wall clock", "work done twice, checkpoints, waiting for repair and restarts are not useful"),
     "jobs": Formula("count of the jobs that were submitted"),
@@ -131,10 +169,14 @@ _SUMMARY: dict[str, Formula] = {
     "verified_cases": Formula("count of the cases"),
     "verified_groups": Formula("count of the groups"),
     "refused_frac": Formula("cases without a prediction / cases"),
-    "median_of_group_medians_frac": Formula("median over the groups of the median of |predicted/measured − 1|", "nearest rank; groups of fewer than five cases as one"),
+    "median_of_group_medians_frac": Formula(
+        "median over the groups of the median of |predicted/measured − 1|", "nearest rank; groups of fewer than five cases as one"
+    ),
     "median_of_group_p90_frac": Formula("median over the groups of the 90th percentile of |predicted/measured − 1|", "nearest rank"),
     "interval_coverage_frac": Formula("cases with low ≤ measured ≤ high / cases"),
-    "layout_kendall_tau": Formula("(concordant − discordant pairs) / √(pairs untied left · untied right), over pairs of one job", "", "Kendall 1945 (τ-b)"),
+    "layout_kendall_tau": Formula(
+        "(concordant − discordant pairs) / √(pairs untied left · untied right), over pairs of one job", "", "Kendall 1945 (τ-b)"
+    ),
     "scaling_median_abs_error_frac": Formula("median of |predicted speed-up / measured speed-up − 1| over neighbouring device counts"),
     "memory_median_abs_error_frac": Formula("median of |predicted/stated peak memory − 1|"),
     "differing_starts": Formula("count of the jobs whose start differs from the reference's"),
@@ -154,7 +196,9 @@ _COLUMNS: dict[str, Formula] = {
     "device_s": Formula("processors · run time"),
     "jobs.cost_usd": Formula("share of the bill by processor-seconds held"),
     "training.steps": Formula("⌈tokens / (global batch · sequence)⌉, or as given"),
-    "checkpoints": Formula("⌊work / interval⌋, the last one left out where it would end with the run", "", "Young 1974 where the interval is not given"),
+    "checkpoints": Formula(
+        "⌊work / interval⌋, the last one left out where it would end with the run", "", "Young 1974 where the interval is not given"
+    ),
     "failures": Formula("failures that struck the run; their expectation in an estimate", "exponential times between them"),
     "lost_s": Formula("Σ work since the last checkpoint that failures undid"),
     "dp": Formula("devices / (tp·pp·cp)"),
@@ -166,7 +210,10 @@ _COLUMNS: dict[str, Formula] = {
     "down": Formula("processors of failed nodes"),
     "queued_jobs": Formula("jobs submitted and not started in the interval"),
     "queued_processors": Formula("Σ processors of those jobs"),
-    "compute_w": Formula("Σ (idle + (maximum − idle) · activity) − idle of the nodes at work", "activity: shares of the time bound by compute, memory, communication"),
+    "compute_w": Formula(
+        "Σ (idle + (maximum − idle) · activity) − idle of the nodes at work",
+        "activity: shares of the time bound by compute, memory, communication",
+    ),
     "idle_w": Formula("Σ idle power of the nodes that are up"),
     "network_w": Formula("Σ power of switches and adapters"),
     "storage_w": Formula("Σ power of the storage tiers"),
@@ -197,11 +244,17 @@ _COLUMNS: dict[str, Formula] = {
     "what_if.step_time_s": Formula("the step's formula with that resource doubled"),
     "speedup_ratio": Formula("step time / step time with the resource doubled"),
     "saved_s": Formula("step time − step time with the resource doubled"),
-    "fitted": Formula("value that minimises Σ((ln measured − ln predicted)/σ)² + Σ((ln value − ln prior)/σ prior)²", "", "maximum a posteriori; damped Gauss–Newton"),
+    "fitted": Formula(
+        "value that minimises Σ((ln measured − ln predicted)/σ)² + Σ((ln value − ln prior)/σ prior)²",
+        "",
+        "maximum a posteriori; damped Gauss–Newton",
+    ),
     "raw_s": Formula("Σ of the step's terms with the catalog's values"),
     "fitted_s": Formula("Σ of the step's terms with the fitted values"),
     "left_out_s": Formula("Σ of the step's terms, fitted to all other measurements (one Gauss–Newton step from the common fit)"),
-    "posterior_sigma": Formula("√ of the diagonal of (JᵀJ/σ² + Λ)⁻¹", "J: derivatives of ln predicted by ln value; Λ: inverse variances of the priors"),
+    "posterior_sigma": Formula(
+        "√ of the diagonal of (JᵀJ/σ² + Λ)⁻¹", "J: derivatives of ln predicted by ln value; Λ: inverse variances of the priors"
+    ),
 }
 
 FORMULAS: Mapping[str, Formula] = MappingProxyType({**_STEP, **_MEMORY, **_SUMMARY, **_COLUMNS})
@@ -209,18 +262,24 @@ FORMULAS: Mapping[str, Formula] = MappingProxyType({**_STEP, **_MEMORY, **_SUMMA
 
 GIVEN: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("job_id", "user", "submit_s", "submit_time", "estimate_s", "processors"), "read from the job log, or given in the scenario"),
+        **dict.fromkeys(
+            ("job_id", "user", "submit_s", "submit_time", "estimate_s", "processors"), "read from the job log, or given in the scenario"
+        ),
         **dict.fromkeys(
             ("model", "devices", "global_batch", "sequence", "precision", "name", "group", "policy", "node"), "given in the scenario"
         ),
         **dict.fromkeys(
-            ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute"), "given in the layout, or chosen by the search where it is auto"
+            ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute"),
+            "given in the layout, or chosen by the search where it is auto",
         ),
         "nodes": "nodes that hold the job's processors: ⌈processors / processors of a node⌉",
         "status": "what became of the job or case",
         "kind": "a label of the row",
         **dict.fromkeys(("start_s", "end_s"), "bounds of the interval: a change of state opens a new one"),
-        **dict.fromkeys(("term", "component", "item", "unit", "part", "stage", "metric", "path", "field", "label", "resource", "entry"), "a label of the row"),
+        **dict.fromkeys(
+            ("term", "component", "item", "unit", "part", "stage", "metric", "path", "field", "label", "resource", "entry"),
+            "a label of the row",
+        ),
         **dict.fromkeys(("published", "source", "value"), "from the source that the row names"),
         **dict.fromkeys(("file", "issue", "action", "example"), "what the reader of the log found"),
         **dict.fromkeys(("id", "measured_s", "first", "second", "devices_first", "devices_second"), "from the file of cases"),

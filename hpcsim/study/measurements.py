@@ -29,11 +29,21 @@ from hpcsim.workload.what_if import Setup, setup_of
 __all__ = ["Group", "Term", "read_steps"]
 
 NO_FILE = problem_kind("measurements-missing", "there is no such file of measurements", "check the path")
-UNREADABLE = problem_kind("measurements-unreadable", "the file of measurements cannot be read: {why}", "it is a YAML list of measured steps")
-NOT_A_LIST = problem_kind("measurements-not-a-list", "a file of measurements is a list; this is {what}", "begin each measured step with a dash")
-MIXED = problem_kind("measurements-form", "measurement {number}: {why}", "give scenario and measured, or a case with model, hardware, parallelism and target")
-WHICH = problem_kind("measurements-which-run", "measurement {number}: {count} training runs in {scenario}", "name one with training: {known}")
+UNREADABLE = problem_kind(
+    "measurements-unreadable", "the file of measurements cannot be read: {why}", "it is a YAML list of measured steps"
+)
+NOT_A_LIST = problem_kind(
+    "measurements-not-a-list", "a file of measurements is a list; this is {what}", "begin each measured step with a dash"
+)
+MIXED = problem_kind(
+    "measurements-form", "measurement {number}: {why}", "give scenario and measured, or a case with model, hardware, parallelism and target"
+)
+WHICH = problem_kind(
+    "measurements-which-run", "measurement {number}: {count} training runs in {scenario}", "name one with training: {known}"
+)
 
+_TRAINED = ("bf16", "fp16", "tf32", "fp8", "fp4")
+"""Arithmetic of matrix units: one rate scales with the other."""
 _MATMUL, _MEMORY, _ATTENTION = "matrix products", "memory bandwidth", "fused attention"
 _UP, _OUT = "scale-up link", "scale-out link"
 _LAUNCH, _TRAFFIC, _STEP = "launch of an operation", "memory traffic", "step overhead"
@@ -95,6 +105,10 @@ class Group:
     predict: Callable[[Mapping[Term, float]], list[float]]
 
 
+def _plain(rates: Mapping[Any, float]) -> dict[str, float]:
+    return {str(key): float(rate) for key, rate in rates.items()}
+
+
 def _sustained(entry_category: str, peaks: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, float]:
     device = Device("", entry_category, dict(peaks), 1.0, 1.0, dict(measured))
     return {key: float(device.sustained(key)) for key in peaks}
@@ -105,7 +119,7 @@ def _share(kind: str, entry: str, name: str, key: str, prior: float, sigma: floa
 
 
 def _matmul(entry: str, rates: Mapping[str, float], peaks: Mapping[str, Any]) -> Term:
-    ordered = tuple(sorted(rates.items()))
+    ordered = tuple(sorted((key, rate) for key, rate in rates.items() if key in _TRAINED) or sorted(rates.items()))
     first = "bf16" if "bf16" in rates else ordered[0][0]
     room = min(math.log(float(peaks[key]) / rate) for key, rate in ordered)
     return Term("accelerators", entry, _MATMUL, rates[first], 0.10, "FLOP/s", max(room, 0.0), "matmul", ordered)
@@ -131,7 +145,9 @@ def _setup_terms(setup: Setup, device_id: str, up: str, out: str, framework: str
         _matmul(device_id, rates, device.peak_flop_per_s),
         _share("accelerators", device_id, _MEMORY, "memory_efficiency", stream, 0.12),
         _share("accelerators", device_id, _ATTENTION, "attention_efficiency", float(device.attention_share), 0.25),
-        *_of_software(framework, float(np.asarray(stack.launch_s)), float(np.asarray(stack.traffic_factor)), float(np.asarray(stack.step_s))),
+        *_of_software(
+            framework, float(np.asarray(stack.launch_s)), float(np.asarray(stack.traffic_factor)), float(np.asarray(stack.step_s))
+        ),
     ]
     if up:
         terms.append(_share("links", up, _UP, "sustained", float(np.asarray(setup.fabric.scale_up.efficiency_frac)), 0.20))
@@ -221,7 +237,7 @@ class _Scaled:
         factor = self._factors.get(entry.id, 1.0)
         if factor == 1.0:
             return entry
-        rates = _sustained(entry.category, entry.peak_flop_per_s, entry.measured_matmul_flop_per_s)
+        rates = _sustained(entry.category, _plain(entry.peak_flop_per_s), _plain(entry.measured_matmul_flop_per_s))
         return entry.model_copy(update={"measured_matmul_flop_per_s": {key: rate * factor for key, rate in rates.items()}})
 
     def __getattr__(self, name: str) -> Any:
@@ -260,10 +276,10 @@ def _cases(cases: list[dict[str, Any]], catalog: Catalog, notes: list[str]) -> G
     own: list[dict[str, Term]] = []
     for case in kept:
         entry = catalog.accelerator(str(case["hardware"]["accelerator"]))
-        rates = _sustained(entry.category, entry.peak_flop_per_s, entry.measured_matmul_flop_per_s)
+        rates = _sustained(entry.category, _plain(entry.peak_flop_per_s), _plain(entry.measured_matmul_flop_per_s))
         assumed = DEVICE_CLASSES.get(entry.category, DEVICE_CLASSES["gpu"])
         terms = {
-            _MATMUL: _matmul(entry.id, rates, entry.peak_flop_per_s),
+            _MATMUL: _matmul(entry.id, rates, _plain(entry.peak_flop_per_s)),
             _MEMORY: _share("accelerators", entry.id, _MEMORY, "memory_efficiency", assumed.memory_frac, 0.12),
         }
         if entry.scale_up_link and entry.scale_up_bytes_per_s:
@@ -279,7 +295,9 @@ def _cases(cases: list[dict[str, Any]], catalog: Catalog, notes: list[str]) -> G
     def seconds(factors: Mapping[Term, float]) -> list[float]:
         changed = [_case_with(case, terms, factors, catalog) for case, terms in zip(kept, own, strict=True)]
         rates = {term.entry: factor for term, factor in factors.items() if term.name == _MATMUL}
-        moved = {parameters[term]: float(getattr(DEFAULTS, parameters[term])) * factor for term, factor in factors.items() if term in parameters}
+        moved = {
+            parameters[term]: float(getattr(DEFAULTS, parameters[term])) * factor for term, factor in factors.items() if term in parameters
+        }
         scaled: Any = _Scaled(catalog, rates)
         return [answer.predicted_s for answer in predict(changed, catalog=scaled, parameters=DEFAULTS.varied(**moved))]
 
@@ -329,7 +347,13 @@ def read_steps(path: Path, catalog: Catalog) -> tuple[list[Group], list[str]]:
     groups = []
     for number, item in enumerate(data, 1):
         if not of_scenarios[number - 1]:
-            problems.add(MIXED(file=str(path), number=number, why="a file holds scenarios or cases, not both" if isinstance(item, dict) else "it is no map"))
+            problems.add(
+                MIXED(
+                    file=str(path),
+                    number=number,
+                    why="a file holds scenarios or cases, not both" if isinstance(item, dict) else "it is no map",
+                )
+            )
         elif "measured" not in item:
             problems.add(MIXED(file=str(path), number=number, why="measured is missing"))
         else:

@@ -60,7 +60,11 @@ def _published() -> list[dict[str, Any]]:
     jobs = trace.jobs
     outcome = run_jobs(jobs, 100, "easy", order="event")
     predicted = _slowdown(jobs, outcome.start_s)
-    return [_row("kth-sp2-easy", "published easy", KTH_BOUNDED_SLOWDOWN, predicted, int(abs(predicted - KTH_BOUNDED_SLOWDOWN) > 1e-9), len(jobs))]
+    return [
+        _row(
+            "kth-sp2-easy", "published easy", KTH_BOUNDED_SLOWDOWN, predicted, int(abs(predicted - KTH_BOUNDED_SLOWDOWN) > 1e-9), len(jobs)
+        )
+    ]
 
 
 def verify_schedules() -> dict[str, Any]:

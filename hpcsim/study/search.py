@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.units import readable
-from hpcsim.catalog.lookup import Catalog, default
+from hpcsim.catalog.lookup import Catalog, default, overlaid
 from hpcsim.cluster.build import resolve
 from hpcsim.cost.arguments import Array
 from hpcsim.cost.parallelism import Layout
@@ -62,6 +62,9 @@ _KEYS = (
 
 _ROUND, _MOST_EXACT, _EACH_SCHEDULE = 12, 120, 2
 """Layouts walked exactly at a time, in all, and at least of each schedule."""
+
+_SHORT = 8_000
+"""Operations up to which the schedules of the front are walked whole."""
 
 _SLOWEST_OF_FRONT = 1.5
 """Time of the slowest layout on the front over that of the fastest: who saves memory at a higher price takes fewer devices instead."""
@@ -161,7 +164,6 @@ def _ordered(layouts: Layout, values: Mapping[str, Array], key: str) -> npt.NDAr
     columns = layouts.columns()
     fields = [columns[name] for name in reversed(_KEYS) if name in columns]
     return np.lexsort([*fields, values["peak_memory_bytes"], values["step_time_s"], values[key]])
-
 
 
 def _kept(layouts: Layout, values: dict[str, Array], key: str, most: int) -> npt.NDArray[np.int64]:
@@ -264,10 +266,10 @@ def _front_pool(job: Job, pool: _Pool) -> _Pool:
     return _take(pool, _front_of(v["step_time_s"], v["peak_memory_bytes"], _money(job, v)))
 
 
-def _exact(job: Job, pool: _Pool) -> tuple[_Pool, dict[str, Array]]:
+def _exact(job: Job, pool: _Pool, **limits: int) -> tuple[_Pool, dict[str, Array]]:
     """Return the pool with exact schedules, and its terms by layout."""
     cost = job.cost(pool.layouts)
-    seconds, idle = exact_steps(job, pool.layouts, cost)
+    seconds, idle = exact_steps(job, pool.layouts, cost, **limits)
     n = pool.layouts.shape[0]
     terms = {name: np.broadcast_to(cost.terms[name], (n,)) for name in TERMS}
     closed = np.broadcast_to(cost.step_time_s, (n,))
@@ -376,14 +378,18 @@ def _check(job: Job, objective: str) -> None:
     if objective == "cost" and job.usd_per_s is None:
         raise UNKNOWN_VALUE.error(path="objective", objective="cost", device=job.device.name, hint="add cluster.prices, or minimise time")
     if objective == "energy" and not job.powered:
-        raise UNKNOWN_VALUE.error(path="objective", objective="energy", device=job.device.name, hint="add the powers of node and accelerator")
+        raise UNKNOWN_VALUE.error(
+            path="objective", objective="energy", device=job.device.name, hint="add the powers of node and accelerator"
+        )
 
 
 def _notes(job: Job, best: pd.DataFrame) -> list[str]:
     notes = [f"Software is taken as {job.stack.name}."]
     schedule = str(best["schedule"].iloc[0])
     if schedule in ("zb-h2", "zb-v"):
-        notes.append(f"{schedule} needs an optimizer that checks the gradients' norm afterwards, so that one step can begin as another ends.")
+        notes.append(
+            f"{schedule} needs an optimizer that checks the gradients' norm afterwards, so that one step can begin as another ends."
+        )
     if schedule in ("zb-h1", "zb-h2", "zb-v", "dualpipe"):
         notes.append("Not every framework has this schedule; --layout auto,schedule=1f1b searches without it.")
     return notes
@@ -431,7 +437,7 @@ def layout_search(
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise BAD_TOP.error(path="top", top=top)
     scenario = load(scenario)
-    job, given = _job(scenario, training, catalog or default())
+    job, given, notes = _job(scenario, training, catalog or default())
     _check(job, objective)
     key = OBJECTIVES[objective]
     began = time.process_time()
@@ -463,7 +469,7 @@ def layout_search(
         front=_table(job, front) if front is not None else None,
         why=_why(pool, terms, key, order),
         terms={name: float(seconds[order[0]]) for name, seconds in terms.items()},
-        notes=_notes(job, best),
+        notes=[*_notes(job, best), *notes],
     )
 
 
@@ -472,10 +478,10 @@ def _exact_front(job: Job, pool: _Pool, best_s: float) -> _Pool:
     v = pool.values
     near = np.argsort(v["step_time_s"], kind="stable")
     near = near[v["step_time_s"][near] <= _SLOWEST_OF_FRONT * best_s][:_MOST_EXACT]
-    return _front_pool(job, _exact(job, _take(pool, near))[0])
+    return _front_pool(job, _exact(job, _take(pool, near), most_operations=_SHORT)[0])
 
 
-def _job(scenario: Scenario, training: str | None, catalog: Catalog) -> tuple[Job, dict[str, Any]]:
+def _job(scenario: Scenario, training: str | None, catalog: Catalog) -> tuple[Job, dict[str, Any], list[str]]:
     runs = scenario.workload.training
     known = ", ".join(runs)
     if training is None and len(runs) != 1:
@@ -486,12 +492,16 @@ def _job(scenario: Scenario, training: str | None, catalog: Catalog) -> tuple[Jo
         raise NO_TRAINING.error(path="workload.training", what=f"no training run {name!r}", hint=f"its runs: {known or 'none'}")
     spec = runs[name]
     try:
-        job = job_of(name, spec, resolve(scenario.cluster, catalog), catalog)
+        if scenario.catalogs:
+            catalog = overlaid(catalog, [scenario.folder / file for file in scenario.catalogs])
+        job = job_of(name, spec, resolve(scenario.cluster, catalog), catalog, folder=scenario.folder)
     except InputError as error:
         raise InputError([scenario.locate(p) for p in error.problems]) from None
     values = spec.layout.model_dump(exclude_none=True, exclude={"auto"})
     given = {k: v for k, v in values.items() if k in spec.layout.model_fields_set} if spec.layout.auto else {}
-    return job, given
+    barrier = spec.synchrony is None or spec.synchrony.mode == "synchronous"
+    notes = [] if barrier else ["Layouts are compared with a full barrier; the run's synchrony is left out."]
+    return job, given, notes
 
 
 _QUICK = ("model", "accelerator", "count", "tokens", "global_batch", "sequence", "layout", "precision", "link", "framework", "year")
@@ -551,5 +561,3 @@ def in_words(*, layout: str | Mapping[str, Any] = "auto", **words: Any) -> Scena
 
 def _value(text: str) -> Any:
     return {"true": True, "false": False}.get(text.lower(), text)
-
-

@@ -110,7 +110,7 @@ def _weights(cases: Sequence[Mapping[str, Any]]) -> _Floats:
 
 
 def _vector(parameters: Parameters, free: Sequence[str]) -> _Floats:
-    return np.log([getattr(parameters, name) for name in free])
+    return np.log(np.array([getattr(parameters, name) for name in free], dtype=np.float64))
 
 
 def _slopes(cases: Sequence[Mapping[str, Any]], catalog: Catalog, at: Parameters, free: Sequence[str], now: _Floats) -> _Floats:
@@ -130,7 +130,7 @@ def _objective(residuals: _Floats, weights: _Floats, vector: _Floats, prior: _Fl
 
 def _solved(slopes: _Floats, residuals: _Floats, weights: _Floats, vector: _Floats, prior: _Floats, sigma: _Floats) -> _Floats:
     """Step of the linearised problem: least absolute residuals by reweighting, priors as they are."""
-    move = np.zeros_like(vector)
+    move: _Floats = np.zeros_like(vector)
     known = np.isfinite(residuals)
     j, r, w = slopes[known], residuals[known], weights[known]
     for _ in range(25):
@@ -138,7 +138,7 @@ def _solved(slopes: _Floats, residuals: _Floats, weights: _Floats, vector: _Floa
         pull = w / (ERROR_SCALE * np.maximum(np.abs(left), 0.3 * ERROR_SCALE))
         hessian = (j.T * pull) @ j + np.diag(1.0 / sigma**2)
         gradient = (j.T * pull) @ r + (vector - prior) / sigma**2
-        move = -np.linalg.solve(hessian, gradient)
+        move = np.asarray(-np.linalg.solve(hessian, gradient), dtype=np.float64)
     return np.asarray(np.clip(move, -0.5, 0.5))
 
 
@@ -162,7 +162,7 @@ def _improved(problem: _Problem, keep: npt.NDArray[np.bool_], catalog: Catalog) 
     """Take the linearised step, halved until the objective falls."""
     cases = [case for case, kept in zip(problem.cases, keep, strict=True) if kept]
     weights = _weights(cases)
-    prior = np.log([TERMS[name].prior for name in problem.free])
+    prior = np.log(np.array([TERMS[name].prior for name in problem.free], dtype=np.float64))
     sigma = np.array([TERMS[name].sigma for name in problem.free])
     vector = _vector(problem.at, problem.free)
     here = _objective(problem.residuals[keep], weights, vector, prior, sigma)

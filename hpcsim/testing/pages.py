@@ -11,7 +11,7 @@ from typing import Any
 
 from hpcsim.base.units import DIMENSIONS
 from hpcsim.catalog.entries import Entry, SourceKind
-from hpcsim.catalog.files import KINDS, Kind
+from hpcsim.catalog.files import KINDS, Index, Kind
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.cli.main import COMMANDS, build_parser
 from hpcsim.scenario.fields import Count, Quantity, Share
@@ -188,12 +188,15 @@ def _key(annotation: Any) -> str:
 
 
 def _kind(kind: Kind, entries: list[Entry]) -> Iterator[str]:
-    entry_class = type(entries[0])
+    entry_class: type[Entry] = Index(kind).entry_class
     about = " ".join((entry_class.__doc__ or "").split()).replace("``", "`")
     yield from (f"## {kind.plural}", "", about, "")
     names = ", ".join(f"`{entry.id}`" for entry in entries)
     many = len(entries) > 100
-    yield f"{len(entries)} entries; `hpcsim catalog list {kind.plural}` lists them." if many else f"{len(entries)} entries: {names}."
+    if not entries:
+        yield "No entries of its own: overlays add them (`hpcsim calibrate` writes such)."
+    else:
+        yield f"{len(entries)} entries; `hpcsim catalog list {kind.plural}` lists them." if many else f"{len(entries)} entries: {names}."
     yield from ("", _row("key", "written as", "inside", "meaning"), "|---|---|---|---|")
     common = set(Entry.model_fields)
     for name, field in entry_class.model_fields.items():

@@ -10,6 +10,7 @@ In a plug-in's own tests::
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable
 
@@ -33,11 +34,17 @@ def random_jobs(seed: int, *, jobs: int = 60, processors: int = 16) -> JobTable:
         run,
         np.minimum(processors, np.rint(2.0 ** (draw.random(jobs) * np.log2(processors + 1)))).astype(np.int64),
         estimate_s=run * over,
+        user=draw.integers(0, 5, jobs),
+        group=draw.integers(0, 3, jobs),
+        queue=draw.integers(0, 2, jobs),
     )
 
 
 class _Guarded:
-    """Hands a policy copies that cannot be changed, asks twice, and compares; ``forget`` hides what the last decision was."""
+    """Hands a policy copies that cannot be changed, asks twice, and compares.
+
+    ``forget`` hides the last reservation, and that only arrivals have happened since. The memo always comes back: it is the policy's own.
+    """
 
     def __init__(self, policy: Policy, *, forget: bool) -> None:
         self.policy = policy
@@ -48,10 +55,15 @@ class _Guarded:
         return self.policy.name
 
     @property
+    def plans(self) -> bool:
+        return bool(getattr(self.policy, "plans", False))
+
+    @property
     def key(self) -> QueueKey | None:
         return self.policy.key
 
     def decide(self, view: View, /) -> Decision:
+        start_s, end_s = tuple(view.start_s), tuple(view.end_s)
         copies = [
             dataclasses.replace(
                 view,
@@ -64,12 +76,18 @@ class _Guarded:
                 arrived=tuple(view.arrived),
                 only_arrivals=view.only_arrivals and not self.forget,
                 reservation=None if self.forget else view.reservation,
+                memo=copy.deepcopy(view.memo),
+                user=tuple(view.user),
+                account=tuple(view.account),
+                partition=tuple(view.partition),
+                start_s=start_s,
+                end_s=end_s,
             )
             for _ in range(3)
         ]
         first = Decision(*self.policy.decide(copies[0]))
         second = Decision(*self.policy.decide(copies[1]))
-        if (list(first.start), first.reservation) != (list(second.start), second.reservation):
+        if (list(first.start), *first[1:]) != (list(second.start), *second[1:]):
             raise PolicyFault(f"policy {self.name!r} answers the same view differently: {first} and {second}")
         if copies[0] != copies[2]:
             raise PolicyFault(f"policy {self.name!r} changes the view that it is given")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ def calibrated_device(device: Device, group: NodeGroup, catalog: Catalog) -> Dev
     if entry is None:
         return device
     changes = {"memory_frac": entry.memory_efficiency_frac, "attention_frac": entry.attention_efficiency_frac}
-    found = {key: value for key, value in changes.items() if value is not None}
+    found: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     return dataclasses.replace(device, **found) if found else device
 
 
@@ -61,5 +62,5 @@ def calibrated_software(stack: Software, framework: str | None, catalog: Catalog
     entry = catalog.find("software", known[name.casefold()])
     assert isinstance(entry, StackEntry)
     changes = {"launch_s": entry.launch_s, "step_s": entry.step_overhead_s, "traffic_factor": entry.memory_traffic}
-    found = {key: value for key, value in changes.items() if value is not None}
+    found: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     return dataclasses.replace(stack, **found) if found else stack

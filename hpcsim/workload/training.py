@@ -33,6 +33,7 @@ from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.workload import LayoutSpec, TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
 from hpcsim.workload.networks import cost_model
+from hpcsim.workload.synchrony import synchronised
 
 __all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "cost_device", "cost_fabric", "plan_training"]
 
@@ -310,8 +311,9 @@ def _what_fits(setting: _Setting) -> str:
     best, _, _ = setting.fastest({})
     if best is not None:
         row = best.row()
-        keys = ("tp", "pp", "cp", "ep", "micro_batch", "zero_stage", "recompute")
-        words = ", ".join(f"{k}: {row[k]}" for k in keys if row[k] not in (1, 0, "none") or k in ("tp", "pp"))
+        keys = ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute", "sequence_parallel")
+        shown = [k for k in keys if k in ("tp", "pp", "micro_batch", "sequence_parallel") or row[k] != _PLAIN[k]]
+        words = ", ".join(f"{k}: {str(row[k]).lower()}" for k in shown if k != "sequence_parallel" or row["tp"] > 1)
         return f"this fits: {{{words}}}; or layout: auto"
     devices = setting.devices
     for _ in range(12):
@@ -435,6 +437,16 @@ def plan_training(
         located = [p if p.path.startswith("workload.") or p.path.startswith("cluster.") else p.located() for p in error.problems]
         raise InputError([_under(p, path) for p in located]) from None
     count = parameters(network)
+    replicas = int(np.asarray(layout.dp))
+    cost, said = synchronised(
+        cost,
+        spec.synchrony,
+        replicas=replicas,
+        parameters=count,
+        replica_bytes_per_s=group.injection_bytes_per_s * nodes / replicas,
+        path=path,
+        name=name,
+    )
     failures_per_s = nodes / node_mtbf_s if node_mtbf_s else 0.0
     interval, write, read, size = _checkpoints(spec, group, cluster, nodes, count, failures_per_s, path)
     draw_w, device_w = _power(group, nodes, cost)
@@ -464,7 +476,7 @@ def plan_training(
         submit_s=spec.submit,
         draw_w=draw_w,
         device_w=device_w,
-        notes=_notes(name, spec, group, searched, stack),
+        notes=_notes(name, spec, group, searched, stack) + said,
     )
 
 

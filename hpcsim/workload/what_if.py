@@ -82,9 +82,7 @@ def _wider(link: Link) -> Link:
 
 
 def _sooner(link: Link) -> Link:
-    return dataclasses.replace(
-        link, latency_s=np.asarray(link.latency_s, float) / 2.0, startup_s=np.asarray(link.startup_s, float) / 2.0
-    )
+    return dataclasses.replace(link, latency_s=np.asarray(link.latency_s, float) / 2.0, startup_s=np.asarray(link.startup_s, float) / 2.0)
 
 
 def _twice(rates: Mapping[str, object]) -> dict[str, object]:
@@ -93,7 +91,9 @@ def _twice(rates: Mapping[str, object]) -> dict[str, object]:
 
 def _variants(s: Setup) -> dict[str, Setup]:
     device, fabric, stack = s.device, s.fabric, s.software
-    faster = dataclasses.replace(device, peak_flop_per_s=_twice(device.peak_flop_per_s), sustained_flop_per_s=_twice(device.sustained_flop_per_s))
+    faster = dataclasses.replace(
+        device, peak_flop_per_s=_twice(device.peak_flop_per_s), sustained_flop_per_s=_twice(device.sustained_flop_per_s)
+    )
     wide = dataclasses.replace(device, memory_bytes_per_s=np.asarray(device.memory_bytes_per_s, float) * 2.0)
     found = {
         "compute rate": dataclasses.replace(s, device=faster),
@@ -105,7 +105,9 @@ def _variants(s: Setup) -> dict[str, Setup]:
         ),
         "host speed (launches and step overhead halved)": dataclasses.replace(
             s,
-            software=dataclasses.replace(stack, launch_s=np.asarray(stack.launch_s, float) / 2.0, step_s=np.asarray(stack.step_s, float) / 2.0),
+            software=dataclasses.replace(
+                stack, launch_s=np.asarray(stack.launch_s, float) / 2.0, step_s=np.asarray(stack.step_s, float) / 2.0
+            ),
         ),
         "kernel start-up (halved)": dataclasses.replace(s, device=dataclasses.replace(device, kernel_s=device.ramp_s / 2.0)),
     }

@@ -15,7 +15,14 @@ from hpcsim.catalog.models import active_parameters, parameters
 
 
 def llama(kind: str = "llama", **changes: Any) -> dict[str, Any]:
-    base = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256}
+    base = {
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "intermediate_size": 14336,
+        "vocab_size": 128256,
+    }
     return {"model_type": kind, **base, **changes}
 
 
@@ -32,66 +39,196 @@ KNOWN: dict[str, tuple[dict[str, Any], int]] = {
     "mixtral-8x7b": (llama("mixtral", vocab_size=32000, num_local_experts=8, num_experts_per_tok=2), 46_702_792_704),
     "phi-3-mini": (llama("phi3", hidden_size=3072, num_key_value_heads=32, intermediate_size=8192, vocab_size=32064), 3_821_079_552),
     "qwen2-7b": (
-        llama("qwen2", hidden_size=3584, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4, intermediate_size=18944, vocab_size=152064),
+        llama(
+            "qwen2",
+            hidden_size=3584,
+            num_hidden_layers=28,
+            num_attention_heads=28,
+            num_key_value_heads=4,
+            intermediate_size=18944,
+            vocab_size=152064,
+        ),
         7_615_616_512,
     ),
     "qwen2.5-0.5b": (
-        llama("qwen2", hidden_size=896, num_hidden_layers=24, num_attention_heads=14, num_key_value_heads=2, intermediate_size=4864, vocab_size=151936, tie_word_embeddings=True),
+        llama(
+            "qwen2",
+            hidden_size=896,
+            num_hidden_layers=24,
+            num_attention_heads=14,
+            num_key_value_heads=2,
+            intermediate_size=4864,
+            vocab_size=151936,
+            tie_word_embeddings=True,
+        ),
         494_032_768,
     ),
     "qwen1.5-moe-a2.7b": (
-        llama("qwen2_moe", hidden_size=2048, num_hidden_layers=24, num_attention_heads=16, num_key_value_heads=16, intermediate_size=5632, vocab_size=151936,
-              num_experts=60, num_experts_per_tok=4, moe_intermediate_size=1408, shared_expert_intermediate_size=5632),
+        llama(
+            "qwen2_moe",
+            hidden_size=2048,
+            num_hidden_layers=24,
+            num_attention_heads=16,
+            num_key_value_heads=16,
+            intermediate_size=5632,
+            vocab_size=151936,
+            num_experts=60,
+            num_experts_per_tok=4,
+            moe_intermediate_size=1408,
+            shared_expert_intermediate_size=5632,
+        ),
         14_315_784_192,
     ),
     "qwen3-8b": (llama("qwen3", num_hidden_layers=36, head_dim=128, intermediate_size=12288, vocab_size=151936), 8_190_735_360),
     "qwen3-30b-a3b": (
-        llama("qwen3_moe", hidden_size=2048, num_hidden_layers=48, num_key_value_heads=4, head_dim=128, intermediate_size=6144, vocab_size=151936,
-              num_experts=128, num_experts_per_tok=8, moe_intermediate_size=768),
+        llama(
+            "qwen3_moe",
+            hidden_size=2048,
+            num_hidden_layers=48,
+            num_key_value_heads=4,
+            head_dim=128,
+            intermediate_size=6144,
+            vocab_size=151936,
+            num_experts=128,
+            num_experts_per_tok=8,
+            moe_intermediate_size=768,
+        ),
         30_532_122_624,
     ),
     "deepseek-v3": (V3, 671_026_419_200),
     "deepseek-v2-lite": (
-        {**V3, "model_type": "deepseek_v2", "hidden_size": 2048, "num_hidden_layers": 27, "num_attention_heads": 16, "intermediate_size": 10944,
-         "vocab_size": 102400, "n_routed_experts": 64, "num_experts_per_tok": 6, "n_shared_experts": 2, "moe_intermediate_size": 1408,
-         "first_k_dense_replace": 1, "q_lora_rank": None},
+        {
+            **V3,
+            "model_type": "deepseek_v2",
+            "hidden_size": 2048,
+            "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+            "intermediate_size": 10944,
+            "vocab_size": 102400,
+            "n_routed_experts": 64,
+            "num_experts_per_tok": 6,
+            "n_shared_experts": 2,
+            "moe_intermediate_size": 1408,
+            "first_k_dense_replace": 1,
+            "q_lora_rank": None,
+        },
         15_706_484_224,
     ),
     "gpt2": ({"model_type": "gpt2", "n_layer": 12, "n_embd": 768, "n_head": 12, "n_positions": 1024, "vocab_size": 50257}, 124_439_808),
-    "gpt2-xl": ({"model_type": "gpt2", "n_layer": 48, "n_embd": 1600, "n_head": 25, "n_positions": 1024, "vocab_size": 50257}, 1_557_611_200),
-    "gpt-j-6b": ({"model_type": "gptj", "n_layer": 28, "n_embd": 4096, "n_head": 16, "vocab_size": 50400, "tie_word_embeddings": False}, 6_050_882_784),
+    "gpt2-xl": (
+        {"model_type": "gpt2", "n_layer": 48, "n_embd": 1600, "n_head": 25, "n_positions": 1024, "vocab_size": 50257},
+        1_557_611_200,
+    ),
+    "gpt-j-6b": (
+        {"model_type": "gptj", "n_layer": 28, "n_embd": 4096, "n_head": 16, "vocab_size": 50400, "tie_word_embeddings": False},
+        6_050_882_784,
+    ),
     "gpt-neox-20b": (
-        {"model_type": "gpt_neox", "num_hidden_layers": 44, "hidden_size": 6144, "num_attention_heads": 64, "intermediate_size": 24576, "vocab_size": 50432},
+        {
+            "model_type": "gpt_neox",
+            "num_hidden_layers": 44,
+            "hidden_size": 6144,
+            "num_attention_heads": 64,
+            "intermediate_size": 24576,
+            "vocab_size": 50432,
+        },
         20_554_567_680,
     ),
     "bloom-560m": ({"model_type": "bloom", "n_layer": 24, "hidden_size": 1024, "n_head": 16, "vocab_size": 250880}, 559_214_592),
     "mpt-7b": (
-        {"model_type": "mpt", "d_model": 4096, "n_layers": 32, "n_heads": 32, "vocab_size": 50432, "max_seq_len": 2048, "no_bias": True, "attn_config": {"alibi": True}},
+        {
+            "model_type": "mpt",
+            "d_model": 4096,
+            "n_layers": 32,
+            "n_heads": 32,
+            "vocab_size": 50432,
+            "max_seq_len": 2048,
+            "no_bias": True,
+            "attn_config": {"alibi": True},
+        },
         6_649_286_656,
     ),
     "opt-125m": (
-        {"model_type": "opt", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "ffn_dim": 3072, "vocab_size": 50272, "max_position_embeddings": 2048},
+        {
+            "model_type": "opt",
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "ffn_dim": 3072,
+            "vocab_size": 50272,
+            "max_position_embeddings": 2048,
+        },
         125_239_296,
     ),
-    "falcon-7b": ({"model_type": "falcon", "hidden_size": 4544, "num_hidden_layers": 32, "num_attention_heads": 71, "vocab_size": 65024}, 6_921_720_704),
+    "falcon-7b": (
+        {"model_type": "falcon", "hidden_size": 4544, "num_hidden_layers": 32, "num_attention_heads": 71, "vocab_size": 65024},
+        6_921_720_704,
+    ),
     "phi-2": (
-        {"model_type": "phi", "hidden_size": 2560, "num_hidden_layers": 32, "num_attention_heads": 32, "intermediate_size": 10240, "vocab_size": 51200},
+        {
+            "model_type": "phi",
+            "hidden_size": 2560,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "intermediate_size": 10240,
+            "vocab_size": 51200,
+        },
         2_779_683_840,
     ),
     "gemma-2b": (
-        llama("gemma", hidden_size=2048, num_hidden_layers=18, num_attention_heads=8, num_key_value_heads=1, head_dim=256, intermediate_size=16384, vocab_size=256000),
+        llama(
+            "gemma",
+            hidden_size=2048,
+            num_hidden_layers=18,
+            num_attention_heads=8,
+            num_key_value_heads=1,
+            head_dim=256,
+            intermediate_size=16384,
+            vocab_size=256000,
+        ),
         2_506_172_416,
     ),
     "gemma-2-9b": (
-        llama("gemma2", hidden_size=3584, num_hidden_layers=42, num_attention_heads=16, num_key_value_heads=8, head_dim=256, intermediate_size=14336, vocab_size=256000),
+        llama(
+            "gemma2",
+            hidden_size=3584,
+            num_hidden_layers=42,
+            num_attention_heads=16,
+            num_key_value_heads=8,
+            head_dim=256,
+            intermediate_size=14336,
+            vocab_size=256000,
+        ),
         9_241_705_984,
     ),
     "gemma-3-1b": (
-        llama("gemma3_text", hidden_size=1152, num_hidden_layers=26, num_attention_heads=4, num_key_value_heads=1, head_dim=256, intermediate_size=6912, vocab_size=262144),
+        llama(
+            "gemma3_text",
+            hidden_size=1152,
+            num_hidden_layers=26,
+            num_attention_heads=4,
+            num_key_value_heads=1,
+            head_dim=256,
+            intermediate_size=6912,
+            vocab_size=262144,
+        ),
         999_885_952,
     ),
-    "bert-base": ({"model_type": "bert", "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "intermediate_size": 3072, "vocab_size": 30522}, 109_482_240),
-    "t5-small": ({"model_type": "t5", "num_layers": 6, "d_model": 512, "d_ff": 2048, "num_heads": 8, "d_kv": 64, "vocab_size": 32128}, 60_506_624),
+    "bert-base": (
+        {
+            "model_type": "bert",
+            "hidden_size": 768,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 12,
+            "intermediate_size": 3072,
+            "vocab_size": 30522,
+        },
+        109_482_240,
+    ),
+    "t5-small": (
+        {"model_type": "t5", "num_layers": 6, "d_model": 512, "d_ff": 2048, "num_heads": 8, "d_kv": 64, "vocab_size": 32128},
+        60_506_624,
+    ),
 }
 """Counts of the published checkpoints (tied weights once)."""
 
@@ -123,7 +260,19 @@ def test_a_file_and_its_folder_are_read_alike(tmp_path: Path) -> None:
 def test_imported_equals_the_catalog() -> None:
     ours = Catalog().model("deepseek-v3")
     theirs = model_from_config(V3)
-    keys = ("layers", "hidden", "ffn", "heads", "experts", "experts_per_token", "shared_experts", "dense_layers", "expert_ffn", "q_rank", "kv_rank")
+    keys = (
+        "layers",
+        "hidden",
+        "ffn",
+        "heads",
+        "experts",
+        "experts_per_token",
+        "shared_experts",
+        "dense_layers",
+        "expert_ffn",
+        "q_rank",
+        "kv_rank",
+    )
     assert [getattr(ours, key) for key in keys] == [getattr(theirs, key) for key in keys]
 
 
@@ -136,7 +285,11 @@ def test_imported_equals_the_catalog() -> None:
         (llama(num_hidden_layers="many"), "config-value", "'many'"),
         (llama(num_hidden_layers=1.5), "config-value", "1.5"),
         (llama(attention_bias=3), "config-value", "attention_bias"),
-        (llama("qwen3_moe", num_experts=8, num_experts_per_tok=2, moe_intermediate_size=64, decoder_sparse_step=2), "config-unsupported", "sparse"),
+        (
+            llama("qwen3_moe", num_experts=8, num_experts_per_tok=2, moe_intermediate_size=64, decoder_sparse_step=2),
+            "config-unsupported",
+            "sparse",
+        ),
         ({**KNOWN["opt-125m"][0], "word_embed_proj_dim": 512}, "config-unsupported", "narrower"),
         ({**V3, "moe_layer_freq": 2}, "config-unsupported", "sparse"),
     ],

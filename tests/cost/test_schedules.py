@@ -144,7 +144,8 @@ def test_many_at_once_as_one_by_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "p", "m", "v"), [("interleaved", 4, 6, 2), ("dualpipe", 3, 8, 1), ("dualpipe", 4, 6, 1), ("dualpipe", 4, 9, 1), ("gpipe", 2, 4, 2)]
+    ("name", "p", "m", "v"),
+    [("interleaved", 4, 6, 2), ("dualpipe", 3, 8, 1), ("dualpipe", 4, 6, 1), ("dualpipe", 4, 9, 1), ("gpipe", 2, 4, 2)],
 )
 def test_sizes_that_cannot_be(name: str, p: int, m: int, v: int) -> None:
     with pytest.raises(InputError) as caught:

@@ -100,6 +100,11 @@ BUSY = {
         failures={"node": {"mtbf": "1 h", "repair": "9 h"}},
         simulate={"until": "7 h"},
     ),
+    "failures under a price that covers electricity": scenario(
+        {**CLUSTER, "prices": {"gpu": {"hourly": "2 USD/h", "includes_electricity": True}}},
+        {"training": {"run": {**RUN, "tokens": "20 G", "count": 3, "checkpoint": {"to": "scratch"}}}},
+        failures=FAILURES,
+    ),
     "batch jobs": scenario(CPU, {"jobs": JOBS}, scheduler={"policy": "easy"}),
     "batch jobs cut by the horizon": scenario(CPU, {"jobs": JOBS}, scheduler={"policy": "sjf"}, simulate={"until": "100 min"}),
     "batch jobs and a run on the same nodes": scenario(
@@ -235,6 +240,12 @@ def test_bills_add_up(name: str, results: dict[str, Any]) -> None:
             assert idle.empty
         else:
             assert hours == pytest.approx(devices * (end_s - begin_s) / 3600, rel=1e-9)
+    if not result.jobs["device_s"].isna().any():
+        assert result.jobs["device_s"].sum() / 3600 == pytest.approx(used["quantity"].sum(), rel=1e-9)
+    if cluster.prices and all(price.includes_electricity for price in cluster.prices.values()):
+        outside = result.energy.set_index("component")["energy_j"].reindex(["network", "storage"]).sum() * which.cluster.site.pue
+        paid = electricity[electricity["item"] == "electricity"]
+        assert paid["quantity"].sum() == pytest.approx(outside / 3.6e6, rel=1e-6)
     if which.cluster.site.electricity is not None:
         assert electricity["quantity"].sum() == pytest.approx(result.summary["facility_energy_j"] / 3.6e6, rel=1e-9)
 
