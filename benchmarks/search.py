@@ -15,7 +15,7 @@ import time
 from hpcsim.study.search import in_words, layout_search
 
 CALCULON = 250
-"""Layouts per processor-second of Calculon's exhaustive search, measured by us in November 2026 on this job; 20 to 27 ms a feasible one."""
+"""Layouts per processor-second of Calculon's exhaustive search as measured once in November 2026, 20 to 27 ms a feasible layout; not run here."""
 
 
 def measure(devices: int, rounds: int, *, pareto: bool) -> None:

@@ -361,9 +361,7 @@ class Fabric:
     def _out_rate(self) -> Array:
         return np.asarray(self.scale_out.rate / np.asarray(self.oversubscription, dtype=np.float64))
 
-    def collective_s(
-        self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, outside_share: Numeric = 1.0
-    ) -> Array:
+    def collective_s(self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, outside_share: Numeric = 1.0) -> Array:
         """Return the time of a collective over ``ranks`` devices of which ``inside`` share a domain.
 
         Traffic inside and between the domains is pipelined, so the slower of the two decides. Rings are used for volume and trees

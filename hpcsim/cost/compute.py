@@ -87,6 +87,9 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
 """Formats by name. fp8 and below hold for the linear layers only: attention, norms and sums stay in 16 bits."""
 
 
+_WIDTH_BITS: Mapping[str, float] = MappingProxyType({"fp32": 32.0, "tf32": 19.0, "bf16": 16.0, "fp16": 16.0, "fp8": 8.0, "fp4": 4.0})
+
+
 @dataclass(frozen=True, slots=True)
 class DeviceClass:
     """What is assumed of a kind of device where nothing was measured.
@@ -192,15 +195,17 @@ class Device:
     def sustained(self, key: str) -> Array:
         """Return the rate that large products sustain with the arithmetic ``key`` (such as ``"bf16"``).
 
-        Measured where known; else the peak times the share measured for a neighbouring format of the same device, else times the
-        class's share.
+        Measured where known; else the peak times the share measured for a neighbouring format of the same device, at most a tenth above
+        the measured rate times the ratio of their bits, which is what the power they are limited by allows; else times the class's share.
         """
         if key in self.sustained_flop_per_s:
             return np.asarray(self.sustained_flop_per_s[key], dtype=np.float64)
         for other in ("bf16", "fp16", "fp8", "tf32", "fp32"):
             if other in self.sustained_flop_per_s and other in self.peak_flop_per_s:
-                share = np.asarray(self.sustained_flop_per_s[other], float) / np.asarray(self.peak_flop_per_s[other], float)
-                return np.asarray(self._peak_key(key) * share)
+                known = np.asarray(self.sustained_flop_per_s[other], float)
+                scaled = self._peak_key(key) * known / np.asarray(self.peak_flop_per_s[other], float)
+                halvings = _WIDTH_BITS.get(other, 16.0) / _WIDTH_BITS.get(key, 16.0)
+                return np.asarray(np.where(halvings > 1.0, np.minimum(scaled, 1.1 * halvings * known), scaled))
         share = self.assumed.matmul_frac if self.matmul_frac is None else self.matmul_frac
         return np.asarray(self._peak_key(key) * np.asarray(share, float))
 

@@ -24,8 +24,12 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 CAPACITY = problem_kind("flow-capacity", "link {link} has a capacity of {value:g} B/s", "a capacity is finite and above zero")
-MISSING_LINK = problem_kind("flow-missing-link", "the route of flow {flow} goes over link {link}, which does not exist", "links are {known}")
-EMPTY_ROUTE = problem_kind("flow-empty-route", "flow {flow} has a route without links", "a route has at least one link; local copies are no flows")
+MISSING_LINK = problem_kind(
+    "flow-missing-link", "the route of flow {flow} goes over link {link}, which does not exist", "links are {known}"
+)
+EMPTY_ROUTE = problem_kind(
+    "flow-empty-route", "flow {flow} has a route without links", "a route has at least one link; local copies are no flows"
+)
 WEIGHT = problem_kind("flow-weight", "flow {flow} has a weight of {value:g}", "a weight is finite and above zero")
 SHAPE = problem_kind("flow-shape", "{name} has {found} entries, but there are {needed} flows", "give one for each flow, or one for all")
 
@@ -35,6 +39,7 @@ _TIE = 1e-12
 """Relative difference below which two levels are one, and a link is full."""
 _ROUNDING = 1e-14
 """Relative change of a level that may be rounding."""
+_NEVER = float(np.finfo(np.float64).max)
 _ROUNDS = 64
 """Rounds of updating after which it is cheaper to begin anew."""
 
@@ -239,7 +244,8 @@ def _water(capacity: FloatArray, demand: FloatArray, weight: FloatArray, owner: 
     """
     order = np.lexsort((demand, owner))
     sorted_demand, mass = demand[order], weight[order]
-    taken = np.where(np.isinf(sorted_demand), 0.0, sorted_demand) * mass
+    endless = np.isinf(sorted_demand)
+    taken = np.where(endless, 0.0, sorted_demand) * mass
     # sums inside each link, so that a link's rounding is its own
     total = np.add.reduceat(mass, begin)
     before, taken_before = np.cumsum(mass) - mass, np.cumsum(taken) - taken
@@ -247,6 +253,7 @@ def _water(capacity: FloatArray, demand: FloatArray, weight: FloatArray, owner: 
     with np.errstate(invalid="ignore", divide="ignore"):
         level = (capacity[owner] - taken_before + taken_before[begin][owner]) / rest
     level[(mass == 0) | (rest <= 0)] = 0.0
+    level[1:][endless[1:] & endless[:-1] & (owner[1:] == owner[:-1])] = 0.0  # one of these takes all that is left: no k goes beyond it
     best: FloatArray = np.maximum.reduceat(level, begin)
     wants = np.add.reduceat(np.where(mass > 0, sorted_demand, 0.0) * mass, begin)
     best[wants <= capacity] = np.inf
@@ -300,6 +307,8 @@ class Sharing:
         self._begin: IntArray = np.zeros(self._pad + 1, dtype=np.int64)
         self.rounds = 0
         """Rounds of updating so far."""
+        self.indexed = 0
+        """Routes that are prepared for changes."""
         self.fills = 0
         """Times that the levels were computed from nothing."""
         if routes is not None:
@@ -309,6 +318,11 @@ class Sharing:
     def routes(self) -> int:
         """Routes that are known."""
         return int(self.level.size)
+
+    @property
+    def active(self) -> int:
+        """Routes with traffic."""
+        return self._active
 
     @property
     def load_bytes_per_s(self) -> FloatArray:
@@ -344,6 +358,7 @@ class Sharing:
         self._degree = np.bincount(flat, minlength=self._pad + 1)
         self._begin = np.cumsum(self._degree) - self._degree
         self._indexed, self._stale = wanted, False
+        self.indexed = int(ids.size)
         self._load[:-1] = self.load_bytes_per_s
 
     def update(self, routes: IntArray, mass: FloatArray) -> IntArray:
@@ -352,6 +367,7 @@ class Sharing:
         self.mass[routes] = mass
         self._active += int(np.count_nonzero(mass)) - int(np.count_nonzero(before))
         if routes.size * 4 > self._active:
+            self._moved[routes] = True
             return self._anew()
         new = routes[(before == 0) & (mass > 0)]
         if self._stale or not self._indexed[new].all():
@@ -434,8 +450,7 @@ class Sharing:
         hop = offered.argmin(axis=0)
         level, bottleneck = offered[hop, np.arange(new.size)], self._table[hop, new]
         self._set(new, level, bottleneck, table)
-        idle = self._link_level[bottleneck] == np.inf
-        self._link_level[bottleneck[idle]] = level[idle]
+        self._link_level[bottleneck[self._link_level[bottleneck] == np.inf]] = _NEVER  # full now, at a level yet to be computed
 
     def _settle(self, links: IntArray) -> IntArray:
         """Recompute the levels of ``links`` and of all that follows, and return the routes whose level is another."""
@@ -467,7 +482,7 @@ class Sharing:
         level = (capacity - elsewhere) / weight
         odd = ((level <= 0) | (weight == 0)).nonzero()[0]
         if odd.size:
-            over = elsewhere.take(odd) > self._brim.take(links[odd])
+            over = (weight.take(odd) > 0) | (elsewhere.take(odd) > self._brim.take(links[odd]))
             level[odd[~over]] = np.inf
             odd = odd[over]
             if odd.size:

@@ -143,7 +143,9 @@ def logits_bytes(model: Model, *, tokens: Numeric, tp: Numeric = 1, logit_bytes:
 
     A loss that is not fused forms the gradient beside them: 10 bytes.
     """
-    return np.asarray(np.asarray(logit_bytes, float) * non_negative("tokens", tokens) * model.logit_frac * model.vocab / whole("tp", tp))[()]
+    return np.asarray(np.asarray(logit_bytes, float) * non_negative("tokens", tokens) * model.logit_frac * model.vocab / whole("tp", tp))[
+        ()
+    ]
 
 
 BUCKET_PARAMETERS = 40e6
@@ -372,7 +374,9 @@ def training_memory(
         reserve_bytes=reserve_bytes,
         micro_batches=micro_batches,
         weight_bytes=np.asarray(
-            np.where(np.asarray(narrow_frozen, bool) & (np.asarray(model.trainable_frac) < 1.0), precision.input_bytes, precision.weight_bytes)
+            np.where(
+                np.asarray(narrow_frozen, bool) & (np.asarray(model.trainable_frac) < 1.0), precision.input_bytes, precision.weight_bytes
+            )
         ),
         kept=np.asarray(redone * precision.activation_bytes * tokens * model.hidden + (1.0 - redone) * each),
         working=np.asarray((np.where(redone > 0, 1.0, 0.0) + BACKWARD_WORKING) * each),

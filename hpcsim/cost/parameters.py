@@ -45,7 +45,7 @@ class Parameters:
     loop_matmul_frac: float = _term(0.943, 0.95, 0.05, 0.7, 1.0, "share of the sustained matrix rate left in a training loop")
     untuned_matmul_loss: float = _term(0.0985, 0.15, 0.5, 0.01, 0.5, "matrix rate that libraries lack in an architecture's first year")
     untuned_attention_loss: float = _term(0.29, 0.60, 0.3, 0.1, 0.9, "rate that fused attention kernels lack then")
-    eager_untuned_attention_loss: float = _term(0.8, 0.6, 0.3, 0.1, 0.8, "the same where kernels come from the community")
+    eager_untuned_attention_loss: float = _term(0.7, 0.6, 0.3, 0.1, 0.7, "the same where kernels come from the community")
     backward_traffic: float = _term(1.74, 1.6, 0.15, 1.0, 2.5, "memory traffic of the backward of norms and activations over the forward's")
     attention_tokens: float = _term(263, 256.0, 0.5, 32.0, 2048.0, "sequence at which a fused attention kernel reaches half its rate")
     contention_frac: float = _term(0.112, 0.10, 0.5, 0.01, 0.5, "share of hidden communication that slows the work beside it")
@@ -55,14 +55,18 @@ class Parameters:
     legacy_launch_s: float = _term(2.35e-05, 20e-6, 0.3, 5e-6, 60e-6, "host time to issue an operation, Megatron until 2022")
     legacy_step_s: float = _term(0.0122, 20e-3, 0.4, 1e-3, 0.1, "host and synchronisation time of a step, Megatron until 2022")
     legacy_traffic: float = _term(1.03, 1.1, 0.2, 0.7, 3.0, "memory traffic over well-fused code's, Megatron until 2022")
-    deepspeed_launch_exposed: float = _term(0.9, 0.8, 0.4, 0.05, 1.0, "share of issue time that adds to the device's, pipelines of DeepSpeed until 2022")
+    deepspeed_launch_exposed: float = _term(
+        0.9, 0.8, 0.4, 0.05, 1.0, "share of issue time that adds to the device's, pipelines of DeepSpeed until 2022"
+    )
     deepspeed_reduce_factor: float = _term(
         5.0, 4.5, 0.3, 1.0, 8.0, "time of ZeRO 1's reductions, slice by slice to each owner, over a reduce-scatter's, DeepSpeed until 2022"
     )
     core_launch_s: float = _term(6e-06, 6e-6, 0.4, 1e-6, 20e-6, "host time to issue an operation, Megatron-Core")
     core_traffic: float = _term(1.3, 1.2, 0.2, 0.7, 3.0, "memory traffic over well-fused code's, Megatron-Core")
     core_tp_exposed: float = _term(0.386, 0.6, 0.3, 0.05, 1.0, "share of tensor-parallel communication left exposed, Megatron-Core")
-    core_ep_exposed: float = _term(0.709, 0.7, 0.3, 0.1, 1.0, "share of expert-parallel communication left exposed, Megatron-Core from 2025")
+    core_ep_exposed: float = _term(
+        0.709, 0.7, 0.3, 0.1, 1.0, "share of expert-parallel communication left exposed, Megatron-Core from 2025"
+    )
     eager_launch_s: float = _term(1e-05, 10e-6, 0.3, 2e-6, 30e-6, "host time to issue an operation, eager frameworks")
     eager_traffic: float = _term(1.56, 1.4, 0.2, 0.7, 4.0, "memory traffic over well-fused code's, eager frameworks")
     xla_traffic: float = _term(0.897, 0.9, 0.2, 0.4, 3.0, "memory traffic over well-fused code's, XLA programs")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -119,13 +120,41 @@ class Software:
     name: str = "generic"
 
     def __post_init__(self) -> None:
-        for name in ("tp_overlap_frac", "cp_overlap_frac", "ep_overlap_frac", "pp_overlap_frac", "dp_overlap_frac", "contention_frac", "exposed_launch_frac"):
+        for name in (
+            "tp_overlap_frac",
+            "cp_overlap_frac",
+            "ep_overlap_frac",
+            "pp_overlap_frac",
+            "dp_overlap_frac",
+            "contention_frac",
+            "exposed_launch_frac",
+        ):
             fraction(name, getattr(self, name))
         for name in ("untuned_matmul_loss", "untuned_attention_loss"):
             fraction(name, getattr(self, name))
-        for name in ("launch_s", "step_s", "gradient_bytes", "score_elements", "straggler_cv", "year", "routing_passes", "attention_tokens", "logit_bytes", "boundary_tensors", "doubt_sigma"):
+        for name in (
+            "launch_s",
+            "step_s",
+            "gradient_bytes",
+            "score_elements",
+            "straggler_cv",
+            "year",
+            "routing_passes",
+            "attention_tokens",
+            "logit_bytes",
+            "boundary_tensors",
+            "doubt_sigma",
+        ):
             non_negative(name, getattr(self, name))
-        for name in ("attention_gain", "traffic_factor", "matmul_frac", "grouped_frac", "tuning_years", "backward_traffic", "reduce_factor"):
+        for name in (
+            "attention_gain",
+            "traffic_factor",
+            "matmul_frac",
+            "grouped_frac",
+            "tuning_years",
+            "backward_traffic",
+            "reduce_factor",
+        ):
             positive(name, getattr(self, name))
 
     def untuned(self, device_year: Numeric) -> Array:
@@ -168,7 +197,13 @@ def _mlperf(year: int, p: Parameters) -> Software:
     core = _megatron(max(year, 2023), p)
     exposed = 1.0 - float(core.tp_overlap_frac)
     return dataclasses.replace(
-        core, launch_s=p.core_launch_s / 6.0, tp_overlap_frac=1.0 - 0.7 * exposed, gradient_bytes=2.0, step_s=2e-3, interleaves=True, narrow_frozen=True
+        core,
+        launch_s=p.core_launch_s / 6.0,
+        tp_overlap_frac=1.0 - 0.7 * exposed,
+        gradient_bytes=2.0,
+        step_s=2e-3,
+        interleaves=True,
+        narrow_frozen=True,
     )
 
 
@@ -216,26 +251,9 @@ _MEGATRONS = ("megatron", "nemo", "primus", "transformer-engine", "bridge")
 _COMPILERS = ("maxtext", "jax", "xla", "tpu", "axlearn", "t5x", "paxml", "mesh")
 
 
-def software(framework: str = "", year: int = 2024, *, parameters: Parameters = DEFAULTS) -> Software:
-    """Return the stack of a framework family in a year.
-
-    Unknown families fall back to what the year's common frameworks did: eager execution without fused attention until 2022, with it
-    and with overlapped data parallelism since.
-
-    Parameters
-    ----------
-    framework : str
-        Such as ``"megatron-core"``, ``"pytorch-fsdp"``, ``"deepspeed"``, ``"maxtext"``; matched by part of the name.
-    year : int
-    parameters : Parameters
-        Terms that belong to families of software.
-
-    Returns
-    -------
-    Software
-    """
-    year = int(at_least("year", year, 1990))
-    name, p = framework.lower(), parameters
+@lru_cache(maxsize=256)
+def _stack(name: str, year: int, p: Parameters) -> Software:
+    """Stack of a family, by the lower-case name."""
     if "mlperf" in name:
         base = _mlperf(year, p)
     elif "deepspeed" in name and "megatron" in name and year <= 2022:
@@ -268,5 +286,27 @@ def software(framework: str = "", year: int = 2024, *, parameters: Parameters = 
         untuned_matmul_loss=p.untuned_matmul_loss,
         untuned_attention_loss=p.eager_untuned_attention_loss if base.name.startswith("eager") else p.untuned_attention_loss,
         year=float(year),
-        name=f"{framework or base.name} {year}",
     )
+
+
+def software(framework: str = "", year: int = 2024, *, parameters: Parameters = DEFAULTS) -> Software:
+    """Return the stack of a framework family in a year.
+
+    Unknown families fall back to what the year's common frameworks did: eager execution without fused attention until 2022, with it
+    and with overlapped data parallelism since.
+
+    Parameters
+    ----------
+    framework : str
+        Such as ``"megatron-core"``, ``"pytorch-fsdp"``, ``"deepspeed"``, ``"maxtext"``; matched by part of the name.
+    year : int
+    parameters : Parameters
+        Terms that belong to families of software.
+
+    Returns
+    -------
+    Software
+    """
+    year = int(at_least("year", year, 1990))
+    base = _stack(framework.lower(), year, parameters)
+    return dataclasses.replace(base, name=f"{framework or base.name} {year}")

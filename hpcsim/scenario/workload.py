@@ -54,7 +54,9 @@ class ModelSpec(Spec):
     """A neural network: a catalog model, its changed hyper-parameters, or all of them inline."""
 
     base: str | None = Field(None, description="catalog model whose other values are kept")
-    config: str | None = Field(None, description="a Hugging Face config.json instead, relative to the scenario's file; its other values are kept")
+    config: str | None = Field(
+        None, description="a Hugging Face config.json instead, relative to the scenario's file; its other values are kept"
+    )
     family: str | None = Field(None, description="gpt, llama, moe, mla, bert, encoder-decoder, …")
     layers: _Dim = Field(None, description="layers (encoder layers of an encoder-decoder)")
     decoder_layers: _Dim = Field(None, description="decoder layers of an encoder-decoder")

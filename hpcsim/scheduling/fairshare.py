@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from hpcsim.scheduling.policies import View
 
@@ -26,6 +26,8 @@ __all__ = [
     "fair_tree",
     "level_fair_share",
 ]
+
+K = TypeVar("K")
 
 Owner = tuple[int, int]
 """(account, user) of a job."""
@@ -58,7 +60,7 @@ def decayed_usage(start_s: float, end_s: float, now_s: float, *, processors: flo
     Parameters
     ----------
     start_s, end_s, now_s : float [s]
-        With start ≤ end ≤ now.
+        With start ≤ end. Of a ``now_s`` before the end, the worth is that by the prices of then, which later usage exceeds.
     processors : float
         Processors held, or another billing weight.
     half_life_s : float [s]
@@ -216,23 +218,39 @@ def fair_tree(children: Sequence[Association]) -> dict[Path, float]:
 class Ledger(NamedTuple):
     """Usage up to now, as a policy carries it from decision to decision.
 
+    Usage is kept at its worth at ``epoch_s``, later use being worth more then: all amounts fade alike, so that only their ratios matter
+    and nothing needs to be touched while time goes by.
+
     Attributes
     ----------
-    as_of_s : float [s]
-        Time for which it holds.
-    usage_s : mapping of (account, user) to float [processor-s]
-        Faded usage of everyone who has submitted a job.
+    epoch_s, as_of_s : float [s]
+        Time at whose worth the amounts are, and up to which they count.
+    owner_s : mapping of (account, user) to float [processor-s]
+        Usage of everyone who has submitted a job.
+    user_s, account_s : mapping of int to float [processor-s]
+        The same by user, and by account.
     running : tuple of int
         Jobs that ran then.
     """
 
+    epoch_s: float
     as_of_s: float
-    usage_s: Mapping[Owner, float]
+    owner_s: Mapping[Owner, float]
+    user_s: Mapping[int, float]
+    account_s: Mapping[int, float]
     running: tuple[int, ...]
 
 
+_EPOCH_HALF_LIVES = 64.0
+"""After so many half-lives the amounts are restated at their present worth, long before they could overflow."""
+
+
+def _times(amounts: Mapping[K, float], factor: float) -> dict[K, float]:
+    return {name: amount * factor for name, amount in amounts.items()}
+
+
 def advance(ledger: Ledger | None, view: View, *, half_life_s: float) -> Ledger:
-    """Return the ledger at the time of a view: old usage faded, what ran since then added. Without one, all the past is looked up.
+    """Return the ledger at the time of a view, with what ran since then. Without one, all the past is looked up.
 
     Parameters
     ----------
@@ -243,24 +261,28 @@ def advance(ledger: Ledger | None, view: View, *, half_life_s: float) -> Ledger:
     half_life_s : float [s]
         Half-life of usage.
     """
-    now, starts, ends = view.now_s, view.start_s, view.end_s
+    now, starts, ends, accounts, users = view.now_s, view.start_s, view.end_s, view.account, view.user
     if ledger is None:
-        since, usage = -math.inf, dict[Owner, float]()
-        jobs: Sequence[int] = [job for job, start in enumerate(starts) if start == start]
-    else:
-        since, jobs = ledger.as_of_s, ledger.running
-        left = decay_frac(now - since, half_life_s=half_life_s)
-        usage = {owner: used * left for owner, used in ledger.usage_s.items()}
+        ledger = Ledger(now, -math.inf, {}, {}, {}, tuple(job for job, start in enumerate(starts) if start == start))
+    epoch, since = ledger.epoch_s, ledger.as_of_s
+    owner_s, user_s, account_s = dict(ledger.owner_s), dict(ledger.user_s), dict(ledger.account_s)
+    if now - epoch > _EPOCH_HALF_LIVES * half_life_s:
+        left = decay_frac(now - epoch, half_life_s=half_life_s)
+        owner_s, user_s, account_s = _times(owner_s, left), _times(user_s, left), _times(account_s, left)
+        epoch = now
     running = []
-    for job in jobs:
+    for job in view.waiting():
+        owner_s.setdefault((accounts[job], users[job]), 0.0)
+        user_s.setdefault(users[job], 0.0)
+        account_s.setdefault(accounts[job], 0.0)
+    for job in ledger.running:
         end = ends[job]
         if end != end:
             end = now
             running.append(job)
-        begin = max(starts[job], since)
-        owner = (view.account[job], view.user[job])
-        used = decayed_usage(begin, end, now, processors=view.processors[job], half_life_s=half_life_s) if end > begin else 0.0
-        usage[owner] = usage.get(owner, 0.0) + used
-    for job in view.waiting():
-        usage.setdefault((view.account[job], view.user[job]), 0.0)
-    return Ledger(now, usage, tuple(running))
+        begin, account, user = max(starts[job], since), accounts[job], users[job]
+        used = decayed_usage(begin, end, epoch, processors=view.processors[job], half_life_s=half_life_s) if end > begin else 0.0
+        owner_s[account, user] = owner_s.get((account, user), 0.0) + used
+        user_s[user] = user_s.get(user, 0.0) + used
+        account_s[account] = account_s.get(account, 0.0) + used
+    return Ledger(epoch, now, owner_s, user_s, account_s, tuple(running))

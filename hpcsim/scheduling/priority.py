@@ -7,12 +7,12 @@ utility-based job scheduling on Blue Gene/P systems", CLUSTER 2009 (WFP3 and UNI
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Literal, TypeVar
 
 from hpcsim.base.errors import problem_kind
-from hpcsim.scheduling.fairshare import Association, Ledger, Owner, advance, classic_factor, fair_tree
+from hpcsim.scheduling.fairshare import Ledger, Owner, advance, classic_factor, level_fair_share
 from hpcsim.scheduling.policies import Decision, Easy, Fcfs, Pair, QueueKey, View, policies
 
 __all__ = [
@@ -159,6 +159,15 @@ class Unicef:
         )
 
 
+P = TypeVar("P", bound="type[Priority]")
+
+
+def _register(policy: P) -> P:
+    """Register a class of policy under its name."""
+    policies.register(policy.name)(policy)
+    return policy
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """What each factor of a priority counts for; every factor is from 0 to 1."""
@@ -170,7 +179,7 @@ class Weights:
     fair_share: float = 0.0
 
 
-@policies.register("priority")
+@_register
 @dataclass(frozen=True, kw_only=True)
 class Priority:
     """Multifactor priority with ageing, in the manner of Slurm, with EASY backfilling.
@@ -221,8 +230,8 @@ class Priority:
     [1]
     """
 
-    name: ClassVar[str] = "priority"
-    key: ClassVar[QueueKey | None] = None
+    name = "priority"
+    key = None
 
     weights: Weights = Weights()
     max_age_s: float = _WEEK_S
@@ -250,11 +259,30 @@ class Priority:
                     raise BAD_OPTION.error(path=name, name=name, policy=self.name, value=value, bound="finite and at least 0")
 
     def decide(self, view: View, /) -> Decision:
-        """Return the jobs that start, the queue being in today's order, and the ledger where fair share counts."""
-        ledger = advance(view.memo, view, half_life_s=self.half_life_s) if self.weights.fair_share else None
-        score = self.priorities(view, ledger)
-        start, reservation = in_order(view, _by(view, score.__getitem__), backfill=self.backfill)[:2]
-        return Decision(start, reservation, ledger and ledger._replace(running=(*ledger.running, *start)))
+        """Return the jobs that start, the queue being in today's order, and the ledger where fair share counts.
+
+        The ledger is brought up to date only where it can matter: some job fits, and not all are of one owner.
+        """
+        waiting, processors = view.waiting(), view.processors
+        if not self.weights.fair_share:
+            start, reservation = self._start(view, self.priorities(view, None))
+            return Decision(start, reservation)
+        ledger: Ledger | None = view.memo
+        fits = min(map(processors.__getitem__, waiting)) <= view.free
+        several = len({(view.account[job], view.user[job]) for job in waiting}) > 1
+        if ledger is None or (several and (fits or view.explain)):
+            now = advance(ledger, view, half_life_s=self.half_life_s)
+            score = self.priorities(view, now)
+            ledger = now if fits or ledger is None else ledger
+        elif fits or view.explain:
+            score = self.priorities(view, None)
+        else:
+            return Decision((), None, ledger)
+        start, reservation = self._start(view, score)
+        return Decision(start, reservation, ledger._replace(running=(*ledger.running, *start)))
+
+    def _start(self, view: View, score: Mapping[int, float]) -> Pair:
+        return in_order(view, _by(view, score.__getitem__), backfill=self.backfill)
 
     def priorities(self, view: View, ledger: Ledger | None) -> dict[int, float]:
         """Return the priority of every waiting job.
@@ -264,10 +292,10 @@ class Priority:
         view : View
             The present.
         ledger : Ledger or None
-            Usage at present; None where fair share does not count.
+            Usage at present; None where fair share does not count, or is that of one owner for all.
         """
         weights, now, submit, processors, capacity = self.weights, view.now_s, view.submit_s, view.processors, max(view.capacity, 1)
-        factors = self.fair_shares(ledger) if ledger else {}
+        factors = self.fair_shares(ledger, {(view.account[job], view.user[job]): None for job in view.waiting()}) if ledger else {}
         partition, qos = _normalised(self.partition), _normalised(self.qos)
         result = {}
         for job in view.waiting():
@@ -283,29 +311,43 @@ class Priority:
             result[job] = score
         return result
 
-    def fair_shares(self, ledger: Ledger) -> dict[Owner, float]:
-        """Return the fair-share factor of everyone in a ledger by (account, user)."""
-        return self._classic(ledger.usage_s) if self.fair_share == "classic" else self._tree(ledger.usage_s)
-
-    def _classic(self, usage: Mapping[Owner, float]) -> dict[Owner, float]:
-        used: dict[int, float] = {}
-        for (_, user), amount in usage.items():
-            used[user] = used.get(user, 0.0) + amount
-        shares = {user: self.user_shares.get(user, 1.0) for user in used}
-        all_used, all_shares = sum(used.values()), sum(shares.values())
-        factor = {
-            user: classic_factor(amount / all_used if all_used else 0.0, shares[user] / all_shares if all_shares else 0.0)
-            for user, amount in used.items()
+    def fair_shares(self, ledger: Ledger, owners: Iterable[Owner]) -> dict[Owner, float]:
+        """Return the fair-share factor of ``owners``, (account, user), among all who are in a ledger."""
+        if self.fair_share == "tree":
+            factors = self._tree(ledger)
+            return {owner: factors[owner] for owner in owners}
+        used, shares = ledger.user_s, self.user_shares
+        all_used = sum(used.values()) or 1.0
+        all_shares = (sum(shares.get(user, 1.0) for user in used) if shares else float(len(used))) or 1.0
+        return {
+            owner: classic_factor(used[owner[1]] / all_used, (shares.get(owner[1], 1.0) if shares else 1.0) / all_shares)
+            for owner in owners
         }
-        return {owner: factor[owner[1]] for owner in usage}
 
-    def _tree(self, usage: Mapping[Owner, float]) -> dict[Owner, float]:
-        users: dict[int, list[Association]] = {}
-        for (account, user), amount in usage.items():
-            users.setdefault(account, []).append(Association(user, self.user_shares.get(user, 1.0), amount))
-        top = [Association(account, self.account_shares.get(account, 1.0), children=inside) for account, inside in users.items()]
-        factors = fair_tree(top)
-        return {owner: factors[owner] for owner in usage}
+    def _tree(self, ledger: Ledger) -> dict[Owner, float]:
+        """Return :func:`~hpcsim.scheduling.fairshare.fair_tree` of a tree with two levels, by one sort: accounts, then users in them.
+
+        Users of accounts with equal S/U are pooled, hence compared by their own S/U.
+        """
+        users, accounts, usage = self.user_shares, self.account_shares, ledger.account_s
+        inside: dict[int, float] = dict.fromkeys(usage, 0.0)
+        for account, user in ledger.owner_s:
+            inside[account] += users.get(user, 1.0)
+        all_used, all_shares = sum(usage.values()) or 1.0, sum(accounts.get(account, 1.0) for account in usage) or 1.0
+        level = {account: level_fair_share(accounts.get(account, 1.0) / all_shares, used / all_used) for account, used in usage.items()}
+        ranked = []
+        for owner, used in ledger.owner_s.items():
+            account, user = owner
+            own = level_fair_share(users.get(user, 1.0) / (inside[account] or 1.0), used / (usage[account] or 1.0))
+            ranked.append((level[account], own, owner))
+        ranked.sort(reverse=True)
+        count, rank, last = len(ranked), 0, (math.nan, math.nan)
+        factors = {}
+        for at, (of_account, of_user, owner) in enumerate(ranked):
+            if (of_account, of_user) != last:
+                rank, last = count - at, (of_account, of_user)
+            factors[owner] = rank / count
+        return factors
 
 
 def _normalised(priorities: Mapping[int, float]) -> dict[int, float]:
@@ -316,7 +358,7 @@ def _normalised(priorities: Mapping[int, float]) -> dict[int, float]:
 _SHARE_ALONE = Weights(age=0.0, job_size=0.0, partition=0.0, qos=0.0, fair_share=1.0)
 
 
-@policies.register("fairshare")
+@_register
 @dataclass(frozen=True, kw_only=True)
 class FairShare(Priority):
     """Classic fair share by user: whose recent usage is least against their share comes first, with EASY backfilling.
@@ -324,11 +366,11 @@ class FairShare(Priority):
     :class:`Priority` with nothing but the fair-share factor. Users are those who have submitted a job so far.
     """
 
-    name: ClassVar[str] = "fairshare"
+    name = "fairshare"
     weights: Weights = _SHARE_ALONE
 
 
-@policies.register("fair-tree")
+@_register
 @dataclass(frozen=True, kw_only=True)
 class FairTree(Priority):
     """Fair Tree: accounts by recent usage against their shares, users within them likewise, with EASY backfilling.
@@ -336,6 +378,6 @@ class FairTree(Priority):
     :class:`Priority` with nothing but the rank in the tree. Accounts and users are those that have submitted a job so far.
     """
 
-    name: ClassVar[str] = "fair-tree"
+    name = "fair-tree"
     weights: Weights = _SHARE_ALONE
     fair_share: Literal["classic", "tree"] = "tree"

@@ -20,6 +20,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.catalog.lookup import Catalog, default
 from hpcsim.study.fitting import Predict, identified, left_out, maximum_a_posteriori
 from hpcsim.study.measurements import Group, Term, read_steps
+from hpcsim.study.products import fit_products, measured_sources
 
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
@@ -125,11 +126,12 @@ def _overlay(terms: Sequence[Term], x: Floats, source: str) -> dict[str, Any]:
     overlay: dict[str, Any] = {"references": {"calibration": source}}
     for term, value in zip(terms, x, strict=True):
         entry = overlay.setdefault(term.kind, {}).setdefault(term.entry, {})
-        sources = entry.pop("sources", {})
         for key, content in term.written(float(np.exp(value))).items():
             entry[key] = {**entry.get(key, {}), **content} if isinstance(content, dict) else content
-            sources[key] = "measured @calibration"
-        entry["sources"] = sources
+    for kind, entries in overlay.items():
+        if kind != "references":
+            for entry in entries.values():
+                entry["sources"] = measured_sources(dict(entry))
     return overlay
 
 
@@ -222,8 +224,6 @@ def calibrate(
     if path.suffix.lower() in (".txt", ".log", ".out"):
         raise NO_COLLECTIVES.error(file=str(file))
     if path.suffix.lower() == ".csv":
-        from hpcsim.study.products import fit_products
-
         return fit_products(path, accelerator, where)
     groups, notes = read_steps(path, where)
     count = sum(len(group.names) for group in groups)

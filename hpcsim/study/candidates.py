@@ -349,7 +349,7 @@ def _layers_of(total: int, pp: int, vpp: int, folded: bool) -> Array:
     counts = stage_layers(total, pp, vpp)
     stages = np.full(pp, float(counts.middle))
     stages[0], stages[-1] = float(counts.first), float(counts.last)
-    extra = int(round(stages.sum() - total))
+    extra = int(np.rint(stages.sum() - total))
     for s in range(pp - 2, max(pp - 2 - extra, 0), -1):
         stages[s] -= 1.0
     stages *= total / stages.sum()
@@ -386,8 +386,8 @@ def exact_steps(job: Job, layouts: Layout, cost: StepCost, *, most_operations: i
         alike.setdefault((name, p, v, int(m[i]), made_for), []).append((i, *seconds))
     for (name, p, v, count, made_for), members in alike.items():
         index = np.array([member[0] for member in members])
-        seconds = tuple(np.array([member[k] for member in members]) for k in (1, 2, 3))
-        waits = _walked_s(name, p, v, count, made_for, seconds, most_operations) - count * (stage[index] + hop[index])
+        durations = tuple(np.array([member[k] for member in members]) for k in (1, 2, 3))
+        waits = _walked_s(name, p, v, count, made_for, durations, most_operations) - count * (stage[index] + hop[index])
         exact[index] += waits - idle[index]
         idle[index] = waits
     return exact, idle

@@ -40,6 +40,8 @@ _DCN_BYTES_PER_S = 6.25e9
 """A TPU host's 25 GB/s to the data-centre network over its four chips (How to scale your model, 2025)."""
 _ASSUMED_RATE_SIGMA = 0.07
 """Spread of sustained over peak matrix rates between devices of one kind, for those whose rate nobody measured."""
+_SAME_PART_FRAC, _SAME_FAMILY_FRAC = 0.05, 0.12
+"""How far the peaks of one maker's devices may lie apart: editions of one part, and clocks of one architecture."""
 _LORA_FRAC = 1e-3
 """Share of the parameters that adapters of small rank add."""
 
@@ -113,26 +115,44 @@ def _accelerator(catalog: Catalog, name: str, cache: dict[str, Accelerator]) -> 
     return cache[name]
 
 
+def _siblings(entry: Accelerator, catalog: Catalog, within_frac: float) -> list[Accelerator]:
+    """Return the devices of an entry's architecture, itself included: one maker's whose dense 16-bit peaks lie that close together."""
+    peak = _half_peak(entry)
+    if not peak:
+        return [entry]
+    every = [catalog.accelerator(name) for name in catalog.names("accelerator")]
+    return [other for other in every if other.vendor == entry.vendor and abs(_half_peak(other) / peak - 1.0) <= within_frac]
+
+
+def _half_peak(entry: Accelerator) -> float:
+    return float(entry.peak_flop_per_s.get("bf16") or entry.peak_flop_per_s.get("fp16") or 0.0)
+
+
 def architecture_year(entry: Accelerator, catalog: Catalog) -> float:
     """Return the year in which the first device of an entry's architecture shipped; 0 where it is not known.
 
-    One architecture are a maker's devices whose dense 16-bit peak agrees: a later edition with more memory runs the same kernels.
+    A later edition with more memory runs the same kernels as the first.
     """
-    peak = entry.peak_flop_per_s.get("bf16") or entry.peak_flop_per_s.get("fp16")
-    if not entry.release_year or not peak:
-        return float(entry.release_year or 0)
-    same = [float(entry.release_year)]
-    for name in catalog.names("accelerator"):
-        other = catalog.accelerator(name)
-        rate = other.peak_flop_per_s.get("bf16") or other.peak_flop_per_s.get("fp16")
-        if other.vendor == entry.vendor and other.release_year and rate and abs(rate / peak - 1.0) < 0.05:
-            same.append(float(other.release_year))
-    return min(same)
+    years = [float(other.release_year) for other in _siblings(entry, catalog, _SAME_PART_FRAC) if other.release_year]
+    return min(years, default=0.0)
 
 
-def _device(entry: Accelerator, hardware: Mapping[str, Any], year: float) -> dict[str, Any]:
+def _known_rates(entry: Accelerator, catalog: Catalog) -> tuple[dict[str, float], bool]:
+    """Return the sustained matrix rates of a device, else its peaks times its nearest sibling's shares; and whether they were measured."""
+    own = {str(key): float(rate) for key, rate in entry.measured_matmul_flop_per_s.items()}
+    if own:
+        return own, True
+    near = [other for other in _siblings(entry, catalog, _SAME_FAMILY_FRAC) if other.measured_matmul_flop_per_s]
+    if not near:
+        return {}, False
+    best = min(near, key=lambda other: abs(_half_peak(other) - _half_peak(entry)))
+    shares = {str(key): float(rate) / best.peak_flop_per_s[key] for key, rate in best.measured_matmul_flop_per_s.items()}
+    return {key: share * entry.peak_flop_per_s[key] for key, share in shares.items() if key in entry.peak_flop_per_s}, False
+
+
+def _device(entry: Accelerator, hardware: Mapping[str, Any], year: float, rates: tuple[dict[str, float], bool]) -> dict[str, Any]:
     peaks = dict(entry.peak_flop_per_s)
-    sustained = dict(entry.measured_matmul_flop_per_s)
+    sustained, measured = rates
     if entry.category == "tpu" and "fp8" not in peaks:
         peaks["fp8"] = peaks.get("int8", peaks.get("bf16", 0.0))
     limit = hardware.get("power_limit_w")
@@ -150,20 +170,30 @@ def _device(entry: Accelerator, hardware: Mapping[str, Any], year: float) -> dic
         "memory_bytes_per_s": rate or math.nan,
         "compute_units": (entry.compute_units or 0) if entry.category == "gpu" else 0,
         "year": year,
-        "doubt_sigma": 0.0 if sustained else _ASSUMED_RATE_SIGMA,
+        "doubt_sigma": 0.0 if measured else _ASSUMED_RATE_SIGMA,
     }
+
+
+def _rack(entry: Accelerator, per_node: int) -> int:
+    """Return the devices of a scale-up domain nobody states: a node's, or a rack's where boards of four superchips share its switches."""
+    return 72 if entry.host_link == "nvlink-c2c-grace" and entry.scale_up_link == "nvlink-5" else per_node
 
 
 def _fabric(entry: Accelerator, hardware: Mapping[str, Any]) -> Fabric:
     f = hardware.get("fabric") or {}
     per_node = int(hardware.get("per_node") or f.get("domain") or 8)
     kind = str(f.get("scale_up") or entry.scale_up_link or "none")
-    up = float(f["scale_up_gbyte_s_one_way"]) * 1e9 if f.get("scale_up_gbyte_s_one_way") else entry.scale_up_bytes_per_s or _UNKNOWN_OUT_BYTES_PER_S
+    up = (
+        float(f["scale_up_gbyte_s_one_way"]) * 1e9
+        if f.get("scale_up_gbyte_s_one_way")
+        else entry.scale_up_bytes_per_s or _UNKNOWN_OUT_BYTES_PER_S
+    )
     out_kind = str(f.get("scale_out") or "infiniband")
     gbit = f.get("scale_out_gbit_s_per_node")
     out = gbit / 8e0 / per_node * 1e9 if gbit else (_DCN_BYTES_PER_S if out_kind == "dcn" else _UNKNOWN_OUT_BYTES_PER_S)
-    domain = f.get("domain") or f.get("chips_per_slice") or per_node
-    return Fabric.of(scale_up=kind, scale_up_bytes_per_s=up, domain=domain, scale_out=out_kind, scale_out_bytes_per_s=out)
+    domain = f.get("domain") or f.get("chips_per_slice") or (int(hardware["count"]) if entry.torus else _rack(entry, per_node))
+    axes = len(entry.torus) if kind.startswith("ici") and entry.torus else None
+    return Fabric.of(scale_up=kind, scale_up_bytes_per_s=up, domain=domain, scale_out=out_kind, scale_out_bytes_per_s=out, torus_axes=axes)
 
 
 def _software(case: Mapping[str, Any], parameters: Parameters) -> Software:
@@ -274,15 +304,15 @@ class _Row:
 def _rows(cases: Sequence[Mapping[str, Any]], catalog: Catalog, answers: list[Prediction], parameters: Parameters) -> list[_Row]:
     rows: list[_Row] = []
     cache: dict[str, Accelerator] = {}
-    years: dict[str, float] = {}
+    years: dict[str, tuple[float, tuple[dict[str, float], bool]]] = {}
     for index, case in enumerate(cases):
         try:
             entry = _accelerator(catalog, str(case["hardware"]["accelerator"]), cache)
             precision = str(case["parallelism"].get("precision") or "bf16").lower()
             precision = _format(precision)
             if entry.id not in years:
-                years[entry.id] = architecture_year(entry, catalog)
-            device = _device(entry, case["hardware"], years[entry.id])
+                years[entry.id] = (architecture_year(entry, catalog), _known_rates(entry, catalog))
+            device = _device(entry, case["hardware"], *years[entry.id])
             if precision not in PRECISIONS or PRECISIONS[precision].matmul not in device["peak"]:
                 raise REFUSED.error(why=f"{entry.id} has no known {precision} arithmetic")
             network = _network(case["model"], int((case.get("software") or {}).get("year") or 2024))

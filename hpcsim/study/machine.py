@@ -18,7 +18,7 @@ import numpy as np
 from hpcsim.base.errors import InputError
 from hpcsim.base.units import readable
 from hpcsim.catalog.lookup import Catalog
-from hpcsim.study.products import Product, fitted_products
+from hpcsim.study.products import Product, fitted_products, measured_sources
 
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
@@ -171,7 +171,7 @@ def _gpu(catalog: Catalog, overlay: dict[str, Any], notes: list[str]) -> None:
         fields["idle"] = readable(power["idle"], "power", 4)
     if "busy" in power:
         notes.append(f"{entry.id} draws {readable(power['busy'], 'power', 3)} on large matrix products.")
-    overlay["accelerators"][entry.id] = {**fields, "sources": dict.fromkeys(fields, "measured @calibration")}
+    overlay["accelerators"][entry.id] = {**fields, "sources": measured_sources(fields)}
 
 
 def measure_machine(catalog: Catalog) -> Calibration:
@@ -189,7 +189,7 @@ def measure_machine(catalog: Catalog) -> Calibration:
     source = f"hpcsim calibrate --machine, numpy {np.__version__} on {platform.system()}, {os.cpu_count()} processors"
     overlay: dict[str, Any] = {
         "references": {"calibration": source},
-        "accelerators": {name: {**fields, "sources": dict.fromkeys(fields, "measured @calibration")}},
+        "accelerators": {name: {**fields, "sources": measured_sources(fields)}},
     }
     notes = [
         f"{name}: memory {readable(bandwidth, 'data rate', 3)}, best products "

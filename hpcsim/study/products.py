@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hpcsim.catalog.hardware import Accelerator
     from hpcsim.study.calibrate import Calibration
 
-__all__ = ["Product", "fit_products", "fitted_products", "read_products"]
+__all__ = ["Product", "fit_products", "fitted_products", "measured_sources", "read_products"]
 
 NO_FILE = problem_kind("products-missing", "there is no such file of matrix products", "check the path")
 UNREADABLE = problem_kind("products-unreadable", "the file of matrix products cannot be read: {why}", "it is CSV with a header line")
@@ -213,9 +213,16 @@ def fitted_products(products: Sequence[Product], entry: Accelerator, source: str
     return Calibration(results_of_fit(rows, cases, file, [note]), overlay_of(entry.id, fields, source))
 
 
+def measured_sources(fields: Mapping[str, Any]) -> dict[str, str]:
+    """Return the source of each value of an overlay's entry, item by item where a field is a map."""
+    names = [f"{key}.{item}" for key, value in fields.items() if isinstance(value, Mapping) for item in value]
+    names += [key for key, value in fields.items() if not isinstance(value, Mapping)]
+    return dict.fromkeys(names, "measured @calibration")
+
+
 def overlay_of(name: str, fields: Mapping[str, Any], source: str) -> dict[str, Any]:
     """Return the overlay of one accelerator's measured fields."""
     return {
         "references": {"calibration": source},
-        "accelerators": {name: {**fields, "sources": dict.fromkeys(fields, "measured @calibration")}},
+        "accelerators": {name: {**fields, "sources": measured_sources(fields)}},
     }

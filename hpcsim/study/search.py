@@ -391,7 +391,7 @@ def _notes(job: Job, best: pd.DataFrame) -> list[str]:
             f"{schedule} needs an optimizer that checks the gradients' norm afterwards, so that one step can begin as another ends."
         )
     if schedule in ("zb-h1", "zb-h2", "zb-v", "dualpipe"):
-        notes.append("Not every framework has this schedule; --layout auto,schedule=1f1b searches without it.")
+        notes.append("Not every framework has this schedule; --layout schedule=1f1b searches without it.")
     return notes
 
 

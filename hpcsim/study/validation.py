@@ -221,7 +221,9 @@ def _scored(cases: Sequence[Mapping[str, Any]], catalog: Catalog, parameters: Pa
 
 def _group(errors: Sequence[float], inside: int) -> GroupError:
     sizes = [abs(e) for e in errors]
-    return GroupError(len(errors), nearest_rank(sizes, 0.5), nearest_rank(sizes, 0.9), nearest_rank(errors, 0.5), inside / max(len(errors), 1))
+    return GroupError(
+        len(errors), nearest_rank(sizes, 0.5), nearest_rank(sizes, 0.9), nearest_rank(errors, 0.5), inside / max(len(errors), 1)
+    )
 
 
 def leave_one_group_out(

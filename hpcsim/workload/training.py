@@ -38,8 +38,14 @@ from hpcsim.workload.synchrony import synchronised
 __all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "cost_device", "cost_fabric", "plan_training"]
 
 NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
-TOO_MANY_NODES = problem_kind("training-count", "{asked} nodes are asked for, {group} has {count}", "ask for at most {count}, or enlarge the group")
-NO_FABRIC = problem_kind("training-without-fabric", "{nodes} nodes work on one model, but the cluster has no fabric", "add cluster.fabric, for example {{link: ndr}}")
+TOO_MANY_NODES = problem_kind(
+    "training-count", "{asked} nodes are asked for, {group} has {count}", "ask for at most {count}, or enlarge the group"
+)
+NO_FABRIC = problem_kind(
+    "training-without-fabric",
+    "{nodes} nodes work on one model, but the cluster has no fabric",
+    "add cluster.fabric, for example {{link: ndr}}",
+)
 WORLD_SIZE = problem_kind(
     "layout-world-size",
     "{devices} devices are not divided by the layout: tp·pp·cp = {tp}·{pp}·{cp} = {group}{with_dp}",
@@ -49,7 +55,11 @@ NO_LAYOUT = problem_kind("no-layout-fits", "no layout of {model} on {devices} ×
 DOES_NOT_FIT = problem_kind(
     "model-does-not-fit", "{model} needs {needs} on each device, {device} has {has}: {over} too much; most of it is {most}", "{hint}"
 )
-NO_MEMORY = problem_kind("device-without-memory", "{name} is no device that trains a network: its own memory is not known", "choose a GPU or TPU, or add {path}.accelerator.memory")
+NO_MEMORY = problem_kind(
+    "device-without-memory",
+    "{name} is no device that trains a network: its own memory is not known",
+    "choose a GPU or TPU, or add {path}.accelerator.memory",
+)
 
 HOST_LOAD_FRAC = 0.43
 """Share of the span between idle and highest power that a node draws besides its accelerators while it trains.
@@ -256,13 +266,21 @@ class _Setting:
                 axes[key] = (fixed[key],)
         if isinstance(self.model, Work):
             alone = Layout(dp=total, micro_batch=np.array([b for b in axes["micro_batch"] if self.global_batch % (total * b) == 0]))
-            layouts, removed = (alone if alone.shape and alone.shape[0] else None), {"batch": len(axes["micro_batch"]) - (alone.shape or (1,))[0]}
+            layouts, removed = (
+                (alone if alone.shape and alone.shape[0] else None),
+                {"batch": len(axes["micro_batch"]) - (alone.shape or (1,))[0]},
+            )
         else:
             if self.sequence % 2:
                 axes["cp"] = (1,)
             top = int(np.max(np.asarray(self.fabric.domain)))
             found, removed = space(
-                self.model, devices=total, global_batch=self.global_batch, sequence=self.sequence, axes=axes, max_tp=max(top, 1) if top > 1 else 8
+                self.model,
+                devices=total,
+                global_batch=self.global_batch,
+                sequence=self.sequence,
+                axes=axes,
+                max_tp=max(top, 1) if top > 1 else 8,
             )
             layouts = found if found.shape[0] else None
         if layouts is None:
@@ -295,7 +313,11 @@ def _explicit(spec: LayoutSpec, setting: _Setting, path: str) -> Layout:
         with_dp = f", with dp {given['dp']} {given['dp'] * unit}" if "dp" in given else ""
         below, above = setting.devices // unit * unit, -(-setting.devices // unit) * unit
         counts = " or ".join(str(n) for n in (below, above) if n > 0)
-        hint = "leave dp out, it follows" if "dp" in given and setting.devices % unit == 0 else f"use {counts} devices, or another tp, pp or cp; layout: auto chooses"
+        hint = (
+            "leave dp out, it follows"
+            if "dp" in given and setting.devices % unit == 0
+            else f"use {counts} devices, or another tp, pp or cp; layout: auto chooses"
+        )
         raise WORLD_SIZE.error(path=f"{path}.layout", devices=setting.devices, tp=tp, pp=pp, cp=cp, group=unit, with_dp=with_dp, hint=hint)
     values["dp"] = dp
     values.setdefault("sequence_parallel", tp > 1 and any(name in setting.stack.name for name in ("megatron-core", "nemo")))
@@ -335,7 +357,12 @@ def _choose(spec: LayoutSpec, setting: _Setting, network: Network, path: str) ->
             hint = _what_fits(setting) if removed.get("memory") else "change the number of devices or the global batch so that they divide"
             name = setting.device.name
             raise NO_LAYOUT.error(
-                path=f"{path}.layout", model=network.id, devices=setting.devices, device=name, why=memory + (f" (removed: {causes})" if causes else ""), hint=hint
+                path=f"{path}.layout",
+                model=network.id,
+                devices=setting.devices,
+                device=name,
+                why=memory + (f" (removed: {causes})" if causes else ""),
+                hint=hint,
             )
         return best, setting.cost(best), evaluated
     layout = _explicit(spec, setting, path)
@@ -378,7 +405,9 @@ def _power(group: NodeGroup, nodes: int, cost: StepCost) -> tuple[float | None, 
     return nodes * (group.per_node * (device_w - a.idle_w) + host_w), device_w
 
 
-def _checkpoints(spec: TrainingSpec, group: NodeGroup, cluster: Cluster, nodes: int, count: int, failures_per_s: float, path: str) -> tuple[float, ...]:
+def _checkpoints(
+    spec: TrainingSpec, group: NodeGroup, cluster: Cluster, nodes: int, count: int, failures_per_s: float, path: str
+) -> tuple[float, ...]:
     """Return (interval_s, write_s, read_s, bytes)."""
     if spec.checkpoint is None:
         return math.inf, 0.0, 0.0, 0.0
@@ -429,7 +458,14 @@ def plan_training(
     model = cost_model(network)
     sequence = 1 if isinstance(model, Work) else spec.sequence
     setting = _Setting(
-        model, calibrated_device(cost_device(group), group, catalog), calibrated_fabric(cost_fabric(group, cluster, nodes, path), group, cluster, catalog), stack, nodes * group.per_node, spec.global_batch, sequence, spec.precision
+        model,
+        calibrated_device(cost_device(group), group, catalog),
+        calibrated_fabric(cost_fabric(group, cluster, nodes, path), group, cluster, catalog),
+        stack,
+        nodes * group.per_node,
+        spec.global_batch,
+        sequence,
+        spec.precision,
     )
     try:
         layout, cost, searched = _choose(spec.layout, setting, network, path)

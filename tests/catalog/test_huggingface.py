@@ -310,3 +310,49 @@ def test_unreadable_files_are_refused(tmp_path: Path, text: str | None, code: st
         model_from_config(path)
     assert caught.value.problems[0].code == code
     assert caught.value.problems[0].file == str(path)
+
+
+SCENARIO = """\
+schema: 1
+name: mine
+question: How long?
+cluster: {nodes: {gpu: {type: dgx-h100, count: 1}}}
+workload: {training: {run: {model: MODEL, steps: 1, global_batch: 64, sequence: 4096, layout: auto}}}
+"""
+
+
+def scenario(folder: Path, model: str) -> Path:
+    (folder / "config.json").write_text(json.dumps(llama()))
+    path = folder / "mine.yaml"
+    path.write_text(SCENARIO.replace("MODEL", model))
+    return path
+
+
+def test_a_scenario_names_a_configuration_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hpcsim.run.bind import bind
+
+    monkeypatch.chdir("/")  # the path is the scenario's, not the caller's
+    (plan,) = bind(scenario(tmp_path, "{config: config.json}")).trainings
+    assert plan.parameters == 8_030_261_248
+    (plan,) = bind(scenario(tmp_path, "{config: config.json, layers: 16}")).trainings
+    assert plan.network.layers == 16
+    assert plan.network.kv_heads == 8
+
+
+@pytest.mark.parametrize(
+    ("model", "code"),
+    [
+        ("{config: nowhere.json}", "config-missing"),
+        ("{config: config.json, base: llama3-8b}", "model-twice"),
+        ("{config: mine.yaml}", "config-unreadable"),
+    ],
+)
+def test_a_wrong_configuration_is_placed_in_the_scenario(tmp_path: Path, model: str, code: str) -> None:
+    from hpcsim.run.bind import bind
+
+    with pytest.raises(InputError) as caught:
+        bind(scenario(tmp_path, model))
+    (problem,) = caught.value.problems
+    assert problem.code == code
+    assert problem.line == 5
+    assert problem.file.endswith("mine.yaml")

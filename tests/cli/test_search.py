@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 WORDS = ["search", "--model", "gpt2-xl", "--accelerator", "a100-sxm-40gb", "--count", "8", "--global-batch", "64", "--sequence", "1024"]
-KEYS = "dp tp pp vpp cp ep etp micro_batch zero_stage recompute sequence_parallel schedule overlap offload precision".split()
+KEYS = ["dp", "tp", "pp", "vpp", "cp", "ep", "etp", "micro_batch", "zero_stage", "recompute", "sequence_parallel"]
+KEYS += ["schedule", "overlap", "offload", "precision"]
 
 
 def test_json_is_one_document(hpcsim_command: Any) -> None:

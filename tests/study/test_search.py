@@ -56,9 +56,7 @@ def one_by_one(job: candidates.Job, axes: dict[str, Any]) -> tuple[list[tuple[fl
         m = job.global_batch // max(int(layout.dp) * choice["micro_batch"], 1)
         if not possible:
             gone[next(name for name, broken in reasons.items() if broken)] += 1
-        elif (choice["zero_stage"] and layout.dp * layout.cp == 1) or (choice["zero_stage"] > 1 and choice["pp"] > 1):
-            gone["redundant"] += 1
-        elif choice["pp"] == 1 and choice["schedule"] != "1f1b":
+        elif repeats(choice, int(layout.dp)):
             gone["redundant"] += 1
         elif unschedulable(choice, m):
             gone["schedule"] += 1
@@ -72,6 +70,11 @@ def one_by_one(job: candidates.Job, axes: dict[str, Any]) -> tuple[list[tuple[fl
             )
             fit.append((float(exact[0]), float(cost.peak_memory_bytes), layout))
     return fit, gone
+
+
+def repeats(choice: dict[str, Any], dp: int) -> bool:
+    sharded_alone = choice["zero_stage"] > 0 and dp * choice["cp"] == 1
+    return sharded_alone or (choice["zero_stage"] > 1 and choice["pp"] > 1) or (choice["pp"] == 1 and choice["schedule"] != "1f1b")
 
 
 def unschedulable(choice: dict[str, Any], m: int) -> bool:
@@ -90,7 +93,7 @@ def small() -> tuple[candidates.Job, list[tuple[float, float, Layout]], Counter[
 
 def test_equal_to_a_plain_loop(small: Any) -> None:
     """The same counts by reason, and the same best layouts with the same times."""
-    job, fit, gone = small
+    _, fit, gone = small
     found = se.layout_search(se.in_words(**WORDS), fixed=SMALL, top=12)
     assert found.removed == dict(gone)
     assert found.feasible == len(fit) > 30
