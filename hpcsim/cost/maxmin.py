@@ -70,6 +70,13 @@ class Routes(NamedTuple):
         """Number of flows."""
         return int(self.first.size - 1)
 
+    def take(self, flows: IntArray) -> Routes:
+        """Return the routes of some flows, in their order."""
+        lengths = np.diff(self.first)[flows]
+        first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        place = np.arange(int(first[-1])) + np.repeat(self.first[flows] - first[:-1], lengths)
+        return Routes(first, self.links[place])
+
     def table(self, pad: int) -> IntArray:
         """Return the routes as columns of a table, shape (longest, flows), short ones filled up with ``pad``."""
         lengths = np.diff(self.first)
@@ -158,14 +165,15 @@ def _fill(capacity: FloatArray, table: IntArray, weight: FloatArray) -> _Filled:
     link_level = np.full(pad + 1, np.inf)
     left = capacity.copy()
     ids = np.arange(flows)
-    offers = np.empty(pad + 1)
+    least_offers = np.zeros(pad + 1)  # offers never fall; what is left may, by rounding
     while ids.size:
         flat = table.ravel()
         spread = np.broadcast_to(weight, table.shape).ravel()
         on_link = np.bincount(flat, spread, pad + 1)
-        offers.fill(np.inf)
+        offers = np.full(pad + 1, np.inf)
         np.divide(left, on_link, out=offers, where=on_link > 0)
         offers[pad] = np.inf
+        least_offers = offers = np.maximum(offers, least_offers)
         offered = offers.take(table)
         least = offered.min(axis=0)
         content = least >= offered * (1 - _TIE)
@@ -182,7 +190,6 @@ def _fill(capacity: FloatArray, table: IntArray, weight: FloatArray) -> _Filled:
             break
         used = np.broadcast_to(weight[done] * least[done], (hops, done.size)).ravel()
         left -= np.bincount(table[:, done].ravel(), used, pad + 1)
-        np.maximum(left, 0.0, out=left)
         left[pad] = np.inf
         keep = np.flatnonzero(~frozen)
         ids, table, weight = ids[keep], table.take(keep, axis=1), weight[keep]
@@ -493,7 +500,8 @@ class Sharing:
         # what goes over unchanged links alone has nothing to follow
         place = changed.take(owner).nonzero()[0]
         follow = here.take(place) | (demand.take(place) > (level * (1 + self._tolerance)).take(owner.take(place)))
-        return routes.take(place[follow])
+        following: IntArray = routes.take(place[follow])
+        return following
 
     def _odd(
         self, odd: IntArray, capacity: FloatArray, demand: FloatArray, here: BoolArray, routes: IntArray, owner: IntArray, begin: IntArray

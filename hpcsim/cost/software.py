@@ -1,9 +1,8 @@
 """What a training framework does with the same hardware: fusion, overlap, launch overhead, by family and year.
 
-What is fused and what overlaps follows from each family's releases. The rates among the numbers were set by hand while looking at
-published steps of that family and time: the issue time of an operation until 2022 from small Megatron models that the host bounds (3.5 ms a
-layer with full recomputation), traffic and attention of early fully sharded data parallelism from MosaicML's tables of 2023. Others are
-round numbers. On a stack of one's own they are the first thing to calibrate.
+What is fused and what overlaps follows from each family's releases. The rates among the numbers are terms of
+:class:`hpcsim.cost.parameters.Parameters`, with priors and bounds, fitted to published steps of all families at once. On a stack of one's own
+they are the first thing to calibrate.
 """
 
 from __future__ import annotations

@@ -36,6 +36,14 @@ _AHEAD = 1024
 """Flows to come whose routes are prepared together."""
 
 
+def _distinct(numbers: IntArray) -> IntArray:
+    """Return each number once, in order; :func:`numpy.unique` builds a hash table for that, which is slow for many."""
+    ordered = np.sort(numbers)
+    keep = np.ones(ordered.size, dtype=np.bool_)
+    keep[1:] = ordered[1:] != ordered[:-1]
+    return ordered[keep]
+
+
 class Traffic:
     """Flows under way over the routes of a network.
 
@@ -109,10 +117,11 @@ class Traffic:
         """
         done, done_s = self._front[ended], self.due_s[ended]
         if ended.size:
-            self._end(ended)
+            more, which = self._end(ended)
+            done, done_s = np.concatenate([done, more]), np.concatenate([done_s, done_s[which]])
         if flows.size:
             self._start(now_s, flows, routes, needs, weights)
-        touched = np.unique(np.concatenate([ended, routes])) if flows.size else ended
+        touched = _distinct(np.concatenate([ended, routes])) if flows.size else ended
         self._follow(now_s, self.sharing.update(touched, self._mass[touched]))
         return done, done_s
 
@@ -129,19 +138,35 @@ class Traffic:
             due_s = now_s + np.maximum(self._goal[routes] - served, 0.0) / level
         self.due_s[routes] = np.where(self._front[routes] >= 0, due_s, np.inf)
 
-    def _end(self, ended: IntArray) -> None:
+    def _end(self, ended: IntArray) -> tuple[IntArray, IntArray]:
+        """End the next flow of some routes, and return the flows that end with one of them, and with which."""
         waiting = [r for r in ended.tolist() if r in self._queue] if self._queue else []
         self._mass[ended] -= self._weight[ended]
         alone = ended if not waiting else ended[~np.isin(ended, waiting)]
-        self._mass[alone] = self._level[alone] = self._served[alone] = 0.0
-        self._front[alone] = -1
-        self._goal[alone] = self.due_s[alone] = np.inf
+        self._clear(alone)
+        more: list[int] = []
+        owner: list[int] = []
         for route in waiting:
-            queue = self._queue[route]
-            self._place(route, *heappop(queue))
+            queue, limit = self._queue[route], float(self._goal[route]) * (1 + _INSTANT)
+            while queue and queue[0][0] <= limit:
+                _, flow, weight, _ = heappop(queue)
+                more.append(flow)
+                owner.append(route)
+                self._mass[route] -= weight
+            if queue:
+                self._place(route, *heappop(queue))
+            else:
+                self._clear(np.array([route]))
             if not queue:
                 del self._queue[route]
-                self._mass[route] = self._weight[route]
+                self._mass[route] = self._weight[route] if self._front[route] >= 0 else 0.0
+        return np.array(more, dtype=np.int64), np.searchsorted(ended, np.array(owner, dtype=np.int64))
+
+    def _clear(self, routes: IntArray) -> None:
+        """Leave routes without flows."""
+        self._mass[routes] = self._level[routes] = self._served[routes] = 0.0
+        self._front[routes] = -1
+        self._goal[routes] = self.due_s[routes] = np.inf
 
     def _place(self, route: int, goal: float, flow: int, weight: float, since_s: float) -> None:
         self._goal[route], self._front[route], self._weight[route], self.since_s[route] = goal, flow, weight, since_s
@@ -207,14 +232,15 @@ def _classes(routes: Routes, links: int) -> tuple[Routes, IntArray]:
         key = (key ^ (row.astype(np.uint64) + np.uint64(1))) * np.uint64(0x9E3779B97F4A7C15)
         key ^= key >> np.uint64(29)
     _, first, which = np.unique(key, return_index=True, return_inverse=True)
-    if not all(np.array_equal(row, row[first][which]) for row in table):  # two routes with one key
-        _, first, which = np.unique(table, axis=1, return_index=True, return_inverse=True)
     if first.size == routes.flows:
         return routes, np.arange(routes.flows)
-    lengths = np.diff(routes.first)[first]
-    begin = np.concatenate([[0], np.cumsum(lengths)])
-    place = np.arange(int(begin[-1])) + np.repeat(routes.first[first] - begin[:-1], lengths)
-    return Routes(begin, routes.links[place]), which.ravel()
+    if not all(np.array_equal(row, row[first][which]) for row in table):  # two routes with one key
+        _, first, which = np.unique(table, axis=1, return_index=True, return_inverse=True)
+        which = which.ravel()
+    order = np.argsort(first)  # as they first come, whatever their keys
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    return routes.take(first[order]), place[which]
 
 
 def run_flows(
@@ -286,7 +312,10 @@ def simulate_flows(
     sent = np.flatnonzero(size > 0)
     if not sent.size:
         return FlowRun(finish_s, 0)
-    distinct, which = _classes(checked, capacity.size)
+    used = checked if sent.size == size.size else checked.take(sent)
+    distinct, classes = _classes(used, capacity.size)
+    which = np.zeros(size.size, dtype=np.int64)
+    which[sent] = classes
     steps = _Run(Traffic(capacity, distinct, tolerance=2 * tolerance_frac), capacity, distinct, which, tolerance_frac)
     return FlowRun(finish_s, steps.run(sent, begin_s, size / weights, weights, finish_s))
 

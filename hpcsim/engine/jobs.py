@@ -401,7 +401,9 @@ class BatchSystem:
 
     def _late_pass(self, event: Due) -> None:
         self._pending = False
-        self._pass()
+        view = self._view
+        if self._arrived or not view.only_arrivals or view.now_s != self.clock._now:
+            self._pass()
 
     def _pass(self) -> None:
         """Ask the policy, and start what it says.

@@ -28,11 +28,14 @@ class Plan(NamedTuple):
         The earliest of them.
     capacity : int
         Processors that were in service.
+    settled : bool
+        No job can be moved forward, all others in place, unless room comes that was not foreseen.
     """
 
     start_s: Mapping[int, float]
     first_s: float
     capacity: int
+    settled: bool = True
 
 
 def planned_end_s(start_s: float, estimate_s: float) -> float:
@@ -148,16 +151,18 @@ def _promise(view: View, jobs: Iterable[int], promised: dict[int, float], profil
             profile.take(start, planned_end_s(start, estimate), size)
 
 
-def _compress(view: View, promised: dict[int, float], profile: Profile) -> None:
-    """Move promises forward: in queue order, each to the earliest hole that is there with all others in place.
+def _compress(view: View, promised: dict[int, float], profile: Profile) -> bool:
+    """Move promises forward: in queue order, each to the earliest hole that is there with all others in place. Return whether none moved.
 
     A job that frees its own place may slide forward by less than its length, so the search takes the place that it has as free.
     """
     estimates, processors = view.estimate_s, view.processors
+    settled = True
     for job, old in promised.items():
         estimate, size = estimates[job], processors[job]
         new = profile.earliest(size, estimate, old)
         if new < old:
+            settled = False
             promised[job] = new
             end = planned_end_s(new, estimate)
             if old == math.inf:
@@ -165,6 +170,7 @@ def _compress(view: View, promised: dict[int, float], profile: Profile) -> None:
             else:
                 profile.take(new, min(end, old), size)
                 profile.take(max(end, old), planned_end_s(old, estimate), -size)
+    return settled
 
 
 def _decide(view: View) -> Decision:
@@ -172,6 +178,7 @@ def _decide(view: View) -> Decision:
     late = bool(view.running_end_s) and view.running_end_s[0] <= now
     promised: dict[int, float]
     profile: Profile | None = None
+    settled = True
     if memo is None or late or view.capacity < memo.capacity or memo.first_s < now:
         promised = {}
         profile = _profile(view, promised)
@@ -179,9 +186,9 @@ def _decide(view: View) -> Decision:
     else:
         old: Mapping[int, float] = memo.start_s
         promised = {job: old[job] for job in waiting if job in old} if view.unforeseen else dict(old)
-        if view.unforeseen:
+        if view.unforeseen or not memo.settled:
             profile = _profile(view, promised)
-            _compress(view, promised, profile)
+            settled = _compress(view, promised, profile)
         if len(promised) < len(waiting):
             profile = profile or _profile(view, promised)
             _promise(view, waiting[len(promised) :], promised, profile)
@@ -193,10 +200,11 @@ def _decide(view: View) -> Decision:
         start = _due(view, promised)
         for job in start:
             del promised[job]
+            settled = settled and now + view.estimate_s[job] > now  # who comes after a job of no length can move up by that little
         first = min(promised.values(), default=math.inf)
     wake = first if first > now else min((time for time in promised.values() if time > now), default=math.inf)
     reservation = _head(promised, profile) if view.explain and promised and profile else None
-    return Decision(start, reservation, Plan(promised, first, view.capacity), wake)
+    return Decision(start, reservation, Plan(promised, first, view.capacity, settled), wake)
 
 
 def _due(view: View, promised: Mapping[int, float]) -> list[int]:
@@ -225,7 +233,8 @@ class Conservative:
 
     Every job is promised a start when it arrives: the earliest hole, by estimates, beside what runs and what was promised before. It starts at
     that time, or earlier: when a running job ends before its estimate, the promises are compressed – in queue order, each job is taken out
-    and put back at the earliest hole with all others in place, once. That never makes a promise worse, which planning all anew would.
+    and put back at the earliest hole with all others in place; at the next events again, until nothing moves. That never makes a promise
+    worse, which planning all anew would.
 
     Promises hold while running jobs keep to their estimates and no processor goes out of service. While a job outruns its estimate (it
     counts as ending now), after such a promise was missed, and when the machine shrinks, all promises are made anew in queue order.

@@ -227,7 +227,7 @@ def _group(errors: Sequence[float], inside: int) -> GroupError:
 
 
 def leave_one_group_out(
-    cases: Sequence[Mapping[str, Any]] | None = None, *, catalog: Catalog | None = None, free: Sequence[str] | None = None, rounds: int = 2
+    cases: Sequence[Mapping[str, Any]] | None = None, *, catalog: Catalog | None = None, free: Sequence[str] | None = None, rounds: int = 1
 ) -> LeftOut:
     """Refit the terms without each group and score them on it.
 

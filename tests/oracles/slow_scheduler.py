@@ -44,11 +44,10 @@ def free_at(machine: Machine, time: float, now: float) -> int:
     return machine.processors - sum(job["processors"] for job in machine.running if max(machine.estimated_end_of(job), now) > time)
 
 
-def leave(machine: Machine, gone: list[Job], now: float) -> bool:
-    """End jobs; return whether one of them ended before its estimate."""
+def leave(machine: Machine, gone: list[Job]) -> None:
+    """End jobs."""
     machine.running = [job for job in machine.running if all(job is not other for other in gone)]
     machine.ended += gone
-    return any(machine.estimated_end_of(job) > now for job in gone)
 
 
 def usage_by(machine: Machine, field: str, now: float) -> dict[int, float]:
@@ -132,28 +131,24 @@ def earliest_hole(machine: Machine, job: Job, now: float) -> float:
     raise AssertionError("the job is larger than the machine")
 
 
-def conservative_pass(machine: Machine, now: float, *, early: bool, compress: bool = True) -> None:
-    """Plan, and start whoever's time has come; without ``compress``, plan all anew at every pass."""
+def conservative_pass(machine: Machine, now: float, *, compress: bool = True) -> None:
+    """Plan, and start whoever's time has come: re-fit every job in queue order with all others in place; without ``compress``, plan all anew."""
     machine.queue.sort(key=lambda job: (job["submit"], job["place"]))
     overrun = any(machine.estimated_end_of(job) <= now for job in machine.running)
     missed = any(time < now for time in machine.promise.values())
     if overrun or missed or not compress:
         machine.promise = {}
     for job in machine.queue:
-        if early and job["id"] in machine.promise:
-            machine.promise[job["id"]] = earliest_hole(machine, job, now)
-    for job in machine.queue:
-        if job["id"] not in machine.promise:
-            machine.promise[job["id"]] = earliest_hole(machine, job, now)
+        machine.promise[job["id"]] = earliest_hole(machine, job, now)
     for job in list(machine.queue):
         if machine.promise[job["id"]] <= now and job["processors"] <= machine.free():
             machine.begin(job, now)
 
 
-def schedule_pass(machine: Machine, policy: str, now: float, early: bool) -> None:
-    """Start what may start at ``now``; ``early`` tells whether a job ended before its estimate."""
+def schedule_pass(machine: Machine, policy: str, now: float) -> None:
+    """Start what may start at ``now``."""
     if policy in ("conservative", "rebuild"):
-        conservative_pass(machine, now, early=early, compress=policy == "conservative")
+        conservative_pass(machine, now, compress=policy == "conservative")
         return
     first = order_of(policy, machine, now)
     machine.queue.sort(key=lambda job: (first(job), job["submit"], job["place"]))
@@ -190,10 +185,10 @@ def batch_order(jobs: list[Job], processors: int, policy: str) -> dict[int, floa
     now = -math.inf
     while pending or machine.queue or machine.running:
         now = next_instant(machine, pending, now)
-        early = leave(machine, [job for job in machine.running if machine.end_of(job) == now], now)
+        leave(machine, [job for job in machine.running if machine.end_of(job) == now])
         machine.queue += [job for job in pending if job["submit"] == now]
         pending = [job for job in pending if job["submit"] > now]
-        schedule_pass(machine, policy, now, early)
+        schedule_pass(machine, policy, now)
     return machine.start
 
 
@@ -209,10 +204,10 @@ def event_order(jobs: list[Job], processors: int, policy: str) -> dict[int, floa
         exact = [job for job in ending if machine.estimated_end_of(job) <= now]
         arriving = pending[0] if pending and pending[0]["submit"] == now else None
         gone = exact or ([] if arriving else ending[:1])
-        early = leave(machine, gone, now)
+        leave(machine, gone)
         if arriving:
             machine.queue.append(pending.pop(0))
-        schedule_pass(machine, policy, now, early)
+        schedule_pass(machine, policy, now)
     return machine.start
 
 
