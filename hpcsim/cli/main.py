@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -27,6 +28,7 @@ COMMANDS: dict[str, str] = {
     "explain": "where a step's time goes and what would shorten it, or the formula behind a number",
 }
 BAD_ARGUMENTS = problem_kind("bad-arguments", "{why}", "see {program} --help")
+CANNOT_PRINT = problem_kind("cannot-print", "standard output cannot be written: {why}", "send it elsewhere, or free some space")
 OUT_OF_MEMORY = problem_kind("out-of-memory", "this takes more memory than the machine has", "ask for fewer jobs, nodes or points")
 _EPILOG = "exit status: 0 done, 1 a check failed, 2 wrong input (every problem is listed with its place and remedy)"
 
@@ -102,6 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EIO, errno.EDQUOT):
+            _say(str(CANNOT_PRINT(why=error.strerror)))
+            return 2
         if os.environ.get("HPCSIM_TRACEBACK"):
             raise
         _say(

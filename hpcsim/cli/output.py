@@ -56,7 +56,7 @@ def print_results(
     """Print the summary as a table or as JSON, and where the files are."""
     if args.format == "json":
         document = {**results.document(), **(extra or {})}
-        for name in ("energy", "costs", "training", "breakdown", "memory", "comparison"):
+        for name in ("energy", "costs", "training", "breakdown", "memory", "comparison", "quality"):
             if name in results.tables:
                 document[name] = _records(results.tables[name])
         if results.kind == "sweep":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from hpcsim.cli.scenarios import add_scenario, load_with_settings
 
@@ -39,5 +40,9 @@ def run(args: argparse.Namespace) -> int:
     prepare_folder(folder)
     results = sweep(scenario, axes, seeds=args.seeds, jobs=args.jobs, mode=args.mode, progress=progress_bar(args))
     paths = write_results(results, folder, charts=not args.no_charts)
+    for text in dict.fromkeys(results.sweep["problem"]):
+        if text:
+            count = int((results.sweep["problem"] == text).sum())
+            print(f"{count} of {len(results.sweep)} points could not be run: {text}", file=sys.stderr)
     print_results(results, args, folder=folder, files=len(paths))
     return 0

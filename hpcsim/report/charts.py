@@ -8,7 +8,7 @@ from hpcsim.report import bars
 from hpcsim.report.accuracy import accuracy_charts
 from hpcsim.report.comparison import comparison
 from hpcsim.report.power import power
-from hpcsim.report.schedule import gantt, slowdowns, utilisation, waits
+from hpcsim.report.schedule import gantt, pool_unit, slowdowns, utilisation, waits
 from hpcsim.report.style import Chart
 from hpcsim.report.sweep import sweep_charts
 from hpcsim.report.tasks import tasks
@@ -71,7 +71,7 @@ def _of_schedule(results: Results) -> list[Chart]:
     if jobs is not None and len(jobs):
         found.append(gantt(jobs, states, policy=str(policy or "")))
     if states is not None and not _steady(states):
-        found.append(utilisation(states))
+        found.append(utilisation(states, unit=pool_unit(jobs) if jobs is not None else "processors"))
     return found
 
 

@@ -72,9 +72,11 @@ def gantt(jobs: pd.DataFrame, states: pd.DataFrame | None = None, *, policy: str
         text = f"Processors in use over time, by {what}; {count:,} jobs are too many to draw one by one."
     else:
         _blocks(axes, placed, groups, [colours[k] for k in classes], begin, seconds)
-        text = f"{count:,} job{'s' * (count != 1)}: time across, processors up, coloured by {what}. Rows are assigned for the eye only."
+        text = (
+            f"{count:,} job{'s' * (count != 1)}: time across, {pool_unit(jobs)} up, coloured by {what}. Rows are assigned for the eye only."
+        )
     axes.set_ylim(0, max(total, 1))
-    axes.set_ylabel("processors")
+    axes.set_ylabel(pool_unit(jobs))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     _group_labels(axes, groups)
     if len(labels) > 1:
@@ -201,6 +203,12 @@ def _group_labels(axes: Axes, groups: dict[str, int]) -> None:
         offset += capacity
 
 
+def pool_unit(jobs: pd.DataFrame) -> str:
+    """Return what a pool's processors are: whole nodes where no batch job shares them out."""
+    whole = len(jobs) > 0 and bool((jobs["kind"] != "batch").all()) and bool((jobs["processors"] == jobs["nodes"]).all())
+    return "nodes" if whole else "processors"
+
+
 def _gantt_title(jobs: pd.DataFrame, placed: pd.DataFrame, total: int) -> str:
     if not len(placed):
         return f"{len(jobs):,} jobs, none of which ran"
@@ -209,17 +217,19 @@ def _gantt_title(jobs: pd.DataFrame, placed: pd.DataFrame, total: int) -> str:
     busy = work / (total * span) if total and span > 0 else 0.0
     noun = "job" if len(placed) == 1 else "jobs"
     keep = "keeps" if len(placed) == 1 else "keep"
-    return f"{len(placed):,} {noun} {keep} {total:,} processors {100 * busy:.3g} % busy for {brief('makespan_s', span)}"
+    return f"{len(placed):,} {noun} {keep} {total:,} {pool_unit(jobs)} {100 * busy:.3g} % busy for {brief('makespan_s', span)}"
 
 
 @drawn
-def utilisation(states: pd.DataFrame) -> Chart:
+def utilisation(states: pd.DataFrame, *, unit: str = "processors") -> Chart:
     """Draw processors by state over time and, where anything waited, the queue below.
 
     Parameters
     ----------
     states : DataFrame
         Table ``states``; groups are added up.
+    unit : str
+        What the pool is counted in.
     """
     start, end = states["start_s"].to_numpy(float), states["end_s"].to_numpy(float)
     if not len(states) or not (end > start).any():
@@ -236,7 +246,7 @@ def utilisation(states: pd.DataFrame) -> Chart:
         key: means(start, end, states[key].to_numpy(float), edges) for key in ("busy", "idle", "down", "queued_jobs", "queued_processors")
     }
     peak = concurrency(start, end, states["queued_jobs"].to_numpy(float))
-    message = f"Processors are {100 * share:.3g} % busy" + (f"; up to {peak:,.0f} jobs wait" if waiting else "; no job waits")
+    message = f"{unit.capitalize()} are {100 * share:.3g} % busy" + (f"; up to {peak:,.0f} jobs wait" if waiting else "; no job waits")
     figure, axes_list = sheet(message, height=4.2 if waiting else 3.0, rows=2 if waiting else 1, ratios=[3, 2] if waiting else None)
     seconds = time_axis(axes_list[-1], float(edges[-1] - edges[0]))
     x = (edges - edges[0]) / seconds
@@ -244,7 +254,7 @@ def utilisation(states: pd.DataFrame) -> Chart:
     colours = [COMPONENTS[key] if key != "idle" else "#e4e7eb" for key in keys]
     top = axes_list[0]
     stack(top, x, [levels[key] for key in keys], colours)
-    top.set_ylabel("processors")
+    top.set_ylabel(unit)
     top.set_ylim(0, max(float((levels["busy"] + levels["idle"] + levels["down"]).max()), 1.0))
     handles = [Patch(color=c) for c in colours]
     if waiting:
@@ -255,7 +265,7 @@ def utilisation(states: pd.DataFrame) -> Chart:
         below.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         handles, keys = [*handles, Patch(color=PALETTE[1])], [*keys, "waiting"]
     legend(figure, handles, keys)
-    text = "Processors by state over time" + (", and below the jobs that wait." if waiting else ".")
+    text = f"{unit.capitalize()} by state over time" + (", and below the jobs that wait." if waiting else ".")
     if len(edges) == _BINS + 1:
         text += f" Means over {_BINS} equal spans of time."
     return Chart("utilisation", message, text, figure)

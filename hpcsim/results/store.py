@@ -140,7 +140,9 @@ def _as_input_error(folder: Path) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:  # the last two: a circle of symbolic links, a NUL in a name
+        if not isinstance(error, OSError):
+            raise CANNOT_WRITE.error(file=str(folder), why=str(error)) from error
         why = f"{error.strerror or error}" + (f" ({error.filename})" if error.filename and str(error.filename) != str(folder) else "")
         kind = DISK_FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else CANNOT_WRITE
         raise kind.error(file=str(folder), why=why) from error

@@ -25,7 +25,7 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     if record.batch:
         parts.append(_jobs(record, summary))
     sentence = "; ".join(part for part in parts if part)
-    tail = _draw(summary)
+    tail = _draw(summary, priced=bool(record.bound.cluster.prices))
     text = f"{sentence}{tail}." if sentence else f"Nothing ran{tail}."
     return text[0].upper() + text[1:] + _published(record, summary)
 
@@ -67,20 +67,22 @@ def _jobs(record: Record, summary: Mapping[str, Any]) -> str:
     return text
 
 
-def _draw(summary: Mapping[str, Any]) -> str:
+def _draw(summary: Mapping[str, Any], *, priced: bool) -> str:
     parts = []
     if "facility_energy_j" in summary:
         parts.append(f"draws {readable(summary['facility_energy_j'], 'energy')} with cooling")
     if "carbon_kg_co2e" in summary:
         parts.append(f"emits {readable(summary['carbon_kg_co2e'], 'carbon mass')} CO2e")
     if "cost_usd" in summary:
-        parts.append(f"costs {brief('cost_usd', summary['cost_usd'])}")
+        parts.append(f"{'costs' if priced else 'its electricity costs'} {brief('cost_usd', summary['cost_usd'])}")
     if not parts:
         return ""
     return ", " + (" and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0])
 
 
 def _published(record: Record, summary: Mapping[str, Any]) -> str:
+    if any(item.status != "finished" for item in record.items):
+        return ""
     for figure in record.bound.published:
         predicted = summary.get(figure.metric)
         if figure.metric.endswith("_s") and isinstance(predicted, (int, float)) and figure.value > 0:

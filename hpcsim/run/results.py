@@ -227,11 +227,16 @@ def _ranges(record: Record, summary: dict[str, Any]) -> dict[str, tuple[float, f
     return ranges
 
 
+_PER_STEP = ("step_time_s", "mfu_frac", "tokens_per_s", "peak_memory_bytes")
+"""Figures that a run has before it is finished."""
+
+
 def _comparison(record: Record, summary: Mapping[str, Any]) -> dict[str, list[Any]]:
     rows: dict[str, list[Any]] = {k: [] for k in ("metric", "unit", "published", "predicted", "ratio", "source")}
+    unfinished = any(item.status != "finished" for item in record.items)
     for figure in record.bound.published:
         predicted = summary.get(figure.metric)
-        value = math.nan if predicted is None else float(predicted)
+        value = math.nan if predicted is None or (unfinished and figure.metric not in _PER_STEP) else float(predicted)
         rows["metric"].append(figure.metric)
         rows["unit"].append(quantity(figure.metric).unit or None)
         rows["published"].append(figure.value)

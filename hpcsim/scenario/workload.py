@@ -133,7 +133,7 @@ class CheckpointSpec(Spec):
     )
 
 
-_SYNCHRONY_KEYS: dict[str, tuple[str, ...]] = {
+SYNCHRONY_KEYS: dict[str, tuple[str, ...]] = {
     "persistent": ("synchronous", "backup", "stale"),
     "jitter": ("synchronous", "backup", "stale"),
     "backup": ("backup",),
@@ -148,7 +148,7 @@ _SYNCHRONY_KEYS: dict[str, tuple[str, ...]] = {
     "latency": ("local",),
     "overlapped": ("local",),
 }
-_SYNCHRONY_NEEDS: dict[str, tuple[str, ...]] = {
+SYNCHRONY_NEEDS: dict[str, tuple[str, ...]] = {
     "backup": ("backup",),
     "stale": ("bound",),
     "asynchronous": ("servers",),
@@ -192,13 +192,13 @@ class SynchronySpec(Spec):
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
         """Every key says something about the mode, and what a mode needs is there."""
         mode = given.get("mode", "synchronous")
-        if mode not in ("synchronous", *_SYNCHRONY_NEEDS):
+        if mode not in ("synchronous", *SYNCHRONY_NEEDS):
             return
-        for key, modes in _SYNCHRONY_KEYS.items():
-            if key in given and mode not in modes:
+        for key, modes in SYNCHRONY_KEYS.items():
+            if given.get(key, False) not in (None, False) and mode not in modes:
                 yield NOT_OF_MODE(path=key, key=key, mode=mode, modes=", ".join(modes))
-        for key in _SYNCHRONY_NEEDS.get(mode, ()):
-            if key not in given:
+        for key in SYNCHRONY_NEEDS.get(mode, ()):
+            if given.get(key) is None:
                 yield MISSING_OF_MODE(mode=mode, key=key)
 
 

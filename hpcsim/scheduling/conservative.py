@@ -200,9 +200,10 @@ def _decide(view: View) -> Decision:
         start = _due(view, promised)
         for job in start:
             del promised[job]
-            settled = settled and now + view.estimate_s[job] > now  # who comes after a job of no length can move up by that little
+            if not now + view.estimate_s[job] > now:
+                late, settled = True, False  # it ends at once or outruns its estimate; who comes after it can move up by that little
         first = min(promised.values(), default=math.inf)
-    wake = first if first > now else min((time for time in promised.values() if time > now), default=math.inf)
+    wake = math.inf if late or first <= now else first  # where something is late its end decides, not the plan
     reservation = _head(promised, profile) if view.explain and promised and profile else None
     return Decision(start, reservation, Plan(promised, first, view.capacity, settled), wake)
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.base.errors import InputError, problem_kind
+from hpcsim.catalog.architecture import ASSUMED_RATE_SIGMA, architecture_year, known_rates
 from hpcsim.catalog.hardware import Accelerator
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.cost.collectives import Fabric, Link
@@ -38,10 +39,6 @@ _PRECISIONS = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32", "half":
 _UNKNOWN_OUT_BYTES_PER_S = 25e9
 _DCN_BYTES_PER_S = 6.25e9
 """A TPU host's 25 GB/s to the data-centre network over its four chips (How to scale your model, 2025)."""
-_ASSUMED_RATE_SIGMA = 0.07
-"""Spread of sustained over peak matrix rates between devices of one kind, for those whose rate nobody measured."""
-_SAME_PART_FRAC, _SAME_FAMILY_FRAC = 0.05, 0.12
-"""How far the peaks of one maker's devices may lie apart: editions of one part, and clocks of one architecture."""
 _LORA_FRAC = 1e-3
 """Share of the parameters that adapters of small rank add."""
 
@@ -115,41 +112,6 @@ def _accelerator(catalog: Catalog, name: str, cache: dict[str, Accelerator]) -> 
     return cache[name]
 
 
-def _siblings(entry: Accelerator, catalog: Catalog, within_frac: float) -> list[Accelerator]:
-    """Return the devices of an entry's architecture, itself included: one maker's whose dense 16-bit peaks lie that close together."""
-    peak = _half_peak(entry)
-    if not peak:
-        return [entry]
-    every = [catalog.accelerator(name) for name in catalog.names("accelerator")]
-    return [other for other in every if other.vendor == entry.vendor and abs(_half_peak(other) / peak - 1.0) <= within_frac]
-
-
-def _half_peak(entry: Accelerator) -> float:
-    return float(entry.peak_flop_per_s.get("bf16") or entry.peak_flop_per_s.get("fp16") or 0.0)
-
-
-def architecture_year(entry: Accelerator, catalog: Catalog) -> float:
-    """Return the year in which the first device of an entry's architecture shipped; 0 where it is not known.
-
-    A later edition with more memory runs the same kernels as the first.
-    """
-    years = [float(other.release_year) for other in _siblings(entry, catalog, _SAME_PART_FRAC) if other.release_year]
-    return min(years, default=0.0)
-
-
-def _known_rates(entry: Accelerator, catalog: Catalog) -> tuple[dict[str, float], bool]:
-    """Return the sustained matrix rates of a device, else its peaks times its nearest sibling's shares; and whether they were measured."""
-    own = {str(key): float(rate) for key, rate in entry.measured_matmul_flop_per_s.items()}
-    if own:
-        return own, True
-    near = [other for other in _siblings(entry, catalog, _SAME_FAMILY_FRAC) if other.measured_matmul_flop_per_s]
-    if not near:
-        return {}, False
-    best = min(near, key=lambda other: abs(_half_peak(other) - _half_peak(entry)))
-    shares = {str(key): float(rate) / best.peak_flop_per_s[key] for key, rate in best.measured_matmul_flop_per_s.items()}
-    return {key: share * entry.peak_flop_per_s[key] for key, share in shares.items() if key in entry.peak_flop_per_s}, False
-
-
 def _device(entry: Accelerator, hardware: Mapping[str, Any], year: float, rates: tuple[dict[str, float], bool]) -> dict[str, Any]:
     peaks = dict(entry.peak_flop_per_s)
     sustained, measured = rates
@@ -170,7 +132,7 @@ def _device(entry: Accelerator, hardware: Mapping[str, Any], year: float, rates:
         "memory_bytes_per_s": rate or math.nan,
         "compute_units": (entry.compute_units or 0) if entry.category == "gpu" else 0,
         "year": year,
-        "doubt_sigma": 0.0 if measured else _ASSUMED_RATE_SIGMA,
+        "doubt_sigma": 0.0 if measured else ASSUMED_RATE_SIGMA,
     }
 
 
@@ -311,7 +273,7 @@ def _rows(cases: Sequence[Mapping[str, Any]], catalog: Catalog, answers: list[Pr
             precision = str(case["parallelism"].get("precision") or "bf16").lower()
             precision = _format(precision)
             if entry.id not in years:
-                years[entry.id] = (architecture_year(entry, catalog), _known_rates(entry, catalog))
+                years[entry.id] = (architecture_year(entry, catalog), known_rates(entry, catalog))
             device = _device(entry, case["hardware"], *years[entry.id])
             if precision not in PRECISIONS or PRECISIONS[precision].matmul not in device["peak"]:
                 raise REFUSED.error(why=f"{entry.id} has no known {precision} arithmetic")

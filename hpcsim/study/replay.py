@@ -142,13 +142,14 @@ def _answer(rows: dict[str, dict[str, float | int]]) -> str:
 
 
 def _notes(trace: Trace, options: TraceOptions, order: str) -> list[str]:
-    dropped = sum(finding.rows for finding in trace.quality if finding.action == "dropped")
+    dropped = [finding for finding in trace.quality if finding.action == "dropped"]
     notes = [
         "A job takes any processors: no placement, no communication between jobs, run times as logged.",
         f"Estimates: {options.estimates} run times; processors: {options.processors}; {order} order of simultaneous events.",
     ]
     if dropped:
-        notes.append(f"{dropped:,} of {trace.rows:,} rows of the log were dropped: see the table of its quality.")
+        causes = ", ".join(f"{finding.rows:,} {finding.issue}" for finding in dropped)
+        notes.append(f"{sum(finding.rows for finding in dropped):,} of {trace.rows:,} rows of the log were dropped: {causes}.")
     return notes
 
 

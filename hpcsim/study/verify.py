@@ -25,13 +25,10 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "nearest_rank", "score", "verify", "verify_collectives", "verify_schedules", "verify_training"]
 
 UNKNOWN_KIND = problem_kind("verify-kind", "nothing is known to verify under {kind!r}", "one of: {known}")
-NO_FLOWS = problem_kind(
-    "verify-flows-absent", "this version has no network flows to verify", "collectives, training and schedules can be verified"
-)
 NO_ENERGY = problem_kind(
     "verify-energy-absent",
     "this version has no measured energy to verify against",
-    "power is derived from the accelerators' activity; see docs/models/power.md for what it was compared with",
+    "power is derived from the accelerators' activity; see docs/models/accounting.md for what it was compared with",
 )
 NO_CASES = problem_kind("verify-no-cases", "schedules take no file of cases", "leave --cases out; logs are looked for in $HPCSIM_TRACES")
 
@@ -199,7 +196,9 @@ def verify(kind: str = "training", cases: str | Path | None = None, *, catalog: 
             raise NO_CASES.error(file=str(cases))
         return verify_schedules()
     if kind == "flows":
-        raise NO_FLOWS.error()
+        from hpcsim.study.flows import verify_flows
+
+        return verify_flows(cases)
     if kind == "energy":
         raise NO_ENERGY.error()
     raise UNKNOWN_KIND.error(kind=kind, known=", ".join(KINDS))

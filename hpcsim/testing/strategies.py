@@ -17,7 +17,15 @@ from hpcsim.base.units import DIMENSIONS, exact_text
 from hpcsim.scenario.cluster import FabricSpec, PriceSpec
 from hpcsim.scenario.fields import Count, Name, Quantity, Share
 from hpcsim.scenario.spec import PublishedSpec, ScenarioSpec
-from hpcsim.scenario.workload import JobsSpec, SyntheticSpec, TrainingSpec, WorkloadSpec
+from hpcsim.scenario.workload import (
+    SYNCHRONY_KEYS,
+    SYNCHRONY_NEEDS,
+    JobsSpec,
+    SynchronySpec,
+    SyntheticSpec,
+    TrainingSpec,
+    WorkloadSpec,
+)
 
 __all__ = ["names", "quantities", "scenario_data", "spec_data", "texts"]
 
@@ -118,6 +126,17 @@ def _price(draw: st.DrawFn) -> Data | str:
 
 
 @st.composite
+def _synchrony(draw: st.DrawFn) -> Data:
+    mode = draw(st.sampled_from(["synchronous", *SYNCHRONY_NEEDS]))
+    foreign = tuple(key for key, modes in SYNCHRONY_KEYS.items() if mode not in modes)
+    data = draw(_keys(SynchronySpec, ("mode", *foreign)))
+    for key in SYNCHRONY_NEEDS.get(mode, ()):
+        field = SynchronySpec.model_fields[key]
+        data.setdefault(key, draw(_field(field.annotation, field.metadata)))
+    return {**data, "mode": mode}
+
+
+@st.composite
 def _workload(draw: st.DrawFn) -> Data:
     data = draw(_keys(WorkloadSpec))
     if not any(data.values()):
@@ -140,6 +159,8 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         return _published()
     if model is WorkloadSpec:
         return _workload()
+    if model is SynchronySpec:
+        return _synchrony()
     if model is ScenarioSpec:
         return scenario_data()
     exclusive = {TrainingSpec: ("tokens", "steps", "samples"), JobsSpec: ("trace", "synthetic"), SyntheticSpec: ("jobs", "load")}

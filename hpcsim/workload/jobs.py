@@ -346,5 +346,6 @@ def read_trace(path: str | Path, *, format: str | None = None, options: TraceOpt
     InputError
         Unknown format, or a file that cannot be read as one.
     """
-    reader = _readers().get(format or format_of(path))
+    known = format or (format_of(path) if Path(path).is_file() else "swf")  # what is no file is refused by any reader
+    reader = _readers().get(known)
     return reader.read(path, options or TraceOptions())

@@ -67,7 +67,7 @@ def setup_of(plan: TrainingPlan, spec: TrainingSpec, cluster: Cluster, catalog: 
     """Return the arguments from which a plan's step was computed."""
     return Setup(
         cost_model(plan.network),
-        calibrated_device(cost_device(plan.group), plan.group, catalog),
+        calibrated_device(cost_device(plan.group, catalog), plan.group, catalog),
         calibrated_fabric(cost_fabric(plan.group, cluster, plan.nodes, plan.path), plan.group, cluster, catalog),
         Layout(**{key: value for key, value in plan.layout.items() if key != "precision"}),
         calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog),

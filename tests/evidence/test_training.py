@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpcsim.catalog.architecture import architecture_year
 from hpcsim.catalog.lookup import default
 from hpcsim.cost.parameters import DEFAULTS, TERMS, Parameters
 from hpcsim.evidence.training import read_cases
-from hpcsim.study.cases import architecture_year, predict
+from hpcsim.study.cases import predict
 from hpcsim.study.validation import fit, leave_one_group_out, priors
 from hpcsim.study.verify import verify_training
 

@@ -173,8 +173,9 @@ def schedule_pass(machine: Machine, policy: str, now: float) -> None:
 
 
 def next_instant(machine: Machine, pending: list[Job], now: float) -> float:
-    """The next arrival, end or promised start."""
-    promised = [time for time in machine.promise.values() if time > now]
+    """The next arrival or end, or the next promised start where the plan is not held up by one who outruns an estimate."""
+    held_up = any(machine.estimated_end_of(job) <= now for job in machine.running) or any(time <= now for time in machine.promise.values())
+    promised = [] if held_up else list(machine.promise.values())
     return min([job["submit"] for job in pending[:1]] + [machine.end_of(job) for job in machine.running] + promised)
 
 

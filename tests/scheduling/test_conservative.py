@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -223,7 +224,7 @@ def test_every_promise_of_a_real_log_is_kept_at_speed() -> None:
     outcome = run_jobs(jobs, 100, policy)
     assert np.array_equal(plain.start_s, outcome.start_s)
     assert len(policy.history) == len(jobs) == 28_481
-    assert all(all(a >= b for a, b in zip(times, times[1:], strict=False)) for times in policy.history.values())
+    assert all(all(a >= b for a, b in pairwise(times)) for times in policy.history.values())
     assert all(times[-1] == start for times, start in zip((policy.history[job] for job in range(len(jobs))), plain.start_s, strict=True))
 
 

@@ -167,7 +167,9 @@ def test_the_ledger_kept_step_by_step_equals_the_integral(half_life_s: float) ->
         for user in (1, 2, 3)
     }
     total, known = sum(want.values()), sum(ledger.user_s.values())
-    assert {user: ledger.user_s[user] / known for user in want} == pytest.approx({u: w / total for u, w in want.items()}, rel=1e-9, abs=1e-15)
+    assert {user: ledger.user_s[user] / known for user in want} == pytest.approx(
+        {u: w / total for u, w in want.items()}, rel=1e-9, abs=1e-15
+    )
     assert ledger.user_s[9] == ledger.owner_s[3, 9] == 0.0
     assert sum(ledger.account_s.values()) == pytest.approx(known, rel=1e-12)
     assert ledger.running == (2,)
