@@ -247,6 +247,8 @@ def parse_yaml(text: str, name: str, folder: Path, problems: Problems) -> tuple[
         root = _compose(text, name)
     except yaml.MarkedYAMLError as error:
         why, line, column = _syntax(error)
+        if "nesting depth" in why:  # the scanner of newer releases has a bound of its own
+            raise InputError([RECURSIVE(file=name, line=line, column=column)]) from None
         raise InputError([BAD_YAML(file=name, line=line, column=column, why=why)]) from None
     except yaml.YAMLError as error:
         raise BAD_YAML.error(file=name, why=" ".join(str(error).split())) from None

@@ -204,7 +204,7 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize(("value", "expected"), HOSTILE, ids=[repr(row[0])[:24] for row in HOSTILE])
+@pytest.mark.parametrize(("value", "expected"), HOSTILE, ids=[repr(row[0])[:24].partition(" at 0x")[0] for row in HOSTILE])
 def test_hostile_quantities(value: object, expected: str) -> None:
     assert code(parse_quantity, value, "data size") == expected
 
@@ -302,7 +302,7 @@ def test_counts(value: object, count: int) -> None:
         np.float64("nan"),
         object(),
     ],
-    ids=lambda v: repr(v)[:20],
+    ids=lambda v: repr(v)[:20].partition(" at 0x")[0],
 )
 def test_hostile_counts(value: object) -> None:
     assert code(parse_count, value) in {"not-a-count", "not-finite"}
@@ -348,7 +348,7 @@ def test_shares(value: object, share: float) -> None:
         "١ %",
         "0.5 GB",
     ],
-    ids=lambda v: type(v).__name__ if isinstance(v, int) and abs(v) > 10**9 else repr(v)[:20],
+    ids=lambda v: type(v).__name__ if isinstance(v, int) and abs(v) > 10**9 else repr(v)[:20].partition(" at 0x")[0],
 )
 def test_hostile_shares(value: object) -> None:
     assert code(parse_fraction, value) in {"not-a-fraction", "not-finite"}

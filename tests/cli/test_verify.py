@@ -58,7 +58,6 @@ def test_quiet_and_refusals(hpcsim_command: Any, tmp_path: Path) -> None:
     assert "refused: one" in done.out
     assert hpcsim_command("verify", "--cases", "cases.yaml", "--quiet").out == ""
     for words, code in (
-        (("flows",), "verify-flows-absent"),
         (("--cases", "nowhere.yaml"), "cases-missing"),
         (("schedules", "--cases", "x"), "verify-no-cases"),
     ):
