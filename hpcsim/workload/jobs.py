@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -16,6 +16,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.base.registry import Registry
 
 __all__ = [
+    "Bools",
     "Finding",
     "Floats",
     "Integers",
@@ -23,6 +24,7 @@ __all__ = [
     "Trace",
     "TraceOptions",
     "TraceReader",
+    "dependency_circles",
     "format_of",
     "read_trace",
     "trace_readers",
@@ -30,10 +32,12 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
 
 COLUMN_LENGTH = problem_kind("job-column-length", "{name} has {got} values, but there are {want} jobs", "give one value per job")
 COLUMN_TYPE = problem_kind("job-column-type", "{name} is not an array of numbers", "give one number per job")
 COLUMN_VALUE = problem_kind("job-column-value", "{name} of job {job} is {value}; it must be {bound}", "drop or mend the job")
+UNKNOWN_LABELS = problem_kind("job-labels", "{name} has labels, but it is no column of numbers that name something", "known: {known}")
 JOB_ID_TWICE = problem_kind("job-id-twice", "the job number {job} is given twice", "give every job a number of its own")
 BAD_FACTOR = problem_kind("job-scale-factor", "{name} is {value!r}, but a factor above 0 is needed", "1 changes nothing")
 NO_FORMAT = problem_kind("trace-format-unknown", "no trace reader is known for {file!r}", "name the format; known: {known}")
@@ -42,8 +46,24 @@ BAD_OPTION = problem_kind("trace-option", "{name} is {value!r}; it must be {boun
 _LARGEST = 2**53
 """Beyond it, float64 does not hold every whole number: times of a simulation stay below."""
 
+_MOST = 2.0**80
+"""More bytes or accelerators than that are taken for damage."""
+
 _INTEGER_COLUMNS = ("job_id", "processors", "user", "group", "queue")
 _FLOAT_COLUMNS = ("submit_s", "run_s", "estimate_s")
+_OPTIONAL: Mapping[str, tuple[type[Any], Any]] = {
+    "nodes": (np.int64, -1),
+    "gpus": (np.float64, 0.0),
+    "memory_bytes": (np.float64, 0.0),
+    "qos": (np.int64, -1),
+    "constraint": (np.int64, -1),
+    "exclusive": (np.bool_, False),
+    "after": (np.int64, -1),
+    "priority": (np.float64, 0.0),
+}
+"""Columns that a table need not have: their type, and what a job has where the column is missing."""
+_NUMBERED = ("user", "group", "queue", "qos", "constraint")
+"""Columns whose numbers may have labels."""
 
 
 def _column(name: str, values: Any, count: int) -> npt.NDArray[Any]:
@@ -51,12 +71,13 @@ def _column(name: str, values: Any, count: int) -> npt.NDArray[Any]:
         array = np.array(values)
     except (TypeError, ValueError, OverflowError):
         raise COLUMN_TYPE.error(path=name, name=name) from None
-    if array.size and array.dtype.kind not in "iuf":
+    kind = _OPTIONAL[name][0] if name in _OPTIONAL else np.float64 if name in _FLOAT_COLUMNS else np.int64
+    if array.size and array.dtype.kind not in ("b" if kind is np.bool_ else "iuf"):
         raise COLUMN_TYPE.error(path=name, name=name)
     if array.ndim != 1 or len(array) != count:
         raise COLUMN_LENGTH.error(path=name, name=name, got=array.size, want=count)
-    if name in _FLOAT_COLUMNS:
-        return array.astype(np.float64)
+    if kind is not np.int64:
+        return array.astype(kind)
     if array.dtype.kind != "i":
         bad = ~(np.abs(array) <= _LARGEST) | (array != np.trunc(array))
         _first_bad(name, np.arange(1, count + 1), array, bad, "a whole number")
@@ -85,6 +106,22 @@ class JobTable:
         Numbers of who submitted it and where; -1 unknown.
     names : tuple of str or None
         Names of the jobs, where they have any.
+    nodes : int64 array or None
+        Nodes that the job asks for; -1 not stated. This and what follows is None where no job has it; :meth:`filled` gives the column.
+    gpus : float64 array or None
+        Accelerators of the whole job, at least 0; parts of one are shares of a device.
+    memory_bytes : float64 array or None [bytes]
+        Memory of the whole job; 0 unknown.
+    qos, constraint : int64 array or None
+        Numbers of the quality of service and of the features that its nodes must have; -1 none.
+    exclusive : bool array or None
+        Whether the job shares its nodes with no other.
+    after : int64 array or None
+        Number of the job whose end it waits for; -1 none. One that is not in the table counts as ended.
+    priority : float64 array or None
+        What the site or the user adds to its priority.
+    labels : mapping of str to tuple of str
+        Names behind the numbers of ``user``, ``group``, ``queue``, ``qos`` and ``constraint``: number i has the i-th.
     """
 
     job_id: Integers
@@ -96,10 +133,20 @@ class JobTable:
     group: Integers
     queue: Integers
     names: tuple[str, ...] | None = None
+    nodes: Integers | None = None
+    gpus: Floats | None = None
+    memory_bytes: Floats | None = None
+    qos: Integers | None = None
+    constraint: Integers | None = None
+    exclusive: Bools | None = None
+    after: Integers | None = None
+    priority: Floats | None = None
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(np.atleast_1d(self.job_id))
-        for name in (*_INTEGER_COLUMNS, *_FLOAT_COLUMNS):
+        optional = [name for name in _OPTIONAL if getattr(self, name) is not None]
+        for name in (*_INTEGER_COLUMNS, *_FLOAT_COLUMNS, *optional):
             array = _column(name, getattr(self, name), count)
             array.setflags(write=False)
             object.__setattr__(self, name, array)
@@ -109,9 +156,28 @@ class JobTable:
             values = getattr(self, name)
             _first_bad(name, self.job_id, values, ~((values >= 0) & (values <= _LARGEST)), "a finite time, at least 0 s")
         _first_bad("processors", self.job_id, self.processors, self.processors < 1, "at least 1")
+        self._check_optional(optional)
         unique, counts = np.unique(self.job_id, return_counts=True)
         if len(unique) != count:
             raise JOB_ID_TWICE.error(path="job_id", job=int(unique[counts > 1][0]))
+
+    def _check_optional(self, names: Iterable[str]) -> None:
+        for name in names:
+            values = getattr(self, name)
+            if name == "nodes":
+                _first_bad(name, self.job_id, values, (values < 1) & (values != -1), "at least 1, or -1 where it is not stated")
+            elif name in ("gpus", "memory_bytes"):
+                _first_bad(name, self.job_id, values, ~((values >= 0) & (values <= _MOST)), "finite and at least 0")
+            elif name == "priority":
+                _first_bad(name, self.job_id, values, ~np.isfinite(values), "finite")
+            elif name == "after":
+                _first_bad(name, self.job_id, values, values == self.job_id, "the number of another job")
+        for name, labels in self.labels.items():
+            if name not in _NUMBERED:
+                raise UNKNOWN_LABELS.error(path=f"labels.{name}", name=name, known=", ".join(_NUMBERED))
+            values = getattr(self, name)
+            if values is not None:
+                _first_bad(name, self.job_id, values, values >= len(labels), f"below {len(labels)}, the number of labels")
 
     @classmethod
     def of(
@@ -126,6 +192,15 @@ class JobTable:
         group: npt.ArrayLike | None = None,
         queue: npt.ArrayLike | None = None,
         names: Sequence[str] | None = None,
+        nodes: npt.ArrayLike | None = None,
+        gpus: npt.ArrayLike | None = None,
+        memory_bytes: npt.ArrayLike | None = None,
+        qos: npt.ArrayLike | None = None,
+        constraint: npt.ArrayLike | None = None,
+        exclusive: npt.ArrayLike | None = None,
+        after: npt.ArrayLike | None = None,
+        priority: npt.ArrayLike | None = None,
+        labels: Mapping[str, Sequence[str]] | None = None,
     ) -> JobTable:
         """Return a job table; what is left out is filled in.
 
@@ -143,6 +218,10 @@ class JobTable:
             -1 (unknown) without them.
         names : sequence of str, optional
             Names of the jobs.
+        nodes, gpus, memory_bytes, qos, constraint, exclusive, after, priority : array-like, shape (jobs,), optional
+            What else a job asks for or has: see the attributes.
+        labels : mapping of str to sequence of str, optional
+            Names behind the numbers of a column.
 
         Raises
         ------
@@ -167,7 +246,37 @@ class JobTable:
             group=unknown if group is None else group,  # type: ignore[arg-type]
             queue=unknown if queue is None else queue,  # type: ignore[arg-type]
             names=None if names is None else tuple(names),
+            nodes=nodes,  # type: ignore[arg-type]
+            gpus=gpus,  # type: ignore[arg-type]
+            memory_bytes=memory_bytes,  # type: ignore[arg-type]
+            qos=qos,  # type: ignore[arg-type]
+            constraint=constraint,  # type: ignore[arg-type]
+            exclusive=exclusive,  # type: ignore[arg-type]
+            after=after,  # type: ignore[arg-type]
+            priority=priority,  # type: ignore[arg-type]
+            labels={name: tuple(given) for name, given in (labels or {}).items()},
         )
+
+    def filled(self, name: str) -> npt.NDArray[Any]:
+        """Return an optional column, shape (jobs,): its own, or what every job has where the table has no such column.
+
+        Examples
+        --------
+        >>> JobTable.of([0, 0], [10, 20], [1, 2]).filled("nodes").tolist()
+        [-1, -1]
+        """
+        values: npt.NDArray[Any] | None = getattr(self, name)
+        if values is not None:
+            return values
+        kind, missing = _OPTIONAL[name]
+        return np.full(len(self), missing, dtype=kind)
+
+    def label(self, name: str, number: int) -> str:
+        """Return the name behind a number of ``user``, ``group``, ``queue``, ``qos`` or ``constraint``; without one, the number; "" below 0."""
+        if number < 0:
+            return ""
+        known = self.labels.get(name)
+        return known[number] if known else str(number)
 
     def __len__(self) -> int:
         return len(self.job_id)
@@ -178,8 +287,10 @@ class JobTable:
         if index.dtype == np.bool_:
             index = np.flatnonzero(index)
         index = index.astype(np.int64)
-        columns = {name: getattr(self, name)[index] for name in (*_INTEGER_COLUMNS, *_FLOAT_COLUMNS)}
-        return JobTable(**columns, names=None if self.names is None else tuple(self.names[i] for i in index.tolist()))
+        present = (*_INTEGER_COLUMNS, *_FLOAT_COLUMNS, *(name for name in _OPTIONAL if getattr(self, name) is not None))
+        columns = {name: getattr(self, name)[index] for name in present}
+        names = None if self.names is None else tuple(self.names[i] for i in index.tolist())
+        return JobTable(**columns, names=names, labels=self.labels)
 
     def sorted_by_submit(self) -> JobTable:
         """Return the jobs by time of submission; equal times keep their order."""
@@ -197,23 +308,51 @@ class JobTable:
         arrivals : float
             Multiplies the time from the first submission on; below 1 the same jobs come faster and the load is higher.
         processors : float
-            Multiplies the size, rounded to the nearest whole number and at least 1.
+            Multiplies the size, rounded to the nearest whole number and at least 1; nodes likewise, and accelerators and memory in proportion.
         """
         for name, value in (("time", time), ("arrivals", arrivals), ("processors", processors)):
             if not (np.isfinite(value) and value > 0):
                 raise BAD_FACTOR.error(path=name, name=name, value=value)
         first = self.submit_s.min(initial=np.inf) if len(self) else 0.0
+        more: dict[str, Any] = {}
+        if processors != 1.0:
+            more = {name: values * processors for name in ("gpus", "memory_bytes") if (values := getattr(self, name)) is not None}
+            if self.nodes is not None:
+                more["nodes"] = np.where(self.nodes < 0, -1, np.maximum(1, np.rint(self.nodes * processors))).astype(np.int64)
         return dataclasses.replace(
             self,
             submit_s=(first + (self.submit_s - first) * arrivals) * time,
             run_s=self.run_s * time,
             estimate_s=self.estimate_s * time,
             processors=np.maximum(1, np.rint(self.processors * processors)).astype(np.int64),
+            **more,
         )
 
     def with_estimates(self, estimate_s: npt.ArrayLike) -> JobTable:
         """Return the same jobs with other estimates, shape (jobs,) [s]."""
         return dataclasses.replace(self, estimate_s=estimate_s)  # type: ignore[arg-type]
+
+
+def dependency_circles(jobs: JobTable) -> Bools:
+    """Return which jobs can never start, since they wait, directly or through others, for a job that waits for itself; shape (jobs,).
+
+    Examples
+    --------
+    Jobs 1 and 2 wait for each other, and 3 for 2:
+
+    >>> dependency_circles(JobTable.of([0, 0, 0, 0], [1, 1, 1, 1], [1, 1, 1, 1], after=[2, 1, 2, -1])).tolist()
+    [True, True, True, False]
+    """
+    if jobs.after is None or not len(jobs):
+        return np.zeros(len(jobs), dtype=np.bool_)
+    order = np.argsort(jobs.job_id, kind="stable")
+    at = np.minimum(np.searchsorted(jobs.job_id, jobs.after, sorter=order), len(jobs) - 1)
+    before = np.where(jobs.job_id[order[at]] == jobs.after, order[at], -1)
+    step = 1
+    while step <= len(jobs):  # double the reach each time: after it, `before` is the ancestor 2^k back, -1 past the first
+        before = np.where(before >= 0, before[before], -1)
+        step *= 2
+    return np.asarray(before >= 0)
 
 
 class Finding(NamedTuple):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
 from hpcsim.workload import jobs as module
-from hpcsim.workload.jobs import JobTable, TraceOptions, format_of, read_trace
+from hpcsim.workload.jobs import JobTable, TraceOptions, dependency_circles, format_of, read_trace
 
 
 def codes(error: InputError) -> list[str]:
@@ -112,3 +112,46 @@ def test_examples() -> None:
     result = doctest.testmod(module)
     assert result.attempted >= 2
     assert result.failed == 0
+
+
+def test_what_else_a_job_asks_for_is_absent_until_given() -> None:
+    plain = JobTable.of([0, 1], [5, 5], [1, 2])
+    assert plain.gpus is None
+    assert plain.labels == {}
+    assert plain.filled("gpus").tolist() == [0.0, 0.0]
+    assert plain.filled("exclusive").tolist() == [False, False]
+    full = JobTable.of(
+        [1, 0], [5, 5], [1, 2],
+        nodes=[1, -1], gpus=[0.5, 8], memory_bytes=[1e9, 0], qos=[1, -1], exclusive=[True, False], after=[2, -1], priority=[0, 3.5],
+        labels={"qos": ("normal", "high")},
+    )  # fmt: skip
+    turned = full.sorted_by_submit()
+    assert turned.job_id.tolist() == [2, 1]
+    assert turned.filled("gpus").tolist() == [8.0, 0.5]
+    assert turned.filled("after").tolist() == [-1, 2]
+    assert turned.filled("nodes").tolist() == [-1, 1]
+    assert turned.filled("exclusive").tolist() == [False, True]
+    assert [turned.label("qos", number) for number in turned.filled("qos").tolist()] == ["", "high"]
+    double = full.scaled(processors=2)
+    assert double.filled("gpus").tolist() == [1.0, 16.0]
+    assert double.filled("nodes").tolist() == [2, -1]
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("nodes", [0, 1]), ("gpus", [-1, 1]), ("gpus", [np.inf, 1]), ("memory_bytes", [np.nan, 1]), ("exclusive", [2, 1]), ("after", [1, -1]),
+        ("priority", [np.inf, 0]), ("qos", [0.5, 1]), ("qos", [2, 0]), ("gpus", [1]),
+    ],
+)  # fmt: skip
+def test_a_bad_optional_column_is_named(column: str, values: list[float]) -> None:
+    with pytest.raises(InputError) as error:
+        JobTable.of([0, 1], [5, 5], [1, 2], labels={"qos": ("normal", "high")}, **{column: values})
+    assert error.value.problems[0].path == column
+
+
+def test_circles_of_dependencies_are_found() -> None:
+    jobs = JobTable.of([0] * 7, [1] * 7, [1] * 7, job_id=[10, 20, 30, 40, 50, 60, 70], after=[-1, 10, 20, 50, 60, 40, 99])
+    assert dependency_circles(jobs).tolist() == [False, False, False, True, True, True, False]
+    chain = JobTable.of([0] * 9, [1] * 9, [1] * 9, after=[-1, *range(1, 9)])
+    assert not dependency_circles(chain).any()
