@@ -11,7 +11,7 @@ import yaml
 
 from hpcsim.base.errors import Problems, problem_kind
 
-__all__ = ["SHIPPED", "read_cases"]
+__all__ = ["SHIPPED", "Marks", "case_list", "read_cases"]
 
 SHIPPED = Path(__file__).with_name("training.yaml")
 """The cases that come with the package."""
@@ -55,6 +55,34 @@ def _document(path: Path, text: str) -> Any:
         raise UNREADABLE.error(file=str(path), why=" ".join(str(error).split())) from None
 
 
+class Marks:
+    """Lines and columns of a file of cases, found when first asked for."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.root: Any = None
+
+    def at(self, keys: tuple[int | str, ...]) -> tuple[int, int]:
+        """Return line and column, from 1, of the deepest of ``keys`` that is there."""
+        self.root = self.root or yaml.compose(self.text, Loader=_LOADER)
+        return _place(self.root, keys)
+
+
+def case_list(path: Path) -> tuple[list[Any], Marks, str]:
+    """Return what a file of cases holds, where it stands in the file, and the file's name.
+
+    Raises
+    ------
+    InputError
+        No such file, no YAML, or no list.
+    """
+    text = _text(path)
+    data = _document(path, text)
+    if not isinstance(data, list) or not data:
+        raise NOT_A_LIST.error(file=str(path), what="empty" if not data else f"a {type(data).__name__}")
+    return data, Marks(text), str(path)
+
+
 def read_cases(path: str | Path | None = None, *, measured: bool = True) -> list[dict[str, Any]]:
     """Return the cases of a file, the shipped ones without it.
 
@@ -73,18 +101,12 @@ def read_cases(path: str | Path | None = None, *, measured: bool = True) -> list
         No such file, no YAML, no list, or cases without what a prediction and its score need: every mistake, with its line.
     """
     path = Path(path) if path is not None else SHIPPED
-    text = _text(path)
-    data = _document(path, text)
-    if not isinstance(data, list) or not data:
-        what = "empty" if not data else f"a {type(data).__name__}"
-        raise NOT_A_LIST.error(file=str(path), what=what)
+    data, marks, _ = case_list(path)
     found = [(place, keys, why) for place, case in enumerate(data) for keys, why in _flaws(case, measured)]
     problems = Problems()
-    if found:
-        marks = _marks(text)
-        for place, keys, why in found:
-            line, column = _place(marks, (place, *keys))
-            problems.add(BAD_CASE(file=str(path), line=line, column=column, case=_name(data[place], place), why=why))
+    for place, keys, why in found:
+        line, column = marks.at((place, *keys))
+        problems.add(BAD_CASE(file=str(path), line=line, column=column, case=_name(data[place], place), why=why))
     problems.raise_if_any()
     return data
 
@@ -136,10 +158,6 @@ def _bad_numbers(owner: dict[str, Any], part: str, keys: tuple[str, ...], whole:
             yield (part, key), f"{part}.{key} is {value!r}, and a whole number is needed"
         elif whole:
             owner[key] = int(value)
-
-
-def _marks(text: str) -> Any:
-    return yaml.compose(text, Loader=_LOADER)
 
 
 def _place(node: Any, keys: tuple[int | str, ...]) -> tuple[int, int]:

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["KINDS", "nearest_rank", "score", "verify", "verify_collectives", "verify_schedules", "verify_training"]
 
 UNKNOWN_KIND = problem_kind("verify-kind", "nothing is known to verify under {kind!r}", "one of: {known}")
-NO_ENERGY = problem_kind(
-    "verify-energy-absent",
-    "this version has no measured energy to verify against",
-    "power is derived from the accelerators' activity; see docs/models/accounting.md for what it was compared with",
-)
 NO_CASES = problem_kind("verify-no-cases", "schedules take no file of cases", "leave --cases out; logs are looked for in $HPCSIM_TRACES")
 
 _LABELS = ("name", "params")
@@ -185,7 +180,7 @@ def verify(kind: str = "training", cases: str | Path | None = None, *, catalog: 
     Raises
     ------
     InputError
-        An unknown kind, one that this version cannot verify, or a file of cases that is wrong.
+        An unknown kind, or a file of cases that is wrong.
     """
     if kind == "training":
         return verify_training(cases, catalog=catalog)
@@ -200,7 +195,9 @@ def verify(kind: str = "training", cases: str | Path | None = None, *, catalog: 
 
         return verify_flows(cases)
     if kind == "energy":
-        raise NO_ENERGY.error()
+        from hpcsim.study.energy import verify_energy
+
+        return verify_energy(cases, catalog=catalog)
     raise UNKNOWN_KIND.error(kind=kind, known=", ".join(KINDS))
 
 

@@ -294,7 +294,7 @@ def test_nodes_are_consistent_in_themselves(name: str) -> None:
         devices = node.accelerators * CATALOG.accelerator(node.accelerator).tdp_w
         assert devices < node.max_w
         # The base is what the devices leave of the rated power, or less where training was measured below it.
-        assert node.base_max_w == pytest.approx(node.max_w - devices, abs=1) or name in ("dgx-h100", "dgx-h200", "gb300-nvl72")
+        assert node.base_max_w == pytest.approx(node.max_w - devices, abs=1) or name == "gb300-nvl72"
         assert node.base_max_w <= node.max_w - devices + 1
     if node.power_as:
         twin = CATALOG.node(node.power_as)
@@ -305,7 +305,7 @@ def test_nodes_are_consistent_in_themselves(name: str) -> None:
 def test_derived_base_power_follows_from_the_measurements_it_names() -> None:
     a100, h100 = CATALOG.node("dgx-a100-80gb"), CATALOG.node("dgx-h100")
     assert a100.base_idle_w == a100.measured_w["idle"] - 8 * CATALOG.accelerator("a100-sxm-80gb").idle_w
-    assert h100.base_max_w == h100.measured_w["max"] - 8 * CATALOG.accelerator("h100-sxm").tdp_w
+    assert h100.base_max_w == h100.max_w - 8 * CATALOG.accelerator("h100-sxm").tdp_w
     assert h100.base_idle_w == h100.measured_w["idle"] - 8 * CATALOG.accelerator("h100-sxm").idle_w
     parts = CATALOG.power("frontier-node").parts_w
     frontier = CATALOG.node("frontier-node")
