@@ -12,7 +12,7 @@ from hpcsim.cluster.build import resolve
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.power import activity_power_w
 from hpcsim.cost.step_cost import Z80
-from hpcsim.evidence.energy import EnergyCase, read_energy_cases
+from hpcsim.evidence.energy import ACTIVITIES, EnergyCase, read_energy_cases
 from hpcsim.run.prices import facility_of
 from hpcsim.run.results import POWER_SIGMA
 from hpcsim.scenario.load import load
@@ -30,8 +30,8 @@ def _device_w(group: NodeGroup, activity: dict[str, float]) -> float | None:
         return None
     if not activity:
         return a.idle_w
-    shares = {f"{name}_frac": activity.get(name, 0.0) for name in ("compute", "memory", "communication")}
-    return float(activity_power_w(a.idle_w, a.tdp_w, **shares))
+    compute, memory, communication = (activity.get(name, 0.0) for name in ACTIVITIES)
+    return float(activity_power_w(a.idle_w, a.tdp_w, compute_frac=compute, memory_frac=memory, communication_frac=communication))
 
 
 def _node_w(group: NodeGroup, activity: dict[str, float]) -> float | None:
