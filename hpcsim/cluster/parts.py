@@ -293,6 +293,8 @@ class Fabric:
     switch_w: float | None = None
     category: str = ""
     path: str = "cluster.fabric"
+    routing: str = "d-mod-k"
+    rails: int = 1
 
     def need(self, field: str) -> Any:
         """Return ``field``, or raise the problem that names the key to add."""

@@ -207,7 +207,7 @@ def test_switch_ports_of_the_link_stand_in_for_a_radix():
     width=st.integers(1, 9),
 )
 def test_fullest_leaf_by_counting(counts, width):
-    from hpcsim.cluster.topologies import _fullest_leaf
+    from hpcsim.cluster.trees import _fullest_leaf
 
     ports = [p for n, p in counts for _ in range(n)]
     expected = max(sum(ports[i : i + width]) for i in range(0, len(ports), width))
