@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 
 from hpcsim.report.style import FAINT, GRID, INK, PALETTE, Chart, drawn, legend, note, sheet, width_in
 
-__all__ = ["accuracy_charts", "coverage", "errors", "ranking", "scaling", "scatter"]
+__all__ = ["accuracy_charts", "coverage", "errors", "ranking", "ratios", "scaling", "scatter"]
 
 _MOST_GROUPS = 24
 _SMALL = 5
@@ -32,6 +32,9 @@ def accuracy_charts(cases: pd.DataFrame, groups: pd.DataFrame, steps: pd.DataFra
     steps : DataFrame, optional
         Table ``verify_scaling``.
     """
+    power = cases[(cases["status"] == "ok") & (cases["measured_w"] > 0)]
+    if len(power):
+        return [ratios(power)]
     known = cases[(cases["status"] == "ok") & (cases["measured_s"] > 0)]
     if not len(known) or groups["differing_starts"].notna().any():
         return []
@@ -116,6 +119,26 @@ def scatter(cases: pd.DataFrame) -> Chart:
     return Chart(
         "accuracy-scatter", message, "Predicted against measured time, both on logarithmic axes; on the line they are equal.", figure
     )
+
+
+@drawn
+def ratios(cases: pd.DataFrame) -> Chart:
+    """Draw the error of every case with its 80 % interval, one row a case."""
+    measured = cases["measured_w"].to_numpy(float)
+    low, middle, high = (cases[f"{name}_w"].to_numpy(float) / measured - 1.0 for name in ("low", "predicted", "high"))
+    inside = (low <= 0.0) & (high >= 0.0)
+    message = f"{int(inside.sum())} of {len(cases)} measured powers lie inside the 80 % interval; the farthest is {_percent(float(np.abs(middle).max()))} off"
+    figure, (axes,) = sheet(message, height=1.6 + 0.26 * len(cases))
+    places = _group_axis(axes, [str(name) for name in cases["id"]])
+    axes.axvspan(-0.2, 0.2, color="#eef2f6", linewidth=0)
+    axes.axvspan(-0.1, 0.1, color="#dbe4ec", linewidth=0)
+    axes.axvline(0.0, color=FAINT, linewidth=0.9)
+    axes.hlines(places, low, high, color=PALETTE[0], linewidth=2.0, alpha=0.6)
+    axes.plot(middle, places, "o", color=PALETTE[0], markersize=5)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel("predicted over measured power, less one")
+    text = "Predicted over measured power of every case, with the 80 % interval; on the line they are equal. Shaded: within 10 and 20 %."
+    return Chart("accuracy-power", message, text, figure)
 
 
 def _by_group(cases: pd.DataFrame) -> dict[str, npt.NDArray[np.int64]]:

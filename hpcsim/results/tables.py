@@ -292,6 +292,15 @@ _VERIFY_CASES = Table(
         _real("predicted_s", "s", "Predicted time, or the engine's mean bounded slowdown.", null=True),
         _real("low_s", "s", "Lower end of the 80 % interval.", null=True),
         _real("high_s", "s", "Upper end of the 80 % interval.", null=True),
+        *(
+            _real(f"{name}_w", "W", f"{text} power; an energy over its duration counts as one.", null=True)
+            for name, text in (
+                ("measured", "Measured"),
+                ("predicted", "Predicted"),
+                ("low", "Lower end of the 80 % interval of the"),
+                ("high", "Upper end of the 80 % interval of the"),
+            )
+        ),
         _real("error_frac", "1", "Predicted over measured, less one.", null=True),
         _text("bound_by", "What the step spends most of its time on.", null=True),
         _real("peak_memory_bytes", "B", "Predicted memory of the fullest device.", null=True),

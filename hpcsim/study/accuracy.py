@@ -29,6 +29,8 @@ _QUESTIONS = {
     "training": "How close do predicted training steps come to published ones?",
     "collectives": "How close do predicted collectives come to measured ones?",
     "schedules": "Does every job start when the rules say?",
+    "flows": "Do transfers that share a network end when an independent simulator says?",
+    "energy": "How close do predicted power and energy come to measured ones?",
 }
 _NOTES = {
     "training": [
@@ -40,6 +42,10 @@ _NOTES = {
         "What a source leaves out is assumed by one table, the same for all (training model page).",
     ],
     "collectives": ["A group is a system. Sizes count as nccl-tests counts them."],
+    "energy": [
+        "The share of the time that is bound by compute, memory and communication is given with each case.",
+        "Cases with a look at which a constant of the model was set are shown and not counted.",
+    ],
     "schedules": ["The reference looks everything up again at every step and shares no code with the engine."],
 }
 
@@ -47,8 +53,19 @@ _NOTES = {
 def _label(case: Mapping[str, Any], row: Mapping[str, Any]) -> str | None:
     if "collective" in row:
         return str(row["collective"])
+    if "what" in row:
+        return str(row["what"])
     accelerator = (case.get("hardware") or {}).get("accelerator")
     return str(accelerator) if accelerator else None
+
+
+_VALUES = ("measured", "predicted", "low", "high")
+
+
+def _watts(row: Mapping[str, Any], name: str) -> float | None:
+    """Return a value of an energy case as power [W]; None of other kinds."""
+    value = row.get(name) if "unit" in row else None
+    return None if value is None else float(value) / (row.get("duration_s") or 1.0)
 
 
 def _cases(rows: list[dict[str, Any]], given: list[Any]) -> dict[str, list[Any]]:
@@ -62,12 +79,13 @@ def _cases(rows: list[dict[str, Any]], given: list[Any]) -> dict[str, list[Any]]
     put("label", [_label(case, row) for case, row in zip(given, rows, strict=True)])
     put("status", [row["status"] for row in rows])
     put("reason", [row.get("reason") for row in rows])
-    for name in ("measured", "predicted", "low", "high"):
-        put(f"{name}_s", [row.get(name) for row in rows])
+    for name in _VALUES:
+        put(f"{name}_s", [None if "unit" in row else row.get(name) for row in rows])
+        put(f"{name}_w", [_watts(row, name) for row in rows])
     put("error_frac", [row["predicted"] / row["measured"] - 1.0 if row["status"] == "ok" else None for row in rows])
     put("bound_by", [row.get("bound_by") for row in rows])
     put("peak_memory_bytes", [row.get("peak_memory_bytes") for row in rows])
-    reals = {"measured_s", "predicted_s", "low_s", "high_s", "error_frac", "peak_memory_bytes"}
+    reals = {"error_frac", "peak_memory_bytes", *(f"{name}_{unit}" for name in _VALUES for unit in "sw")}
     return {key: [float("nan") if v is None else float(v) for v in values] if key in reals else values for key, values in out.items()}
 
 

@@ -60,7 +60,13 @@ def case_power_w(what: str, cluster: Cluster, activity: dict[str, float]) -> flo
 
 
 def _row(case: EnergyCase, catalog: Catalog) -> dict[str, Any]:
-    row: dict[str, Any] = {"id": case.id, "group": case.group, "what": case.what, "unit": "W" if case.duration_s is None else "J"}
+    row: dict[str, Any] = {
+        "id": case.id,
+        "group": case.group,
+        "what": case.what,
+        "unit": "W" if case.duration_s is None else "J",
+        "duration_s": case.duration_s,
+    }
     row |= {"kind": case.kind, "informed": case.informed}
     try:
         spec = load({"schema": 1, "name": "case", "question": "?", "cluster": dict(case.cluster), "workload": _ANY_WORK}).spec.cluster

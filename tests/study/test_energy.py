@@ -97,3 +97,18 @@ def test_files_that_are_no_list_of_cases(tmp_path: Path, text: str) -> None:
 def test_informed_cases_say_so() -> None:
     assert any(case.informed for case in read_energy_cases())
     assert all(math.isfinite(case.measured) and case.kind in ("read", "remembered") for case in read_energy_cases())
+
+
+@pytest.mark.parametrize("kind", ["energy", "flows"])
+def test_a_report_is_written_without_a_warning(kind: str, tmp_path: Path) -> None:
+    from hpcsim.report.write import write_report
+    from hpcsim.study.accuracy import results_of
+
+    results = results_of(hpcsim.verify(kind))
+    write_report(results, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert results.question in page
+    if kind == "energy":
+        watts = results.verify_cases.set_index("id")["measured_w"]
+        assert watts["bloom-idle-energy"] == pytest.approx(256.646e6 / 2820)
+        assert results.verify_cases["measured_s"].isna().all()
