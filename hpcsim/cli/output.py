@@ -59,7 +59,7 @@ def print_results(
         for name in ("energy", "costs", "training", "breakdown", "memory", "comparison", "quality"):
             if name in results.tables:
                 document[name] = _records(results.tables[name])
-        if results.kind == "sweep":
+        if "sweep" in results.tables:
             document["sweep"] = _records(results.tables["sweep"])
         if folder:
             document["folder"] = folder
@@ -68,7 +68,7 @@ def print_results(
         from hpcsim.report.terminal import as_text
 
         print(as_text(results, width=min(shutil.get_terminal_size().columns, 120)))
-        if folder:
+        if folder and files:
             print(f"\n{files} files in {folder}; open {Path(folder) / 'report.html'}")
 
 
@@ -83,16 +83,33 @@ def progress_bar(args: argparse.Namespace) -> Callable[[int, int], None] | None:
     if args.quiet or not sys.stderr.isatty():
         return None
     began = time.monotonic()
+    drawn = began + 2.0
 
     def show(done: int, total: int) -> None:
-        passed = time.monotonic() - began
-        if passed < 2.0:
+        nonlocal drawn
+        now = time.monotonic()
+        if now < drawn and not (done == total and drawn > began + 2.0):
             return
-        left = passed / done * (total - done)
+        drawn = now + 0.1
         width = 30 * done // total
-        sys.stderr.write(f"\r[{'#' * width}{'.' * (30 - width)}] {done}/{total}, {left:.0f} s left ")
+        left = (now - began) / done * (total - done)
+        sys.stderr.write(f"\r[{'#' * width}{'.' * (30 - width)}] {done:,} of {total:,}, {_span(left)} left   ")
         if done == total:
-            sys.stderr.write("\r" + " " * 70 + "\r")
+            sys.stderr.write("\r" + " " * 78 + "\r")
         sys.stderr.flush()
 
     return show
+
+
+def _span(seconds: float) -> str:
+    """Return a span of time in its two largest units.
+
+    >>> _span(3725)
+    '1 h 2 min'
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from hpcsim.base.errors import InputError, Problems, problem_kind
+from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
+from hpcsim.base.reuse import kept
 from hpcsim.base.units import parse_quantity, readable
 from hpcsim.catalog.entries import Entry, Fact
 from hpcsim.catalog.hardware import Accelerator as AcceleratorEntry
@@ -452,19 +453,41 @@ def resolve(spec: ClusterSpec, catalog: Catalog) -> Cluster:
         without (node type, rates of storage, rate and latency of the fabric), a fabric that does not hold the nodes. Values that
         only some questions need (power, prices, memory) stay None and are asked for by ``need``.
     """
-    desk = _Desk(catalog)
-    fabric = _fabric(desk, spec.fabric) if spec.fabric else None
-    rate = fabric.bytes_per_s if fabric else None
-    groups = {name: _group(desk, name, group, spec.fabric, rate) for name, group in spec.nodes.items()}
-    node_ports = sum(group.total * group.nics for group in groups.values())
-    tiers = {name: tier for name, item in spec.storage.items() if (tier := _tier(desk, name, item, rate, node_ports)) is not None}
+    machine = kept(
+        "machine", lambda: (id(catalog), spec.model_dump_json(exclude={"site", "prices"})), lambda: _machine(_Desk(catalog), spec)
+    )
+    desk = _Desk(catalog, Problems(list(machine.desk.problems.items)), list(machine.desk.rows), list(machine.desk.notes))
+    groups = machine.cluster.groups
     site = _site(desk, spec.site)
     _unknown_prices(desk, spec)
     sound = {name for name, group in groups.items() if group.type or not spec.nodes[name].type}
     priced = {name: price for name, price in spec.prices.items() if name in sound}
     prices = {name: found for name, item in priced.items() if (found := _price(desk, name, item, groups[name])) is not None}
-    cluster = Cluster(groups=groups, fabric=fabric, storage=tiers, site=site, prices=prices)
-    size = _size(desk, cluster)
+    desk.problems.items += machine.later
     desk.problems.raise_if_any()
     rows = tuple(dict.fromkeys(desk.rows))
-    return dataclasses.replace(cluster, fabric_size=size, sources=rows, notes=tuple(desk.notes))
+    return dataclasses.replace(machine.cluster, site=site, prices=prices, sources=rows, notes=tuple(desk.notes))
+
+
+@dataclass(frozen=True)
+class _Machine:
+    """A cluster without its site and prices, what was noted on the way, and the problems that come after those of site and prices."""
+
+    cluster: Cluster
+    desk: _Desk
+    later: list[Problem]
+
+
+def _machine(desk: _Desk, spec: ClusterSpec) -> _Machine:
+    fabric = _fabric(desk, spec.fabric) if spec.fabric else None
+    rate = fabric.bytes_per_s if fabric else None
+    groups = {name: _group(desk, name, group, spec.fabric, rate) for name, group in spec.nodes.items()}
+    node_ports = sum(group.total * group.nics for group in groups.values())
+    tiers = {name: tier for name, item in spec.storage.items() if (tier := _tier(desk, name, item, rate, node_ports)) is not None}
+    site = Site(pue=1.0, pue_known=False, carbon_kg_co2e_per_j=None, electricity_usd_per_j=None, region="")
+    cluster = Cluster(groups=groups, fabric=fabric, storage=tiers, site=site, prices={})
+    before = len(desk.problems.items)
+    size = _size(desk, cluster)
+    later = desk.problems.items[before:]
+    del desk.problems.items[before:]
+    return _Machine(dataclasses.replace(cluster, fabric_size=size), desk, later)

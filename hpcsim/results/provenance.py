@@ -8,21 +8,44 @@ import platform
 import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
-__all__ = ["fingerprint", "provenance", "version"]
+__all__ = ["code_fingerprint", "fingerprint", "provenance", "version"]
 
 _DISTRIBUTION = "hpcsim-planner"
 _LIBRARIES = ("numpy", "pandas", "simpy", "networkx", "pydantic")
 
 
+@cache
 def version() -> str:
     """Return the version of hpcsim: that of the installed distribution, else of the package in use."""
     try:
         return metadata.version(_DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return str(getattr(sys.modules.get("hpcsim"), "__version__", "unknown"))
+
+
+@cache
+def code_fingerprint() -> str:
+    """Return the SHA-256 of hpcsim's own code and data: what tells two states of one version apart."""
+    package = Path(__file__).resolve().parent.parent
+    total = hashlib.sha256()
+    for path in sorted(package.rglob("*")):
+        if path.suffix in (".py", ".yaml", ".csv", ".json") and path.is_file():
+            total.update(f"{path.relative_to(package).as_posix()}\0".encode())
+            total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+@cache
+def _library_version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def fingerprint(data: Any) -> str:
@@ -75,11 +98,7 @@ def provenance(
     record["catalog"] = sorted(set(catalog))
     record["plugins"] = sorted(set(plugins))
     record["python"] = platform.python_version()
-    for name in _LIBRARIES:
-        try:
-            record[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
+    record |= {name: found for name in _LIBRARIES if (found := _library_version(name))}
     if created:
         record["created"] = datetime.now(UTC).isoformat(timespec="seconds")
     return record

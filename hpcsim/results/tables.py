@@ -8,63 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from hpcsim.base.errors import HpcsimError
+from hpcsim.results.columns import Column, Table
+from hpcsim.results.columns import count_column as _count
+from hpcsim.results.columns import real_column as _real
+from hpcsim.results.columns import text_column as _text
+from hpcsim.results.studies import STUDIES
 
 __all__ = ["TABLES", "Column", "Table", "TableMismatch", "frame", "markdown", "mismatches", "read_csv"]
 
 
-class Column(NamedTuple):
-    """One column of a result table."""
-
-    name: str
-    dtype: str
-    """``"float64"``, ``"int64"``, ``"str"`` or ``"bool"``; a nullable ``int64`` is held as pandas' ``Int64``."""
-    unit: str
-    """SI symbol, or empty for names and counts."""
-    meaning: str
-    nullable: bool = False
-    values: tuple[str, ...] = ()
-    """The words a text column may hold; empty for free text."""
-    optional: bool = False
-    """Whether the whole column may be absent."""
-
-
-class Table(NamedTuple):
-    """One result table; ``columns`` is empty for a free-form table."""
-
-    name: str
-    meaning: str
-    columns: tuple[Column, ...]
-
-    @property
-    def free(self) -> bool:
-        """Whether the columns are not declared in advance."""
-        return not self.columns
-
-    def column(self, name: str) -> Column | None:
-        """Return the declaration of column ``name``, or None."""
-        return next((column for column in self.columns if column.name == name), None)
-
-
 class TableMismatch(HpcsimError, ValueError):
     """A table differs from its declaration: a mistake in the program that built it, with every difference listed."""
-
-
-def _text(name: str, meaning: str, *, null: bool = False, values: tuple[str, ...] = (), optional: bool = False) -> Column:
-    return Column(name, "str", "", meaning, null, values, optional)
-
-
-def _count(name: str, meaning: str, *, unit: str = "", null: bool = False) -> Column:
-    return Column(name, "int64", unit, meaning, null)
-
-
-def _real(name: str, unit: str, meaning: str, *, null: bool = False) -> Column:
-    return Column(name, "float64", unit, meaning, null)
 
 
 _POLICY = _text("policy", "Scheduling policy of this row; present where several policies ran side by side.", optional=True)
@@ -400,6 +360,7 @@ TABLES: dict[str, Table] = {
         _FIT,
         _FIT_CASES,
         _SWEEP,
+        *STUDIES,
     )
 }
 """Every result table by name."""

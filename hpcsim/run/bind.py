@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
+from hpcsim.base.reuse import kept
 from hpcsim.base.units import parse_fraction, parse_quantity, readable
 from hpcsim.catalog.lookup import Catalog, default, overlaid
 from hpcsim.cluster.build import resolve
@@ -22,10 +23,10 @@ from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
 from hpcsim.scenario.load import Scenario, load
-from hpcsim.scenario.workload import JobsSpec
+from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.tasks import TaskPlan, plan_task
-from hpcsim.workload.training import TrainingPlan, plan_training
+from hpcsim.workload.training import TrainingPlan, of_length, plan_training
 
 __all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes"]
 
@@ -223,12 +224,19 @@ def _headway(plan: TrainingPlan, failures_per_s: float, until_s: float | None, p
 def expected_wall_s(plan: TrainingPlan, failures_per_s: float, downtime_s: float = 0.0) -> float:
     """Return the expected time from start to end of a training run [s]; infinite where failures keep it from its end."""
     interval_s = plan.checkpoint_interval_s if math.isfinite(plan.checkpoint_interval_s) else max(plan.work_s, 1e-300)
+    given = (plan.work_s, interval_s, plan.checkpoint_write_s, plan.recovery_s, failures_per_s, downtime_s)
+    return kept("wall clock", lambda: given, lambda: _expected_wall_s(*given))
+
+
+def _expected_wall_s(
+    work_s: float, interval_s: float, checkpoint_s: float, recovery_s: float, failures_per_s: float, downtime_s: float
+) -> float:
     with np.errstate(over="ignore", invalid="ignore"):  # segments of hundreds of MTBFs
         wall_s = expected_completion_s(
-            plan.work_s,
+            work_s,
             interval_s=interval_s,
-            checkpoint_s=plan.checkpoint_write_s,
-            recovery_s=plan.recovery_s,
+            checkpoint_s=checkpoint_s,
+            recovery_s=recovery_s,
             failures_per_s=failures_per_s,
             downtime_s=downtime_s,
         )
@@ -286,7 +294,8 @@ def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalo
     scenario = load(scenario)
     catalog = catalog or default()
     if scenario.catalogs:
-        catalog = overlaid(catalog, [scenario.folder / name for name in scenario.catalogs])
+        plain, names = catalog, [scenario.folder / name for name in scenario.catalogs]
+        catalog = kept("catalog", lambda: (id(plain), *map(str, names)), lambda: overlaid(plain, names))
     problems = Problems()
     try:
         bound = _bind(scenario, catalog, problems)
@@ -308,9 +317,18 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
     failure = scenario.failures.node
     mtbf_s = failure.mtbf if failure else None
     work = scenario.workload
-    trainings = _planned(
-        problems, "training", work.training, lambda n, s: plan_training(n, s, cluster, catalog, node_mtbf_s=mtbf_s, folder=scenario.folder)
-    )
+    machine = scenario.cluster.model_dump_json(exclude={"site", "prices"})
+
+    def plan(name: str, spec: TrainingSpec) -> TrainingPlan:
+        """Plan a run; what it is planned with does not depend on site and prices, and its length only scales it."""
+        found = kept(
+            "training",
+            lambda: (name, spec.model_dump_json(exclude={"tokens", "samples", "steps"}), machine, mtbf_s, id(catalog), scenario.folder),
+            lambda: plan_training(name, spec, cluster, catalog, node_mtbf_s=mtbf_s, folder=scenario.folder),
+        )
+        return of_length(found, spec)
+
+    trainings = _planned(problems, "training", work.training, plan)
     tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
     if mtbf_s:

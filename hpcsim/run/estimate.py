@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.results.record import Results
 
-__all__ = ["estimate"]
+__all__ = ["estimate", "estimate_summary"]
 
 
 def _training_item(plan: TrainingPlan, bound: Bound) -> Item:
@@ -167,3 +167,10 @@ def estimate(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Ca
     scenario = load(scenario)
     record = _record(bind(scenario, catalog=catalog), scenario.simulate.seed)
     return results_of(record, wall_s=time.perf_counter() - began)
+
+
+def estimate_summary(scenario: Scenario) -> dict[str, Any]:
+    """Return the summary of :func:`estimate` alone, without tables: what a sweep needs of a point."""
+    from hpcsim.run.results import summary_of
+
+    return summary_of(_record(bind(scenario), scenario.simulate.seed))

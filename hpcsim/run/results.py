@@ -22,7 +22,7 @@ from hpcsim.run.record import Item, Record
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
-__all__ = ["results_of"]
+__all__ = ["results_of", "summary_of"]
 
 POWER_SIGMA = 0.10
 """Standard deviation of the logarithm of modelled power: activity-based models of accelerators miss measured power by about 10 %."""
@@ -39,25 +39,12 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     """
     bound = record.bound
     scenario, cluster = bound.scenario, bound.cluster
-    accounts, gaps = zip(*(group_account(group, cluster) for group in cluster.groups.values()), strict=True)
-    facility, missing = facility_of(cluster)
-    powered = not any(gaps)
-    if not powered:
-        facility = dataclasses.replace(facility, electricity_usd_per_j=None)
-    done = account(
-        list(accounts),
-        facility,
-        record.usage,
-        record.down,
-        jobs=record.jobs,
-        begin_s=record.begin_s,
-        end_s=max(record.end_s, record.begin_s),
-    )
+    done, powered, missing = _accounted(record)
     summary = _summary(record, done, powered)
     tables = _tables(record, done, powered)
     notes = [*scenario.notes, *cluster.notes]
     notes += [note for plan in bound.trainings for note in plan.notes] + [note for task in bound.tasks for note in task.notes]
-    notes += [f"Energy is not computed: {gap}." for gap in gaps if gap] if not powered else missing
+    notes += missing
     notes += record.notes
     notes += _money_notes(record, done, powered)
     rows = _comparison(record, summary)
@@ -80,6 +67,32 @@ def results_of(record: Record, *, wall_s: float) -> Results:
         notes=list(dict.fromkeys(notes)),
         provenance=provenance(scenario_sha256=scenario.digest(), seed=record.seed, catalog=entries),
     )
+
+
+def summary_of(record: Record) -> dict[str, Any]:
+    """Return the summary of a record alone: the figures of :func:`results_of`, without what hpcsim itself took and without tables."""
+    done, powered, _ = _accounted(record)
+    return {**_summary(record, done, powered), "events": record.events}
+
+
+def _accounted(record: Record) -> tuple[Account, bool, list[str]]:
+    """Return the account of a record, whether all power is known, and what is missing, in sentences."""
+    cluster = record.bound.cluster
+    accounts, gaps = zip(*(group_account(group, cluster) for group in cluster.groups.values()), strict=True)
+    facility, missing = facility_of(cluster)
+    powered = not any(gaps)
+    if not powered:
+        facility = dataclasses.replace(facility, electricity_usd_per_j=None)
+    done = account(
+        list(accounts),
+        facility,
+        record.usage,
+        record.down,
+        jobs=record.jobs,
+        begin_s=record.begin_s,
+        end_s=max(record.end_s, record.begin_s),
+    )
+    return done, powered, missing if powered else [f"Energy is not computed: {gap}." for gap in gaps if gap]
 
 
 def _single(record: Record) -> Item | None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.results.record import Results
 
-__all__ = ["simulate"]
+__all__ = ["simulate", "simulate_summary"]
 
 
 class _Room:
@@ -262,3 +262,10 @@ def simulate(scenario: str | Path | Mapping[str, Any] | Scenario, *, seed: int |
         scenario = scenario.vary({"simulate.seed": seed})
     record = _run(bind(scenario, catalog=catalog), scenario.simulate.seed)
     return results_of(record, wall_s=time.perf_counter() - began)
+
+
+def simulate_summary(scenario: Scenario) -> dict[str, Any]:
+    """Return the summary of :func:`simulate` alone, without tables: what a sweep needs of a point."""
+    from hpcsim.run.results import summary_of
+
+    return summary_of(_run(bind(scenario), scenario.simulate.seed))

@@ -19,7 +19,7 @@ from hpcsim.scenario.fields import plain
 from hpcsim.scenario.source import Source, parse_yaml, read_text
 from hpcsim.scenario.spec import ScenarioSpec
 
-__all__ = ["Scenario", "load", "loads", "parse_setting"]
+__all__ = ["Scenario", "assigned", "load", "loads", "parse_setting"]
 
 UNKNOWN_KEY = problem_kind("unknown-key", "unknown key {key!r}", "{near}")
 MISSING_KEY = problem_kind("missing-key", "the key {key!r} is missing", "{what}")
@@ -225,15 +225,7 @@ class Scenario:
         """
         if not isinstance(changes, Mapping):
             raise NOT_CHANGES.error(value=changes)
-        data = self.data()
-        problems = Problems()
-        for path, value in changes.items():
-            try:
-                _assign(data, str(path), plain(value))
-            except InputError as error:
-                problems.absorb(error)
-        problems.raise_if_any()
-        spec = _validated(data, None, problems)
+        spec = _validated(assigned(self.data(), changes), None, Problems())
         return Scenario(spec, self.source and self.source.without(str(path) for path in changes))
 
     def locate(self, problem: Problem) -> Problem:
@@ -242,6 +234,24 @@ class Scenario:
             return problem
         line, column = self.source.near(problem.path)
         return problem.located(file=self.source.file, line=line, column=column)
+
+
+def assigned(data: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Set values in the plain data of a scenario, in place, and return them; what their places accept is checked elsewhere.
+
+    Raises
+    ------
+    InputError
+        Every path that the scenario cannot have.
+    """
+    problems = Problems()
+    for path, value in changes.items():
+        try:
+            _assign(data, str(path), plain(value))
+        except InputError as error:
+            problems.absorb(error)
+    problems.raise_if_any()
+    return data
 
 
 def _assign(data: dict[str, Any], path: str, value: Any) -> None:

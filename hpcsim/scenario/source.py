@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
+from hpcsim.base.reuse import kept
 
 __all__ = ["Source", "parse_yaml", "read_text"]
 
@@ -87,12 +88,15 @@ class Source:
     def without(self, dotted: Iterable[str]) -> Source:
         """Return the source without the positions of some dotted paths and of what lies in them."""
         gone = tuple(dotted)
-        kept = {}
+        return Source(self.file, self.folder, kept("marks", lambda: (id(self.marks), gone), lambda: self._without(gone)))
+
+    def _without(self, gone: tuple[str, ...]) -> dict[Any, tuple[int, int]]:
+        left = {}
         for path, mark in self.marks.items():
             text = _dotted(tuple(part for part in path if part is not None))
             if not any(text == prefix or text.startswith(f"{prefix}.") for prefix in gone):
-                kept[path] = mark
-        return Source(self.file, self.folder, kept)
+                left[path] = mark
+        return left
 
 
 def read_text(path: Path, name: str) -> str:

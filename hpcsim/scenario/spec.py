@@ -15,26 +15,35 @@ from pydantic_core import core_schema
 from hpcsim.base.errors import problem_kind
 from hpcsim.scenario.cluster import ClusterSpec
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Spec, fail, frozen, guarded, is_text, plain
+from hpcsim.scenario.ranges import is_range, parse_range
 from hpcsim.scenario.workload import WorkloadSpec
 
 __all__ = ["FailureSpec", "FailuresSpec", "PublishedSpec", "ScenarioSpec", "SchedulerSpec", "SimulateSpec"]
 
-SWEEP_AXIS = problem_kind("sweep-axis", "{value!r} is no list of values", "an axis of a sweep needs at least one, such as [24, 48, 96]")
+SWEEP_AXIS = problem_kind(
+    "sweep-axis",
+    "{value!r} is no list of values",
+    "an axis of a sweep needs at least one, such as [24, 48, 96], or a range, such as 24..96:24",
+)
 BAD_PATH = problem_kind("bad-path", "{value!r} is no dotted path", "for example cluster.nodes.gpu.count")
 BAD_FIGURE = problem_kind("bad-figure", "{value!r} is no figure", "give a number, or text with its unit, such as '117 days'")
 
 
 def _axis(path: str) -> str:
-    if not re.fullmatch(r"[A-Za-z_][\w-]*(\.[\w-]+)*", path, re.ASCII):
+    """Check a dotted path, or several with commas between: an axis whose values go together."""
+    if not all(re.fullmatch(r"[A-Za-z_][\w-]*(\.[\w-]+)*", part.strip(), re.ASCII) for part in path.split(",")):
         fail(BAD_PATH(value=path))
     return path
 
 
 class _Values:
-    """Annotation of the values of a sweep's axis: any plain data, frozen."""
+    """Annotation of the values of a sweep's axis: a list of any plain data, frozen, or a range as text."""
 
     @staticmethod
-    def parse(value: object) -> tuple[Any, ...]:
+    def parse(value: object) -> tuple[Any, ...] | str:
+        if isinstance(value, str) and is_range(value):
+            parse_range(value)
+            return value
         values = plain(value)
         if not isinstance(values, list) or not values:
             raise SWEEP_AXIS.error(value=value)
@@ -46,7 +55,9 @@ class _Values:
         )
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "array", "minItems": 1, "description": "values of the axis", "examples": [[24, 48, 96]]}
+        listed = {"type": "array", "minItems": 1, "examples": [[24, 48, 96]]}
+        spanned = {"type": "string", "pattern": r"\.\.", "examples": ["24..96:24", "log:1 GB/s..100 GB/s:5"]}
+        return {"anyOf": [listed, spanned], "description": "values of the axis: a list, or a range a..b:step, lin:a..b:n, log:a..b:n"}
 
 
 def _figure(value: object) -> object:
@@ -116,8 +127,9 @@ class ScenarioSpec(Spec):
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec, description="how the queue is served")
     failures: FailuresSpec = Field(default_factory=FailuresSpec, description="what breaks; nothing without it")
     simulate: SimulateSpec = Field(default_factory=SimulateSpec, description="horizon and seed")
-    sweep: Annotated[dict[Annotated[str, AfterValidator(_axis)], Annotated[tuple[Any, ...], _Values()]], Frozen] = Field(
-        default_factory=dict, description="axes of a sweep: dotted path and its values"
+    sweep: Annotated[dict[Annotated[str, AfterValidator(_axis)], Annotated[tuple[Any, ...] | str, _Values()]], Frozen] = Field(
+        default_factory=dict,
+        description="axes of a sweep: dotted path and its values, a list or a range such as 24..96:24; paths with commas between take a list of rows",
     )
     published: NamedMap[PublishedSpec] = Field(default_factory=dict, description="published figures by summary key")
 

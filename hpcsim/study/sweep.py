@@ -1,212 +1,301 @@
-"""Sweeps: one scenario at every combination of changed values, as one tidy table.
+"""Sweeps: one scenario at many combinations of changed values, as one tidy table.
 
-A point is the scenario with its changes, run alone (invariant I58); points are independent, so the table does not depend on how many
-processes share them. A point that fails is a row with its problem.
+A point is the scenario with its changes, run alone (invariant I58); points are independent, so the table does not depend on who runs
+them, in which order, or how often the sweep was interrupted. A point that fails is a row with its problem. Replicates use the same
+seeds at every point (common random numbers), so that differences between points are not hidden by chance.
 """
 
 from __future__ import annotations
 
-import itertools
-import multiprocessing
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hpcsim.base.errors import InputError, problem_kind
-from hpcsim.scenario.load import Scenario, load, parse_setting
+from hpcsim.scenario.load import Scenario, load
+from hpcsim.study.axes import DESIGNS, MOST_POINTS, TOO_MANY, Axis, axes_of, combinations, parse_axis
+from hpcsim.study.points import Mode, Outcome, Point, keys_of
+from hpcsim.study.pool import run_points
+from hpcsim.study.store import Store
 
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
 
-__all__ = ["Axis", "parse_axis", "sweep"]
+__all__ = ["Axis", "outcomes_of", "parse_axis", "sweep"]
 
-NO_AXES = problem_kind("sweep-without-axes", "there is nothing to vary", "give --axis KEY=V1,V2,…, or a sweep section in the scenario")
-BAD_AXIS = problem_kind("bad-axis", "{text!r} is no axis", "write KEY=V1,V2,…, for example cluster.nodes.gpu.count=24,48,96")
-AXIS_TWICE = problem_kind("axis-twice", "the axis {path!r} is given twice", "give all its values in one axis")
-SEED_AXIS = problem_kind("axis-of-seeds", "the seed is no axis", "give --seeds K for replicates with the seeds that follow simulate.seed")
-TOO_MANY = problem_kind("sweep-too-large", "the sweep has {points} points; at most {most} are run", "take fewer values, or fewer seeds")
 BAD_WORKERS = problem_kind("bad-count", "{what} must be at least 1; here {value}", "give a whole number")
-
-_MOST_POINTS = 1_000_000
-_NOT_REPRODUCIBLE = ("wall_s", "cpu_s")
-Mode = Literal["simulate", "estimate"]
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One varied value: its dotted path and the values it takes."""
-
-    path: str
-    values: tuple[Any, ...]
+BAD_SHARD = problem_kind("bad-shard", "{value!r} is no shard", "write i/n, for example 1/4 … 4/4, or $SLURM_ARRAY_TASK_ID/4")
+BAD_DESIGN = problem_kind("bad-design", "{value!r} is no design", "one of {known}")
+SHARD_WITHOUT_STORE = problem_kind(
+    "shard-without-store", "a shard keeps its results for the others, and no folder is given", "give store=FOLDER"
+)
 
 
-def parse_axis(text: str) -> Axis:
-    """Read ``KEY=V1,V2,…``; a value may be a quantity (``"100 Gbit/s"``) or, in brackets, a list.
+def shard_of(text: str | tuple[int, int] | None) -> tuple[int, int] | None:
+    """Read ``i/n``: the points whose number is ``i`` modulo ``n``, so 0 … n−1 and 1 … n name the same shards."""
+    if text is None:
+        return None
+    parts = text.split("/") if isinstance(text, str) else list(text)
+    if len(parts) != 2 or not all(str(part).strip().isascii() and str(part).strip().isdigit() for part in parts):
+        raise BAD_SHARD.error(value=text)
+    i, n = (int(part) for part in parts)
+    if not 1 <= n <= MOST_POINTS or not 0 <= i <= n:
+        raise BAD_SHARD.error(value=text)
+    return i % n, n
 
-    >>> parse_axis("cluster.nodes.gpu.count=24,48").values
-    (24, 48)
+
+def outcomes_of(
+    scenario: Scenario,
+    points: Sequence[Point],
+    mode: Mode,
+    *,
+    jobs: int = 1,
+    executor: Executor | None = None,
+    dask: str | None = None,
+    shard: tuple[int, int] | None = None,
+    store: str | Path | None = None,
+    resume: bool = False,
+    merge: Iterable[str | Path] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Outcome | None], list[str]]:
+    """Run points, or take them from a store, and keep what is new there.
+
+    Returns
+    -------
+    outcomes : list of Outcome or None
+        In the order of the points; None where another shard has it to do.
+    notes : list of str
+        What the reader should know about the store.
     """
-    key, equals, rest = text.partition("=")
-    if not equals or not key.strip() or not rest.strip():
-        raise BAD_AXIS.error(text=text)
-    _, values = parse_setting(f"{key}=[{rest}]")
-    if not isinstance(values, list) or not values:
-        raise BAD_AXIS.error(text=text)
-    return Axis(key.strip(), tuple(values))
-
-
-def _axes(scenario: Scenario, axes: Mapping[str, Sequence[Any]] | Iterable[Axis] | None) -> list[Axis]:
-    if isinstance(axes, Mapping):
-        found = [Axis(path, tuple(values)) for path, values in axes.items()]
-    else:
-        found = list(axes or ())
-    found = found or [Axis(path, tuple(values)) for path, values in scenario.sweep.items()]
-    if not found or any(not axis.values for axis in found):
-        raise NO_AXES.error()
-    paths = [axis.path for axis in found]
-    twice = [path for path in dict.fromkeys(paths) if paths.count(path) > 1]
-    problems = [AXIS_TWICE(path=path) for path in twice]
-    problems += [SEED_AXIS(path=path) for path in dict.fromkeys(paths) if path == "simulate.seed"]
-    if problems:
-        raise InputError(problems)
-    return found
-
-
-def _point(scenario: Scenario, changes: Mapping[str, Any], seed: int, mode: Mode) -> dict[str, Any]:
-    row: dict[str, Any] = {**{path: _cell(value) for path, value in changes.items()}, "seed": seed}
-    try:
-        varied = scenario.vary({**changes, "simulate.seed": seed})
-        if mode == "estimate":
-            from hpcsim.run.estimate import estimate as verb
+    keys = keys_of(scenario, points, mode) if store is not None else [""] * len(points)
+    kept, known, notes = _opened(store, resume or shard is not None, merge)
+    mine = [n for n in range(len(points)) if keys[n] not in known and (shard is None or n % shard[1] == shard[0])]
+    first = {keys[n]: n for n in reversed(mine)} if kept else {}
+    todo = [(n, keys[n], points[n]) for n in mine if not kept or first[keys[n]] == n]  # equal points are run once
+    if kept and todo:
+        kept.begin()
+    fresh = run_points(scenario, todo, mode, jobs=jobs, executor=executor, dask=dask, store=kept, progress=progress)
+    if kept is None:
+        return [fresh.get(n) for n in range(len(points))], notes
+    found = {**{key: Outcome.of(record) for key, record in known.items()}, **{keys[n]: outcome for n, outcome in fresh.items()}}
+    outcomes = [found.get(key) for key in keys]
+    if any(outcome is None for outcome in outcomes) and shard is not None:
+        loaded, _ = kept.load()  # other shards may have gone on meanwhile
+        outcomes = [Outcome.of(loaded[key]) if key in loaded else None for key in keys]
+    if all(outcome is not None for outcome in outcomes):
+        if all(outcome.problems for outcome in outcomes if outcome) and not known:
+            kept.remove()
         else:
-            from hpcsim.run.simulate import simulate as verb
-        summary = verb(varied).summary
-        row.update({key: value for key, value in summary.items() if key not in _NOT_REPRODUCIBLE})
-        row["problem"] = ()
-    except InputError as error:
-        row["problem"] = tuple(error.problems)
-    return row
+            kept.merge(keys)
+            kept.forget_earlier()
+    return outcomes, notes
 
 
-def _cell(value: Any) -> Any:
-    return value if isinstance(value, (int, float, str)) else str(value)
-
-
-def _worker(job: tuple[Scenario, dict[str, Any], int, Mode]) -> dict[str, Any]:
-    return _point(*job)
-
-
-def _run(
-    points: list[tuple[Scenario, dict[str, Any], int, Mode]], jobs: int, progress: Callable[[int, int], None] | None
-) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    if jobs == 1 or len(points) == 1:
-        for point in points:
-            rows.append(_worker(point))
-            if progress:
-                progress(len(rows), len(points))
-        return rows
-    methods = multiprocessing.get_all_start_methods()
-    context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-    if "forkserver" in methods:
-        context.set_forkserver_preload(["hpcsim.run.simulate", "hpcsim.run.estimate"])
-    workers = min(jobs, len(points))
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
-        for row in pool.map(_worker, points, chunksize=max(1, len(points) // (8 * workers))):
-            rows.append(row)
-            if progress:
-                progress(len(rows), len(points))
-    return rows
+def _opened(
+    store: str | Path | None, go_on: bool, merge: Iterable[str | Path]
+) -> tuple[Store | None, dict[str, dict[str, Any]], list[str]]:
+    """Return the store, what it knows already, and what is to be said about that."""
+    if store is None:
+        return None, {}, []
+    kept, notes = Store(store), []
+    sources = [Store(folder) for folder in merge]
+    for source in [*sources, *([kept] if go_on else [])]:
+        source.check()
+    if not go_on:
+        kept.set_aside()
+    known: dict[str, dict[str, Any]] = {}
+    for source in [kept, *sources]:
+        records, damaged = source.load()
+        if damaged:
+            notes.append(f"{damaged} damaged record{'s' * (damaged != 1)} in {source.folder} left out; what they held is run again.")
+        if source is not kept:
+            for key in records.keys() - known.keys():
+                kept.put(records[key])
+        known = {**records, **known}
+    return kept, known, notes
 
 
 def sweep(
     scenario: str | Scenario | Mapping[str, Any],
-    axes: Mapping[str, Sequence[Any]] | Iterable[Axis] | None = None,
+    axes: Mapping[str | tuple[str, ...], Sequence[Any] | str] | Iterable[Axis] | None = None,
     *,
     seeds: int = 1,
     jobs: int = 1,
     mode: Mode = "simulate",
+    design: str = "grid",
+    points: int = 64,
+    executor: Executor | None = None,
+    dask: str | None = None,
+    shard: str | tuple[int, int] | None = None,
+    store: str | Path | None = None,
+    resume: bool = False,
+    merge: Iterable[str | Path] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Results:
-    """Run a scenario at every combination of values.
+    """Run a scenario at many combinations of values.
 
     Parameters
     ----------
     scenario : str, Scenario or mapping
         What :func:`hpcsim.load` takes.
     axes : mapping of dotted path to values, or iterable of Axis
-        The scenario's own ``sweep`` section without it.
+        Values are a list, or a range as text: ``"24..96:24"`` (step), ``"lin:0.1..0.9:5"``, ``"log:1 GB/s..100 GB/s:5"`` (number of
+        values). A key of several paths (``"a.b, c.d"`` or a tuple) takes rows that go together. The scenario's own ``sweep`` section
+        without it.
     seeds : int
-        Replicates of every point, with the seeds ``seed``, ``seed + 1``, …
+        Replicates of every point, with the seeds ``seed``, ``seed + 1``, …, the same at every point.
     jobs : int
         Processes that share the points; the table is the same for any number.
     mode : {"simulate", "estimate"}
         Event by event, or closed form.
+    design : {"grid", "random", "sobol", "halton"}
+        Every combination, or ``points`` of them spread over the axes.
+    points : int
+        Points of a design that is no grid.
+    executor : concurrent.futures.Executor, optional
+        Runs the points in place of local processes.
+    dask : str, optional
+        Address of a dask scheduler whose workers run the points; needs the extra ``dask``.
+    shard : str, optional
+        ``"i/n"``: run only every n-th point; the results meet in ``store``.
+    store : path, optional
+        Folder that keeps every point as soon as it is known.
+    resume : bool
+        Take what the store has already; without it the store is begun anew.
+    merge : iterable of path
+        Further stores whose points are taken over.
     progress : callable, optional
-        Called with (points done, points in all).
+        Called with (points done, points to do).
 
     Returns
     -------
     Results
-        Table ``sweep``: a row a point – the axes, ``seed``, the summary of the run, ``problem`` (empty where it ran).
+        Table ``sweep``: a row a point – the axes, ``seed``, the summary of the run, ``problem`` (empty where it ran). With several
+        seeds also ``intervals``: mean and 95 % interval of every figure, and of its difference from the first point at equal seeds.
+        A shard whose siblings are not done has no table, and says how many points are there.
 
     Raises
     ------
     InputError
-        No axes, an axis without values or given twice, too many points, or nothing but points that cannot be run: then what is wrong
-        with them.
+        No axes, an axis without values or given twice, too many points, a store or scheduler that cannot be used, or nothing but
+        points that cannot be run: then what is wrong with them.
     """
     scenario = load(scenario)
-    found = _axes(scenario, axes)
-    for what, value in (("seeds", seeds), ("jobs", jobs)):
+    if design not in DESIGNS:
+        raise BAD_DESIGN.error(value=design, known=", ".join(DESIGNS))
+    found = axes_of(scenario, axes, design)
+    for what, value in (("seeds", seeds), ("jobs", jobs), ("points", points)):
         if value < 1:
             raise BAD_WORKERS.error(what=what, value=value)
-    count = seeds
-    for axis in found:
-        count *= len(axis.values)
-    if count > _MOST_POINTS:
-        raise TOO_MANY.error(points=count, most=_MOST_POINTS)
+    part = shard_of(shard)
+    if part is not None and store is None:
+        raise SHARD_WITHOUT_STORE.error()
+    combined = combinations(found, design, points, scenario.simulate.seed)
+    if len(combined) * seeds > MOST_POINTS:
+        raise TOO_MANY.error(points=len(combined) * seeds, most=MOST_POINTS)
     first = scenario.simulate.seed
-    points = [
-        (scenario, dict(zip((a.path for a in found), values)), first + k, mode)
-        for values in itertools.product(*(axis.values for axis in found))
-        for k in range(seeds)
-    ]
-    rows = _run(points, jobs, progress)
-    if all(row["problem"] for row in rows):
-        raise InputError(list(dict.fromkeys(problem for row in rows for problem in row["problem"])))
-    return _results(scenario, found, rows, seeds, mode)
+    todo = [Point(changes, first + k) for changes in combined for k in range(seeds)]
+    outcomes, notes = outcomes_of(
+        scenario,
+        todo,
+        mode,
+        jobs=jobs,
+        executor=executor,
+        dask=dask,
+        shard=part,
+        store=store,
+        resume=resume,
+        merge=merge,
+        progress=progress,
+    )
+    there = [outcome for outcome in outcomes if outcome is not None]
+    if len(there) == len(outcomes) and all(outcome.problems for outcome in there):
+        raise InputError(list(dict.fromkeys(problem for outcome in there for problem in outcome.problems)))
+    if len(there) < len(outcomes):
+        return _partial(scenario, len(there), len(outcomes), mode, notes)
+    return _results(scenario, found, todo, there, seeds, mode, design, notes)
 
 
-def _results(scenario: Scenario, axes: list[Axis], rows: list[dict[str, Any]], seeds: int, mode: Mode) -> Results:
-    import pandas as pd
-
+def _partial(scenario: Scenario, done: int, total: int, mode: Mode, notes: list[str]) -> Results:
     from hpcsim.results.provenance import provenance
     from hpcsim.results.record import Results
 
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    keys = [k for k in keys if k != "problem"] + ["problem"]
-    rows = [{**row, "problem": "; ".join(map(str, row["problem"]))} for row in rows]
-    table = pd.DataFrame([{key: row.get(key) for key in keys} for row in rows], columns=keys)
+    return Results(
+        name=_name(scenario),
+        question=scenario.question,
+        answer=f"{done} of {total} points are there; the table follows when the other shards are done.",
+        kind="sweep",
+        summary={"points": total, "points_done": done, "mode": mode},
+        notes=notes,
+        provenance=provenance(scenario_sha256=scenario.digest(), seed=scenario.simulate.seed),
+    )
+
+
+def _name(scenario: Scenario) -> str:
+    return scenario.name if scenario.name.endswith("sweep") else f"{scenario.name}-sweep"
+
+
+def rows_of(points: Sequence[Point], outcomes: Sequence[Outcome]) -> Any:
+    """Return the tidy table: changes, seed, figures, problem."""
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for point, outcome in zip(points, outcomes, strict=True):
+        row: dict[str, Any] = {path: _cell(value) for path, value in point.changes.items()}
+        row |= {"seed": point.seed, **outcome.summary, "problem": "; ".join(map(str, outcome.problems))}
+        rows.append(row)
+    keys = [key for key in dict.fromkeys(key for row in rows for key in row) if key != "problem"]
+    return pd.DataFrame(rows, columns=[*keys, "problem"])
+
+
+def _cell(value: Any) -> Any:
+    return value if isinstance(value, (int, float, str)) else str(value)
+
+
+def _results(
+    scenario: Scenario,
+    axes: list[Axis],
+    points: Sequence[Point],
+    outcomes: Sequence[Outcome],
+    seeds: int,
+    mode: Mode,
+    design: str,
+    notes: list[str],
+) -> Results:
+    from hpcsim.results.provenance import provenance
+    from hpcsim.results.record import Results
+    from hpcsim.study.replicates import intervals
+
+    table = rows_of(points, outcomes)
     failed = int((table["problem"] != "").sum())
+    paths = [path for axis in axes for path in axis.paths]
     summary: dict[str, Any] = {
-        "points": len(rows),
+        "points": len(table),
         "points_failed": failed,
-        "axes": ", ".join(a.path for a in axes),
+        "axes": ", ".join(paths),
         "seeds": seeds,
         "mode": mode,
     }
+    if design != "grid":
+        summary["design"] = design
+    tables = {"sweep": table}
+    if seeds > 1:
+        tables["intervals"] = intervals(table, paths)
     return Results(
-        name=scenario.name if scenario.name.endswith("sweep") else f"{scenario.name}-sweep",
+        name=_name(scenario),
         question=scenario.question,
-        answer=_answer(table, axes, failed),
+        answer=_answer(table, paths, failed),
         kind="sweep",
         summary=summary,
         ranges={},
-        tables={"sweep": table},
-        notes=list(scenario.notes),
-        provenance=provenance(scenario_sha256=scenario.digest(), seed=scenario.simulate.seed, axes={a.path: list(a.values) for a in axes}),
+        tables=tables,
+        notes=[*scenario.notes, *notes],
+        provenance=provenance(
+            scenario_sha256=scenario.digest(),
+            seed=scenario.simulate.seed,
+            axes={path: list(dict.fromkeys(_cell(point.changes[path]) for point in points))[:1000] for path in paths},
+        ),
     )
 
 
@@ -214,13 +303,13 @@ def _points(count: int) -> str:
     return f"{count} point{'' if count == 1 else 's'}"
 
 
-def _answer(table: Any, axes: list[Axis], failed: int) -> str:
+def _answer(table: Any, paths: list[str], failed: int) -> str:
     from hpcsim.base.units import readable
 
     good = table[table["problem"] == ""]
-    sentence = f"{_points(len(table))} over {', '.join(a.path for a in axes)}"
-    if len(good) and len(axes) == 1:
-        axis = axes[0].path
+    sentence = f"{_points(len(table))} over {', '.join(paths)}"
+    if len(good) and len(paths) == 1:
+        axis = paths[0]
         for key, what, dimension in (
             ("wall_clock_s", "the wall clock", "time"),
             ("mean_wait_s", "the mean wait", "time"),

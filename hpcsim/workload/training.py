@@ -36,7 +36,7 @@ from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, cal
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
 
-__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "cost_device", "cost_fabric", "plan_training"]
+__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "cost_device", "cost_fabric", "of_length", "plan_training"]
 
 NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
 TOO_MANY_NODES = problem_kind(
@@ -533,6 +533,12 @@ def plan_training(
         device_w=device_w,
         notes=_notes(name, spec, group, searched, stack) + said,
     )
+
+
+def of_length(plan: TrainingPlan, spec: TrainingSpec) -> TrainingPlan:
+    """Return a plan for as many steps as ``spec`` asks for: all else of a plan is independent of its length."""
+    steps = _steps(spec)
+    return plan if steps == plan.steps else dataclasses.replace(plan, steps=steps, work_s=steps * float(plan.cost.step_time_s))
 
 
 def _splits_sequence(framework: str | None, year: int) -> bool:
