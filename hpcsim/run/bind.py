@@ -319,7 +319,7 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
     work = scenario.workload
     machine = scenario.cluster.model_dump_json(exclude={"site", "prices"})
 
-    def plan(name: str, spec: TrainingSpec) -> TrainingPlan:
+    def run_of(name: str, spec: TrainingSpec) -> TrainingPlan:
         """Plan a run; what it is planned with does not depend on site and prices, and its length only scales it."""
         found = kept(
             "training",
@@ -328,7 +328,7 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
         )
         return of_length(found, spec)
 
-    trainings = _planned(problems, "training", work.training, plan)
+    trainings = _planned(problems, "training", work.training, run_of)
     tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
     if mtbf_s:

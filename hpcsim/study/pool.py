@@ -53,7 +53,8 @@ def _dask(address: str) -> Iterator[tuple[Executor, int]]:
     except ImportError:
         raise NO_DASK.error() from None
     try:
-        client = distributed.Client(address, timeout=_WAIT_S, set_as_default=False)
+        library: Any = distributed
+        client = library.Client(address, timeout=_WAIT_S, set_as_default=False)
     except (OSError, TimeoutError, ValueError, TypeError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise DEAD_DASK.error(address=address, why=why) from None
