@@ -21,12 +21,16 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     if len(items) == 1:
         parts.append(_item(items[0], record, summary))
     elif items:
-        parts.append(f"{', '.join(item.name for item in items)} take {readable(summary['makespan_s'], 'time')} in all")
+        names = " and ".join([", ".join(item.name for item in items[:-1]), items[-1].name])
+        parts.append(f"{names} take {readable(summary['makespan_s'], 'time')} in all")
     if record.batch:
         parts.append(_jobs(record, summary))
     sentence = "; ".join(part for part in parts if part)
-    tail = _draw(summary, priced=bool(record.bound.cluster.prices))
-    text = f"{sentence}{tail}." if sentence else f"Nothing ran{tail}."
+    draw = _draw(summary, priced=bool(record.bound.cluster.prices))
+    if record.batch or len(items) > 1:  # many subjects: the machine is what draws
+        text = sentence + (f". The machine {draw}." if draw else ".")
+    else:
+        text = f"{sentence or 'Nothing ran'}{', ' if draw else ''}{draw}."
     return text[0].upper() + text[1:] + _published(record, summary)
 
 
@@ -77,7 +81,7 @@ def _draw(summary: Mapping[str, Any], *, priced: bool) -> str:
         parts.append(f"{'costs' if priced else 'its electricity costs'} {brief('cost_usd', summary['cost_usd'])}")
     if not parts:
         return ""
-    return ", " + (" and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0])
+    return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
 
 
 def _published(record: Record, summary: Mapping[str, Any]) -> str:

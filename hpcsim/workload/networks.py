@@ -76,15 +76,20 @@ def _work(network: Network) -> Work:
     return Work(
         parameters=parameters,
         flop_per_sample=flop,
-        bytes_per_sample=2.0 * 3.0 * elements,
+        bytes_per_sample=2.0 * _RESNET_PASSES * elements,
         activation_bytes_per_sample=2.0 * elements,
         layers=3 * 3 * sum(network.stages),
         name=network.id,
     )
 
 
+_RESNET_PASSES = 5.0
+"""Passes over a convolution's output, forward: it writes, the batch's statistics read, normalisation with the activation reads and writes, the next
+convolution reads."""
+
+
 def _resnet_elements(network: Network) -> float:
-    """Return the elements that the convolutions of one image put out: each is written once and read by norm and activation."""
+    """Return the elements that the convolutions of one image put out."""
     side = -(-network.image // 2)
     total = float(network.width * side * side)
     side = -(-side // 2)
