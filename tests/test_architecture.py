@@ -50,7 +50,7 @@ THIRD_PARTY = {
     "scenario": {"pydantic", "pydantic_core", "yaml"},
     "catalog": {"numpy", "pandas", "pydantic", "yaml"},
     "cluster": {"networkx", "numpy"},
-    "workload": {"numpy", "pandas", "pydantic"},
+    "workload": {"numpy", "pandas", "pydantic", "zstandard"},
     "scheduling": {"numpy"},
     "engine": {"numpy", "simpy"},
     "run": {"numpy", "pandas"},

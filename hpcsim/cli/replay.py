@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import argparse
 
+from hpcsim.base.errors import problem_kind
+
+BAD_COLUMNS = problem_kind(
+    "columns-option", "{part!r} {why}", "for example --columns 'submit=submit_time,run=duration [min],processors=cpus'"
+)
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -11,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--format-in", metavar="NAME", help="format of the log (default: found from the file)")
     parser.add_argument("--nodes", type=int, required=True, metavar="N", help="nodes of the machine")
     parser.add_argument("--cores-per-node", type=int, default=1, metavar="C", help="processors of a node (default: 1)")
+    parser.add_argument("--gpus-per-node", type=int, metavar="G", help="count accelerators instead: a node has G of them")
     parser.add_argument("--policy", default="easy", metavar="P[,P…]", help="scheduling policies, side by side (default: easy)")
     parser.add_argument(
         "--estimates", choices=("requested", "actual"), default="requested", help="run times that policies plan with (default: requested)"
@@ -21,11 +28,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--procs", choices=("requested", "allocated"), default="allocated", help="processors a job takes (default: allocated)"
     )
+    parser.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="KEY=COLUMN[,…]",
+        help="for tables: which column holds what, such as 'run=duration [min]'",
+    )
+    parser.add_argument("--zone", default="UTC", metavar="ZONE", help="time zone of dates that state none (default: UTC)")
+    parser.add_argument(
+        "--dependencies",
+        choices=("follow", "ignore"),
+        help="whether jobs wait for those that the log names (default: follow, except in SWF)",
+    )
     parser.add_argument("--whole-nodes", action="store_true", help="round a job's processors up to whole nodes")
     parser.add_argument("--cut", action="store_true", help="cut jobs at their requested time (default: they run on)")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="read no more than so many jobs")
     parser.add_argument("--out", metavar="DIR", help="write jobs.csv, tables and report there (default: nothing is written)")
     parser.add_argument("--no-charts", action="store_true", help="with --out: tables only")
+
+
+def column_map(given: list[str]) -> dict[str, str] | None:
+    """Return the map of ``--columns``, None where it is not given.
+
+    Raises
+    ------
+    InputError
+        A part is not of the form KEY=COLUMN, or a key comes twice.
+    """
+    found: dict[str, str] = {}
+    for part in (part for text in given for part in text.split(",")):
+        key, equals, column = (word.strip() for word in part.partition("="))
+        if not equals or not key or not column:
+            raise BAD_COLUMNS.error(path="--columns", part=part, why="is not of the form KEY=COLUMN")
+        if key in found:
+            raise BAD_COLUMNS.error(path="--columns", part=key, why="is given twice")
+        found[key] = column
+    return found or None
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,6 +79,10 @@ def run(args: argparse.Namespace) -> int:
         trace_format=args.format_in,
         nodes=args.nodes,
         cores_per_node=args.cores_per_node,
+        gpus_per_node=args.gpus_per_node,
+        columns=column_map(args.columns),
+        zone=args.zone,
+        dependencies=None if args.dependencies is None else args.dependencies == "follow",
         policies=tuple(name.strip() for name in args.policy.split(",") if name.strip()),
         estimates=args.estimates,
         order=args.order,

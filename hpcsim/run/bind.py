@@ -174,7 +174,7 @@ def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:
         problems.add(_plain(LOG_UNREADABLE, path, spec.trace.file, why=error.strerror or str(error)))
     try:
         if len(problems.items) == before:
-            _find_reader(file, spec.trace.format)
+            _find_reader(file, spec.trace.format or ("csv" if spec.trace.columns else None))
     except InputError as error:
         for problem in error.problems:
             problems.add(dataclasses.replace(problem, path=path if spec.trace.format is None else "workload.jobs.trace.format", file=""))
@@ -183,10 +183,9 @@ def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:
 
 def _find_reader(file: Path, name: str | None) -> None:
     """Make sure that some trace reader takes a job log, before the log is read."""
-    import hpcsim.workload.swf  # noqa: F401 (registers the built-in reader)
-    from hpcsim.workload.jobs import format_of, trace_readers
+    from hpcsim.workload.jobs import format_of, known_readers
 
-    trace_readers.get(name or format_of(file))
+    known_readers().get(name or format_of(file))
 
 
 def _plain(kind: Any, path: str, file: str, **fields: object) -> Problem:

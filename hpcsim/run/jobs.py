@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from hpcsim.base.errors import InputError, Problem, problem_kind
 from hpcsim.run.bind import BoundJobs
@@ -13,6 +14,9 @@ from hpcsim.workload.jobs import JobTable, Trace, TraceOptions, read_trace
 __all__ = ["batch_jobs"]
 
 NO_JOBS = problem_kind("no-jobs", "no job is left to run", "see what was wrong with the log: hpcsim replay prints it")
+
+
+_UNITS: dict[str, Literal["processor", "gpu", "node"]] = {"core": "processor", "accelerator": "gpu", "node": "node"}
 
 
 def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
@@ -31,6 +35,10 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
             cut=spec.trace.cut,
             max_jobs=spec.trace.max_jobs,
             capacity=bound.processors,
+            unit=_UNITS[bound.unit],
+            zone=spec.trace.zone,
+            columns=dict(spec.trace.columns) or None,
+            dependencies=spec.trace.dependencies,
         )
         trace = read_trace(bound.file, format=spec.trace.format, options=options)
         if not len(trace.jobs):

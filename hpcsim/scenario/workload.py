@@ -238,6 +238,11 @@ class TraceSpec(Spec):
     processors: Literal["allocated", "requested"] = Field("allocated", description="which processor count a job takes")
     cut: bool = Field(False, description="cut jobs at their requested time; without it they run on")
     max_jobs: Annotated[int, Count(1)] | None = Field(None, description="read no more than so many jobs")
+    columns: NamedMap[str] = Field(
+        default_factory=dict, description="for tables: which column holds what, such as {submit: submit_time, run: 'duration [min]'}"
+    )
+    zone: str = Field("UTC", description="time zone of dates that state none")
+    dependencies: bool | None = Field(None, description="jobs wait for those that the log names; by default they do, except in SWF")
 
 
 class SyntheticSpec(Spec):

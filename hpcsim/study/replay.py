@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -77,12 +77,17 @@ def _size(name: str, value: Any, most: int) -> int:
 
 def _fitted(trace: Trace, options: TraceOptions) -> Trace:
     """Return a trace that is in memory, sized to the machine as a log is when it is read."""
-    jobs = trace.jobs
+    jobs, quality = trace.jobs, list(trace.quality)
+    if options.unit == "gpu" and jobs.gpus is not None:
+        without = jobs.gpus <= 0
+        if without.any():
+            quality.append(Finding("asks for no accelerator", int(without.sum()), "dropped", f"job {jobs.job_id[without][0]}"))
+            jobs = jobs.subset(~without)
+        jobs = dataclasses.replace(jobs, processors=np.ceil(jobs.filled("gpus")).astype(np.int64))
     size = -(-jobs.processors // options.multiple) * options.multiple
     large = size > (options.capacity or _MOST_PROCESSORS)
     if large.all():
         raise NO_JOBS_LEFT.error(jobs=len(jobs), processors=options.capacity)
-    quality = list(trace.quality)
     if large.any():
         issue = f"more processors than the machine has ({options.capacity})"
         quality.append(Finding(issue, int(large.sum()), "dropped", f"job {jobs.job_id[large][0]}"))
@@ -99,7 +104,7 @@ def _jobs_columns(jobs: JobTable, outcome: Outcome, policy: str | None, cores: i
         "job_id": jobs.job_id,
         "kind": np.full(len(jobs), "batch"),
         "group": np.full(len(jobs), "machine"),
-        "user": [None if user < 0 else str(user) for user in jobs.user.tolist()],
+        "user": [jobs.label("user", user) or None for user in jobs.user.tolist()],
         "submit_s": jobs.submit_s,
         "start_s": outcome.start_s,
         "end_s": outcome.end_s,
@@ -117,10 +122,21 @@ def _jobs_columns(jobs: JobTable, outcome: Outcome, policy: str | None, cores: i
     return columns if policy is None else {"policy": np.full(len(jobs), policy), **columns}
 
 
+def _dates(jobs: JobTable, trace: Trace) -> dict[str, Any]:
+    if trace.zero_s is None:
+        return {}
+    from hpcsim.workload.readers.moments import iso
+
+    return {"submit_time": iso(jobs.submit_s + trace.zero_s, trace.zone)}
+
+
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     if len(parts) == 1:
         return parts[0]
-    return {key: [x for part in parts for x in part[key]] if key == "user" else np.concatenate([p[key] for p in parts]) for key in parts[0]}
+    return {
+        key: [x for part in parts for x in part[key]] if isinstance(parts[0][key], list) else np.concatenate([p[key] for p in parts])
+        for key in parts[0]
+    }
 
 
 def _question(names: Sequence[str], trace: Trace, processors: int) -> str:
@@ -158,6 +174,7 @@ def replay(
     *,
     nodes: int,
     cores_per_node: int = 1,
+    gpus_per_node: int | None = None,
     policies: Sequence[str] = ("easy",),
     estimates: Literal["requested", "actual"] = "requested",
     order: EventOrder = "batch",
@@ -166,6 +183,9 @@ def replay(
     whole_nodes: bool = False,
     max_jobs: int | None = None,
     trace_format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    zone: str = "UTC",
+    dependencies: bool | None = None,
     check: bool = False,
 ) -> Results:
     """Replay a job log under one or several queueing policies.
@@ -176,6 +196,9 @@ def replay(
         The log; of a table or trace that is given, ``processors`` and ``cut`` are settled already.
     nodes, cores_per_node : int
         The machine: ``nodes·cores_per_node`` processors, of which a job takes any. Larger jobs are dropped and counted.
+    gpus_per_node : int, optional
+        Count accelerators instead: the machine has ``nodes·gpus_per_node``, a job takes as many as it asks for, and jobs without any are
+        dropped and counted.
     policies : sequence of str
         Names of policies.
     estimates : {"requested", "actual"}
@@ -191,7 +214,13 @@ def replay(
     max_jobs : int, optional
         Take no more than so many jobs.
     trace_format : str, optional
-        Name of a trace reader; found from the file's name without it.
+        Name of a trace reader; found from the file's name and content without it.
+    columns : mapping of str to str, optional
+        Which column of a table holds what: ``{"submit": "submit_time", "run": "duration [min]", "processors": "cpus"}``.
+    zone : str
+        Time zone of dates that state none; dates are also shown in it.
+    dependencies : bool, optional
+        Whether jobs wait for those that the log names; without it, they do except in SWF.
     check : bool
         Assert the engine's invariants meanwhile; slow.
 
@@ -212,7 +241,8 @@ def replay(
     from hpcsim.results.tables import frame
 
     begun = time.perf_counter()
-    cores = _size("cores_per_node", cores_per_node, _MOST_PROCESSORS)
+    per_node = ("cores_per_node", cores_per_node) if gpus_per_node is None else ("gpus_per_node", gpus_per_node)
+    cores = _size(*per_node, _MOST_PROCESSORS)
     total = _size("nodes", nodes, _MOST_PROCESSORS // cores) * cores
     names = [policies] if isinstance(policies, str) else list(policies)
     if not names:
@@ -228,6 +258,10 @@ def replay(
         max_jobs=max_jobs,
         capacity=total,
         multiple=cores if whole_nodes else 1,
+        unit="processor" if gpus_per_node is None else "gpu",
+        zone=zone,
+        columns=columns,
+        dependencies=dependencies,
     )
     if isinstance(log, (JobTable, Trace)):
         trace = _fitted(Trace(log) if isinstance(log, JobTable) else log, options)
@@ -239,7 +273,7 @@ def replay(
     for name in names:
         outcome, cpu_s = _timed(jobs, total, name, order, check)
         rows[name] = policy_metrics(jobs, outcome) | {"cpu_s": cpu_s}
-        parts.append(_jobs_columns(jobs, outcome, name if len(names) > 1 else None, cores))
+        parts.append(_jobs_columns(jobs, outcome, name if len(names) > 1 else None, cores) | _dates(jobs, trace))
     tables = {
         "policies": frame("policies", {"policy": names} | {key: [row[key] for row in rows.values()] for key in next(iter(rows.values()))}),
         "jobs": frame("jobs", _joined(parts)),

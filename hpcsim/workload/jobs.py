@@ -26,6 +26,7 @@ __all__ = [
     "TraceReader",
     "dependency_circles",
     "format_of",
+    "known_readers",
     "read_trace",
     "trace_readers",
 ]
@@ -385,6 +386,14 @@ class TraceOptions:
         Processors of the machine: larger jobs are dropped.
     multiple : int
         Sizes are rounded up to a multiple of it: the cores of a node where jobs take whole nodes.
+    unit : {"processor", "gpu", "node"}
+        What a job's size counts, where the log has more than one of them; with ``gpu``, jobs without accelerators are dropped.
+    zone : str
+        Time zone of dates that state none.
+    columns : mapping of str to str, optional
+        For tables: which column holds what, see :mod:`hpcsim.workload.readers.columns`.
+    dependencies : bool, optional
+        Whether jobs wait for those that the log says; without it, they do except in SWF.
     """
 
     processors: Literal["allocated", "requested"] = "allocated"
@@ -393,9 +402,17 @@ class TraceOptions:
     max_jobs: int | None = None
     capacity: int | None = None
     multiple: int = 1
+    unit: Literal["processor", "gpu", "node"] = "processor"
+    zone: str = "UTC"
+    columns: Mapping[str, str] | None = None
+    dependencies: bool | None = None
 
     def __post_init__(self) -> None:
-        for name, known in (("processors", ("allocated", "requested")), ("estimates", ("requested", "actual"))):
+        for name, known in (
+            ("processors", ("allocated", "requested")),
+            ("estimates", ("requested", "actual")),
+            ("unit", ("processor", "gpu", "node")),
+        ):
             if getattr(self, name) not in known:
                 raise BAD_OPTION.error(path=name, name=name, value=getattr(self, name), bound=" or ".join(known))
         for name in ("max_jobs", "capacity", "multiple"):
@@ -414,12 +431,17 @@ class Trace:
     file: str = ""
     rows: int = 0
     """Rows of the file that are data, good or bad."""
+    zero_s: float | None = None
+    """Second of the epoch (UTC) at which the trace's time is 0, for logs with dates."""
+    zone: str = "UTC"
+    """Time zone in which its dates are shown."""
 
 
 class TraceReader(Protocol):
     """Reads one format of job log.
 
-    A bad row never stops it: the row is dropped and counted. A file that cannot be read at all is an ``InputError``.
+    A bad row never stops it: the row is dropped and counted. A file that cannot be read at all is an ``InputError``. A reader may also
+    have ``sniff(opening: str) -> bool``, which says from the first lines of a file, unpacked and decoded, whether it is of the format.
     """
 
     @property
@@ -432,26 +454,33 @@ class TraceReader(Protocol):
 
 trace_readers: Registry[TraceReader] = Registry("trace reader", "trace_readers")
 
-_COMPRESSED = (".gz", ".bz2", ".xz")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
-_BUILT_IN = ("hpcsim.workload.swf",)
+_BUILT_IN = (
+    "hpcsim.workload.swf",
+    "hpcsim.workload.readers.slurm",
+    "hpcsim.workload.readers.sbatch",
+    "hpcsim.workload.readers.columns",
+    "hpcsim.workload.readers.kubernetes",
+)
 """Modules that register trace readers; they build on this one, so they are imported when a trace is read."""
 
 
-def _readers() -> Registry[TraceReader]:
+def known_readers() -> Registry[TraceReader]:
+    """Return the trace readers, the built-in ones registered."""
     for module in _BUILT_IN:
         importlib.import_module(module)
     return trace_readers
 
 
 def format_of(path: str | Path) -> str:
-    """Return the name of the trace reader whose file name ending ``path`` has.
+    """Return the name of the trace reader for a file: by the ending of its name, else by how its content begins.
 
     Raises
     ------
     InputError
-        No reader claims the ending.
+        No reader claims it.
 
     Examples
     --------
@@ -461,10 +490,18 @@ def format_of(path: str | Path) -> str:
     name = Path(path).name.lower()
     for ending in _COMPRESSED:
         name = name.removesuffix(ending)
-    readers = _readers()
+    readers = known_readers()
     for known in readers.names():
         if any(name.endswith(suffix) for suffix in readers.get(known).suffixes):
             return known
+    if Path(path).is_file():
+        from hpcsim.workload.readers.text import opening
+
+        text = opening(path)
+        for known in readers.names():
+            sniff = getattr(readers.get(known), "sniff", None)
+            if text and sniff is not None and sniff(text):
+                return known
     raise NO_FORMAT.error(file=str(path), known=", ".join(readers.names()))
 
 
@@ -474,9 +511,9 @@ def read_trace(path: str | Path, *, format: str | None = None, options: TraceOpt
     Parameters
     ----------
     path : path
-        The log, plain or compressed (.gz, .bz2, .xz).
+        The log, plain or compressed (.gz, .bz2, .xz, .zst).
     format : str, optional
-        Name of a trace reader; found from the file's name without it.
+        Name of a trace reader; found from the file's name or content without it. A map of columns makes it ``csv``.
     options : TraceOptions, optional
         How to read it.
 
@@ -485,6 +522,11 @@ def read_trace(path: str | Path, *, format: str | None = None, options: TraceOpt
     InputError
         Unknown format, or a file that cannot be read as one.
     """
-    known = format or (format_of(path) if Path(path).is_file() else "swf")  # what is no file is refused by any reader
-    reader = _readers().get(known)
-    return reader.read(path, options or TraceOptions())
+    options = options or TraceOptions()
+    if options.zone != "UTC":
+        from hpcsim.workload.readers.moments import check_zone
+
+        check_zone(options.zone)
+    chosen = format or ("csv" if options.columns else None)
+    known = chosen or (format_of(path) if Path(path).is_file() else "swf")  # what is no file is refused by any reader
+    return known_readers().get(known).read(path, options)

@@ -6,21 +6,21 @@ page at the Parallel Workloads Archive.
 
 from __future__ import annotations
 
-import bz2
 import gzip
 import io
-import lzma
 import os
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
-from hpcsim.workload.jobs import Finding, Floats, JobTable, Trace, TraceOptions, trace_readers
+from hpcsim.workload.jobs import Finding, Floats, JobTable, Trace, TraceOptions, dependency_circles, trace_readers
+from hpcsim.workload.readers.dated import TRACE_UNUSABLE
+from hpcsim.workload.readers.rows import LARGEST, Rows, settle_estimates
+from hpcsim.workload.readers.text import TRACE_BINARY, unpacked
 
 __all__ = ["FIELDS", "SwfReader", "read_swf", "write_swf"]
 
@@ -46,45 +46,13 @@ FIELDS = (
 )
 """The fields of a row, in order."""
 
-NO_TRACE = problem_kind("trace-missing", "there is no such file", "check the path of the job log")
-TRACE_IS_FOLDER = problem_kind("trace-is-a-folder", "this is a folder, a job log is needed", "name the file inside it")
-TRACE_UNREADABLE = problem_kind("trace-unreadable", "the job log cannot be read: {why}", "check its permissions, and that it is whole")
 TRACE_EMPTY = problem_kind("trace-empty", "the job log holds no rows", "a row of a log in the Standard Workload Format has 18 numbers")
-TRACE_BINARY = problem_kind(
-    "trace-binary", "this is a binary file, not a job log", "plain text is needed, or text packed with gzip, bzip2 or xz"
-)
-TRACE_UNUSABLE = problem_kind(
-    "trace-unusable", "no row of {rows} is a usable job; first: {first}", "check the format, and the number of processors of the machine"
-)
 TRACE_UNWRITABLE = problem_kind("trace-unwritable", "the job log cannot be written: {why}", "check the folder and its permissions")
-
-_LARGEST = 1e15
-"""Numbers beyond it are taken for damage: 30 million years in seconds."""
 
 _NEEDED = ("job", "submit", "run", "allocated", "requested", "requested_time", "status", "user", "group", "queue")
 
-Columns = dict[str, Floats]
-Mask = npt.NDArray[np.bool_]
-
-
-def _bytes(path: str | Path) -> bytes:
-    """Return the unpacked content of a file; what packs it is told from its first bytes."""
-    name = str(path)
-    try:
-        raw = Path(path).read_bytes()
-        if raw[:2] == b"\x1f\x8b":
-            return gzip.decompress(raw)
-        if raw[:3] == b"BZh":
-            return bz2.decompress(raw)
-        if raw[:6] == b"\xfd7zXZ\x00":
-            return lzma.decompress(raw)
-    except FileNotFoundError:
-        raise NO_TRACE.error(file=name) from None
-    except IsADirectoryError:
-        raise TRACE_IS_FOLDER.error(file=name) from None
-    except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise TRACE_UNREADABLE.error(file=name, why=str(error) or type(error).__name__) from None
-    return raw
+_ALSO = ("requested_memory", "preceding_job")
+"""Read where they are sound; a row is not dropped for them."""
 
 
 def _header(data: bytes) -> dict[str, str]:
@@ -170,46 +138,10 @@ def _line_numbers(data: bytes, rows: int) -> npt.NDArray[np.int64]:
     return np.array(numbers[:rows], dtype=np.int64)
 
 
-class _Cleaner:
-    """Goes through the rows issue by issue; a row that is dropped is not looked at again, so each is counted once."""
-
-    def __init__(self, values: Floats, data: bytes, lines: npt.NDArray[np.int64] | None, findings: list[Finding]) -> None:
-        self.columns: Columns = {name: np.ascontiguousarray(values[:, FIELDS.index(name)]) for name in _NEEDED}
-        self.row = np.arange(len(values))
-        self.data = data
-        self.lines = lines
-        self.total = len(values)
-        self.findings = findings
-
-    def note(self, bad: Mask, issue: str, action: Literal["dropped", "cut", "repaired", "kept"]) -> None:
-        """Count the rows of ``bad`` under ``issue``."""
-        count = int(bad.sum())
-        if count:
-            first = int(np.flatnonzero(bad)[0])
-            if self.lines is None:
-                self.lines = _line_numbers(self.data, self.total)
-            example = f"line {self.lines[self.row[first]]}, job {self.columns['job'][first]:.15g}"
-            self.findings.append(Finding(issue, count, action, example))
-
-    def keep(self, good: Mask) -> None:
-        """Leave only the rows of ``good``."""
-        if not good.all():
-            self.columns = {name: column[good] for name, column in self.columns.items()}
-            self.row = self.row[good]
-
-    def drop(self, bad: Mask, issue: str) -> None:
-        """Drop and count the rows of ``bad``."""
-        self.note(bad, issue, "dropped")
-        self.keep(~bad)
-
-    def __getitem__(self, name: str) -> Floats:
-        return self.columns[name]
-
-
-def _drop_broken(rows: _Cleaner, options: TraceOptions) -> None:
+def _drop_broken(rows: Rows, options: TraceOptions) -> None:
     """Drop the rows that are no job at all."""
     columns = rows.columns
-    rows.drop(~np.all([np.abs(column) <= _LARGEST for column in columns.values()], axis=0), "number out of range")
+    rows.drop(~np.all([np.abs(columns[name]) <= LARGEST for name in _NEEDED], axis=0), "number out of range")
     whole = ("job", "allocated", "requested", "user", "group", "queue")
     rows.drop(np.any([rows[name] != np.trunc(rows[name]) for name in whole], axis=0), "count or number that is not whole")
     rows.drop(np.isin(rows["status"], (2, 3, 4)), "part of a job that its summary row has whole")
@@ -221,7 +153,7 @@ def _drop_broken(rows: _Cleaner, options: TraceOptions) -> None:
     rows.drop((rows[first] <= 0) & (rows[second] <= 0), "no processors")
 
 
-def _sizes(rows: _Cleaner, options: TraceOptions) -> None:
+def _sizes(rows: Rows, options: TraceOptions) -> None:
     """Settle how many processors each job takes, and drop what the machine cannot hold."""
     first, second = ("allocated", "requested") if options.processors == "allocated" else ("requested", "allocated")
     rows.note(rows[first] <= 0, f"{first} processors not given: the {second} ones stand in", "repaired")
@@ -231,25 +163,7 @@ def _sizes(rows: _Cleaner, options: TraceOptions) -> None:
         rows.drop(rows["size"] > options.capacity, f"more processors than the machine has ({options.capacity})")
 
 
-def _times(rows: _Cleaner, options: TraceOptions) -> None:
-    """Settle run time and estimate: an overrun is cut, or its run time is what the scheduler is told."""
-    asked, run = rows["requested_time"], rows["run"]
-    known = asked > 0
-    over = known & (run > asked)
-    if options.cut:
-        rows.note(over, "ran past its request: cut there", "cut")
-        run = np.where(over, asked, run)
-    if options.estimates == "actual":
-        estimate = run
-    else:
-        if not options.cut:
-            rows.note(over, "ran past its request: the run time stands in as estimate", "repaired")
-        rows.note(~known, "no requested time: the run time stands in as estimate", "repaired")
-        estimate = np.where(known, np.maximum(asked, run), run)
-    rows.columns["run"], rows.columns["estimate"] = run, estimate
-
-
-def _numbers(rows: _Cleaner) -> None:
+def _numbers(rows: Rows) -> None:
     """Give every job a number of its own: an equal row is dropped, another job under a used number gets a new one."""
     number = rows["job"]
     if len(np.unique(number)) == len(number):
@@ -268,13 +182,13 @@ def _numbers(rows: _Cleaner) -> None:
     rows.columns["job"][again] = number.max() + np.arange(1, again.sum() + 1)
 
 
-def _jobs(rows: _Cleaner, options: TraceOptions) -> JobTable:
+def _jobs(rows: Rows, options: TraceOptions) -> JobTable:
     _drop_broken(rows, options)
     _numbers(rows)
     _sizes(rows, options)
     if options.max_jobs is not None and len(rows["job"]) > options.max_jobs:
         rows.keep(np.arange(len(rows["job"])) < options.max_jobs)
-    _times(rows, options)
+    settle_estimates(rows, options, rows["requested_time"])
     late = np.diff(rows["submit"], prepend=rows["submit"][:1]) < 0
     rows.note(late, "submitted before the row above it: sorted by submission", "repaired")
     whole = {name: rows[name].astype(np.int64) for name in ("job", "size", "user", "group", "queue")}
@@ -287,7 +201,34 @@ def _jobs(rows: _Cleaner, options: TraceOptions) -> JobTable:
         user=np.maximum(whole["user"], -1),
         group=np.maximum(whole["group"], -1),
         queue=np.maximum(whole["queue"], -1),
+        memory_bytes=_memory(rows),
+        after=_after(rows, options),
     )
+
+
+def _memory(rows: Rows) -> Floats | None:
+    """Return the memory of whole jobs [bytes]: the format has KiB for each processor."""
+    asked = rows["requested_memory"] * 1024.0 * rows["size"]
+    sound = (asked > 0) & (asked <= 2.0**80)
+    return np.where(sound, asked, 0.0) if sound.any() else None
+
+
+def _after(rows: Rows, options: TraceOptions) -> npt.NDArray[np.int64] | None:
+    """Return whom each job waits for, where that is asked for; jobs that wait in a circle do not wait."""
+    named = rows["preceding_job"]
+    named = np.where((named > 0) & (named == np.trunc(named)) & (named <= LARGEST), named, -1.0).astype(np.int64)
+    if not (named >= 0).any():
+        return None
+    if not options.dependencies:
+        rows.note(named >= 0, "names a preceding job: not waited for", "kept")
+        return None
+    number = rows["job"].astype(np.int64)
+    rows.note(named == number, "waits for itself: dependency forgotten", "repaired")
+    named = np.where(named == number, -1, named)
+    once = np.ones(len(named))
+    circle = dependency_circles(JobTable.of(once, once, once.astype(np.int64), job_id=number, after=named))
+    rows.note(circle, "jobs that wait for each other in a circle: dependencies forgotten", "repaired")
+    return np.where(circle, -1, named)
 
 
 def read_swf(path: str | Path, options: TraceOptions | None = None) -> Trace:
@@ -312,7 +253,7 @@ def read_swf(path: str | Path, options: TraceOptions | None = None) -> Trace:
     """
     options = options or TraceOptions()
     name = str(path)
-    data = _bytes(path)
+    data = unpacked(path)
     if b"\0" in data[:65536]:
         raise TRACE_BINARY.error(file=name)
     lines: npt.NDArray[np.int64] | None = None
@@ -324,7 +265,8 @@ def read_swf(path: str | Path, options: TraceOptions | None = None) -> Trace:
     bad = sum(finding.rows for finding in findings)
     if not len(values) + bad:
         raise TRACE_EMPTY.error(file=name)
-    rows = _Cleaner(values, data, lines, findings)
+    columns = {name: np.ascontiguousarray(values[:, FIELDS.index(name)]) for name in (*_NEEDED, *_ALSO)}
+    rows = Rows(columns, (lambda: _line_numbers(data, len(values))) if lines is None else lines, findings)
     total = len(values) + bad
     jobs = _jobs(rows, options) if len(values) else None
     if not jobs:
@@ -386,6 +328,10 @@ def write_swf(jobs: JobTable, path: str | Path, *, start_s: npt.ArrayLike | None
     columns |= {"job": jobs.job_id, "submit": jobs.submit_s, "run": jobs.run_s, "requested_time": jobs.estimate_s}
     columns |= {"allocated": jobs.processors, "requested": jobs.processors, "user": jobs.user, "group": jobs.group, "queue": jobs.queue}
     columns["status"] = np.ones(count, dtype=np.int64)
+    if jobs.memory_bytes is not None:
+        columns["requested_memory"] = np.where(jobs.memory_bytes > 0, jobs.memory_bytes / 1024.0 / jobs.processors, -1.0)
+    if jobs.after is not None:
+        columns["preceding_job"] = np.where(jobs.after > 0, jobs.after, -1)
     if start_s is not None:
         wait = np.asarray(start_s, dtype=np.float64) - jobs.submit_s
         columns["wait"] = np.where(np.isnan(wait), -1.0, wait)

@@ -12,7 +12,7 @@ from hpcsim.workload.jobs import Floats
 
 __all__ = ["bytes_of", "counts", "durations_s", "each", "memory", "minutes_s", "numbers", "tres"]
 
-_DURATION = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+)(?::(\d+))?(\.\d+)?")
+_DURATION = re.compile(r"(?:(\d+)-)?(\d+)(?::(\d+))?(?::(\d+))?(\.\d+)?")
 _NEVER = frozenset(("unlimited", "infinite"))
 _BINARY = {"": 1.0, "k": 2.0**10, "m": 2.0**20, "g": 2.0**30, "t": 2.0**40, "p": 2.0**50, "e": 2.0**60}
 _SIZE = re.compile(r"([0-9.]+)\s*([kmgtpe]?)(?:i?b)?", re.IGNORECASE)
@@ -49,14 +49,13 @@ def _duration(word: str) -> float:
     match = _DURATION.fullmatch(word.strip())
     if not match:
         return np.inf if word.strip().lower() in _NEVER else np.nan
-    days, hours, first, second, part = match.groups()
-    if days is not None and hours is None:  # D-HH or D-HH:MM
-        seconds = int(first) * 3600.0 + int(second or 0) * 60.0
-    elif second is None and hours is not None:  # MM:SS: the pattern took the minutes for hours
-        seconds = int(hours) * 60.0 + int(first)
-    else:
-        seconds = int(hours or 0) * 3600.0 + int(first) * 60.0 + int(second or 0)
-    return int(days or 0) * 86400.0 + seconds + float(part or 0.0)
+    days, *parts = match.groups()[:4]
+    given = [int(part) for part in parts if part is not None]
+    if days is not None:  # D-HH, D-HH:MM, D-HH:MM:SS
+        scale = (3600.0, 60.0, 1.0)
+    else:  # MM, MM:SS, HH:MM:SS
+        scale = (3600.0, 60.0, 1.0) if len(given) == 3 else (60.0, 1.0, 0.0)
+    return int(days or 0) * 86400.0 + sum(x * y for x, y in zip(given, scale, strict=False)) + float(match[5] or 0.0)
 
 
 def durations_s(words: Any) -> Floats:

@@ -13,7 +13,9 @@ from hpcsim.workload.readers.rows import Rows
 
 __all__ = ["check_zone", "iso", "moments"]
 
-BAD_ZONE = problem_kind("time-zone-unknown", "no time zone is called {zone!r}", "a name such as Europe/Berlin or UTC, or an offset such as +02:00")
+BAD_ZONE = problem_kind(
+    "time-zone-unknown", "no time zone is called {zone!r}", "a name such as Europe/Berlin or UTC, or an offset such as +02:00"
+)
 
 _OFFSET = re.compile(r"[+-]\d{2}:?\d{2}")
 _LATEST_S = 253402300799.0
@@ -105,19 +107,15 @@ def _localised(naive: Any, zone: str) -> tuple[Floats, Any, Any]:
         return _seconds(naive.to_numpy()), False, False
     if _OFFSET.fullmatch(zone):
         return _seconds(naive.to_numpy()) - _offset_s(zone), False, False
+    import pandas as pd
+
     first = np.ones(len(naive), dtype=bool)
     exact = naive.dt.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
     exists = naive.dt.tz_localize(zone, ambiguous=first, nonexistent="NaT")
-    whole = naive.dt.tz_localize(zone, ambiguous=first, nonexistent=np.timedelta64(1, "h").astype("timedelta64[ns]").item() and _HOUR())
+    whole = naive.dt.tz_localize(zone, ambiguous=first, nonexistent=pd.Timedelta(hours=1))
     utc = whole.dt.tz_convert("UTC").dt.tz_localize(None)
     skipped = exists.isna().to_numpy()
     return _seconds(utc.to_numpy()), skipped, exact.isna().to_numpy() & ~skipped
-
-
-def _HOUR() -> Any:
-    import pandas as pd
-
-    return pd.Timedelta(hours=1)
 
 
 def iso(seconds: Floats, zone: str = "UTC") -> list[str]:

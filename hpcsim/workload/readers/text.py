@@ -30,7 +30,9 @@ TRACE_BINARY = problem_kind(
     "trace-binary", "this is a binary file, not a job log", "plain text is needed, or text packed with gzip, bzip2, xz or zstd"
 )
 NO_ZSTD = problem_kind(
-    "trace-no-zstd", "the job log is packed with zstd, which needs the package zstandard", "install hpcsim with its extra zstd, or unpack it"
+    "trace-no-zstd",
+    "the job log is packed with zstd, which needs the package zstandard",
+    "install hpcsim with its extra zstd, or unpack it",
 )
 NOT_A_TABLE = problem_kind("trace-no-table", "line 1 is no heading of {what}: {heading!r}", "{hint}")
 TRACE_NO_ROWS = problem_kind("trace-no-rows", "the job log has a heading and no rows", "see that the export took the right dates")
@@ -327,8 +329,7 @@ def _mended(cells: list[str], width: int, free: list[int], sound: Any) -> list[s
             for rest in ways(left - here, columns[1:]):
                 yield {columns[0]: here, **rest}
 
-    order = sorted(free, reverse=True)  # the last column of free text is usually the command line, the likeliest place
-    for way in ways(surplus, order):
+    for way in ways(surplus, free):
         joined: list[str] = []
         at = 0
         for column in range(width):
