@@ -33,7 +33,7 @@ __all__ = ["FIELDS", "LAYOUTS", "Layout", "TableReader", "write_csv"]
 
 UNKNOWN_FIELD = problem_kind("column-map-key", "a column map has no key {key!r}", "known: {known}")
 NO_COLUMN = problem_kind(
-    "column-map-column", "{key} is mapped to the column {column!r}, which the heading lacks", "the heading has: {heading}"
+    "column-map-column", "{key} is mapped to the column {name!r}, which the heading lacks", "the heading has: {heading}"
 )
 BAD_UNIT = problem_kind("column-map-unit", "{key}: {unit!r} is no unit of {dimension}", "for example {example}")
 NO_SUBMIT = problem_kind("column-map-needs", "the map names no column for {what}", "give {what}")
@@ -221,7 +221,7 @@ def _checked(columns: Mapping[str, str], heading: list[str], name: str) -> dict[
             raise UNKNOWN_FIELD.error(path=f"columns.{key}", key=key, known=", ".join(FIELDS))
         column = str(text) if str(text) in heading else _split(key, str(text))[0]
         if column not in heading:
-            raise NO_COLUMN.error(path=f"columns.{key}", file=name, key=key, column=column, heading=", ".join(heading))
+            raise NO_COLUMN.error(path=f"columns.{key}", file=name, key=key, name=column, heading=", ".join(heading))
         parts[key] = (column, 1.0, False) if str(text) in heading else _split(key, str(text))
     return parts
 

@@ -37,7 +37,7 @@ def check_zone(zone: str) -> str:
     try:
         zoneinfo.ZoneInfo(zone)
     except (KeyError, ValueError, OSError):
-        raise BAD_ZONE.error(zone=zone) from None
+        raise BAD_ZONE.error(path="zone", zone=zone) from None
     return zone
 
 

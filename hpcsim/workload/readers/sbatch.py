@@ -65,7 +65,7 @@ def _size(word: str) -> float:
 def _columns(lines: pd.Series) -> dict[str, Any]:
     """Return the columns of a job from its sbatch line."""
     nodes = each(_option(lines, "N", "nodes"), _first)
-    nodes = np.where(nodes > 0, nodes, 1.0)
+    given, nodes = nodes, np.where(nodes > 0, nodes, 1.0)
     tasks = numbers(_option(lines, "n", "ntasks"))
     per_node = numbers(_option(lines, "ntasks-per-node"))
     tasks = np.where(tasks > 0, tasks, np.where(per_node > 0, per_node * nodes, nodes))
@@ -80,7 +80,7 @@ def _columns(lines: pd.Series) -> dict[str, Any]:
     priority = numbers(_option(lines, "priority"))
     return {
         "requested": cores,
-        "nodes": nodes,
+        "nodes": given,
         "gpus": gpus,
         "memory": np.where(np.isnan(memory), per_gpu * gpus, memory),
         "estimate": durations_s(_option(lines, "t", "time")),
@@ -143,7 +143,7 @@ class SbatchReader:
             lines, at, head = lines[:-1], at[:-1], head[:-1]
         sbatch = head[2].fillna("").astype(str)
         event = head[1].fillna("").to_numpy(dtype=object)
-        number = _option(sbatch, "jobid")
+        number = sbatch.str.extract(r"(?:^|\s)--?jobid[= ]\s*(\d+)", expand=False).fillna("").to_numpy(dtype=object)
         titles = _option(sbatch, "J", "job-name")
         own = pd.Series(titles, dtype=str).str.extract(r"^jobid_(\d+)$", expand=False).fillna("").to_numpy(dtype=object)
         whole = pd.Series(own).map(lambda word: str(int(word)) if word else "").to_numpy(dtype=object)

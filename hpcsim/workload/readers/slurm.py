@@ -23,9 +23,7 @@ from hpcsim.workload.readers.text import TRACE_NO_ROWS, Words, decoded, table, u
 
 __all__ = ["STATES", "SacctJsonReader", "SacctReader"]
 
-JSON_DAMAGED = problem_kind(
-    "trace-json", "line {line}, column {column}: this is no JSON: {why}", "export it again; the file may be cut off"
-)
+JSON_DAMAGED = problem_kind("trace-json", "this is no JSON: {why}", "export it again; the file may be cut off")
 JSON_SHAPE = problem_kind("trace-json-shape", "this JSON holds no {what}", "{hint}")
 
 STATES: dict[str, str] = {

@@ -7,6 +7,7 @@ import csv
 import gzip
 import io
 import lzma
+import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -218,8 +219,7 @@ def table(
     InputError
         No delimiter gives the columns, or there is no row.
     """
-    first, _, body = text.lstrip("\ufeff").partition("\n")
-    first = first.rstrip("\r")
+    first, _, body = text.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n").partition("\n")
     wanted = set(known)
     found = {mark: len(wanted & set(_heading(first, mark, quoted))) for mark in ((delimiter,) if delimiter else _DELIMITERS)}
     mark = max(found, key=lambda m: found[m])
@@ -238,32 +238,52 @@ def _fast(body: str, heading: list[str], delimiter: str, quoted: bool) -> Words 
     """Return the table where every row has the heading's cells (a last empty one aside), else None."""
     import pandas as pd
 
-    trailing = body.split("\n", 1)[0].rstrip("\r").count(delimiter) == len(heading)
+    trailing = body.split("\n", 1)[0].count(delimiter) == len(heading)
     names = [*heading, ""] if trailing else heading
-    try:
-        frame = pd.read_csv(
-            io.StringIO(body),
-            sep=delimiter,
-            header=None,
-            names=[*range(len(names))],
-            index_col=False,
-            dtype=str,
-            keep_default_na=False,
-            na_filter=True,
-            na_values=[],
-            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
-            skip_blank_lines=True,
-            on_bad_lines="error",
-        )
-    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError):
+    kept = [(at, line.count(delimiter)) for at, line in enumerate(body.split("\n"), start=2) if line.strip()]
+    if any(count != len(names) - 1 for _, count in kept):  # a short or long row, or a delimiter inside quotes
         return None
-    lines = [at for at, line in enumerate(body.split("\n"), start=2) if line.strip()]
-    if len(lines) != len(frame) or bool(frame.isna().to_numpy().any()):  # a line break inside quotes, or a short row
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                io.StringIO(body),
+                sep=delimiter,
+                header=None,
+                names=[*range(len(names))],
+                index_col=False,
+                dtype=str,
+                keep_default_na=False,
+                na_filter=True,
+                na_values=[],
+                quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+                skip_blank_lines=True,
+                on_bad_lines="error",
+            )
+    except (ValueError, pd.errors.ParserError, pd.errors.EmptyDataError, pd.errors.ParserWarning):
+        return None
+    if len(kept) != len(frame):  # a line break inside quotes
         return None
     if trailing:
         frame = frame.iloc[:, :-1]
     frame.columns = pd.Index(heading)
-    return Words(frame.loc[:, ~frame.columns.duplicated()], np.array(lines, dtype=np.int64), [], len(frame))
+    return Words(frame.loc[:, ~frame.columns.duplicated()].fillna(""), np.array([at for at, _ in kept], dtype=np.int64), [], len(frame))
+
+
+def _cells(body: str, delimiter: str, quoted: bool) -> Iterable[tuple[int, list[str]]]:
+    """Return each row's line, from 2, and its cells; a row that breaks the rules of quotation is one cell."""
+    if not quoted:
+        yield from ((at, line.split(delimiter)) for at, line in enumerate(body.split("\n"), start=2))
+        return
+    source = csv.reader(io.StringIO(body), delimiter=delimiter)
+    while True:
+        at = source.line_num + 2
+        try:
+            yield at, next(source)
+        except StopIteration:
+            return
+        except csv.Error:
+            yield at, ["a row that is none"]
 
 
 def _sifted(body: str, heading: list[str], delimiter: str, quoted: bool, free: list[int], sound: Any) -> Words:
@@ -275,14 +295,11 @@ def _sifted(body: str, heading: list[str], delimiter: str, quoted: bool, free: l
     short: list[int] = []
     long: list[int] = []
     mended: list[int] = []
-    source = csv.reader(io.StringIO(body), delimiter=delimiter) if quoted else (line.split(delimiter) for line in body.split("\n"))
-    at, last = 1, 0
-    for cells in source:
-        at = source.line_num + 1 if quoted else at + 1  # type: ignore[union-attr]
+    last = 0
+    for at, cells in _cells(body, delimiter, quoted):
         if not any(cell.strip() for cell in cells):
             continue
         last = at
-        cells[-1] = cells[-1].rstrip("\r")
         if len(cells) == len(heading) + 1 and not cells[-1]:
             cells = cells[:-1]
         if len(cells) > len(heading) and free and sound is not None:
