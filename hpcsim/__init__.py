@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hpcsim.scenario.load import Scenario as Scenario
     from hpcsim.scenario.load import load as load
     from hpcsim.study.calibrate import calibrate as calibrate
+    from hpcsim.study.compare import compare as compare
     from hpcsim.study.explain import explain as explain
     from hpcsim.study.replay import replay as replay
     from hpcsim.study.search import search as search
@@ -39,6 +40,7 @@ __all__ = [
     "calibrate",
     "catalog",
     "check",
+    "compare",
     "estimate",
     "explain",
     "load",
@@ -59,6 +61,7 @@ _PLACES = {
     "search": "hpcsim.study.search:search",
     "sweep": "hpcsim.study.sweep:sweep",
     "calibrate": "hpcsim.study.calibrate:calibrate",
+    "compare": "hpcsim.study.compare:compare",
     "explain": "hpcsim.study.explain:explain",
     "verify": "hpcsim.study.verify:verify",
     "catalog": "hpcsim.catalog:",
