@@ -121,7 +121,7 @@ def test_every_scenario_that_cannot_be_run_says_why(bloom: Any) -> None:
     wrong = [{"cluster.fabric": {"link": "nolink"}}, {COUNT: 7}]
     with pytest.raises(InputError) as caught:
         hpcsim.compare(bloom, *(bloom.vary(changes) for changes in wrong), mode="estimate")
-    assert {p.code for p in caught.value.problems} >= {"unknown-name", "layout-world-size"}
+    assert {p.code for p in caught.value.problems} >= {"unknown-catalog-name", "layout-world-size"}
     assert all(p.file for p in caught.value.problems)
 
 
