@@ -77,7 +77,7 @@ class BatchSystem:
     """
 
     __slots__ = (
-        "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending", "_plans", "_wake",
+        "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending", "_plain", "_plans", "_wake",
         "_account", "_partition", "_user", "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
         "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
     )  # fmt: skip
@@ -134,6 +134,7 @@ class BatchSystem:
         self._plans = bool(getattr(self.policy, "plans", False))
         self._decide = self.policy.decide
         self._key = self.policy.key
+        self._plain = self._key is None and not self._watched
         self._on_end: list[Callable[[Any], None]] = [self._complete]
         self._on_arrival: list[Callable[[Any], None]] = [self._arrive]
         self._stop: list[int] = []
@@ -336,7 +337,7 @@ class BatchSystem:
         at = event.job
         now = submit[at]
         stop = self._stop[0] if len(self._stop) == 1 else self._stop[bisect_right(self._stop, at)]
-        plain = self._key is None and not self._watched
+        plain = self._plain
         while True:
             if plain:
                 self._arrived.append(at)
@@ -421,7 +422,7 @@ class BatchSystem:
             start, view.reservation = decision
             wake_s = math.inf
         else:
-            start, view.reservation, view.memo, wake_s = decision
+            start, view.reservation, view.memo, wake_s = decision[:4]
         for job in start:
             size = self._processors[job]
             free = view.free - size

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.scheduling.machine import Allocation
 from hpcsim.scheduling.policies import Reservation
 
 __all__ = ["CANCELLED", "FAILED", "FINISHED", "QUEUED", "RUNNING", "STATUS", "Outcome"]
@@ -41,6 +42,8 @@ class Outcome:
         Every reservation made, where that was asked for.
     names : mapping of int to str
         Names of the jobs that processes drove.
+    places : mapping of int to Allocation
+        On a machine of nodes, where each job that has started is, or was last.
     """
 
     now_s: float
@@ -53,6 +56,7 @@ class Outcome:
     down_changes: tuple[tuple[float, int], ...] = ()
     reservations: tuple[tuple[float, Reservation], ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
+    places: Mapping[int, Allocation] = field(default_factory=dict)
 
     @property
     def status(self) -> npt.NDArray[np.str_]:

@@ -19,6 +19,8 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from hpcsim.base.registry import Registry
+from hpcsim.scheduling.machine import CORES, Allocation
+from hpcsim.scheduling.room import Room, Shadow, Verdict, easy_in_room, heads_in_room
 
 __all__ = [
     "Decision",
@@ -32,6 +34,7 @@ __all__ = [
     "View",
     "make_policy",
     "policies",
+    "promise_of",
 ]
 
 QueueKey = Callable[[float, float, int], float]
@@ -71,12 +74,15 @@ class Decision(NamedTuple):
         one, and be treated as immutable.
     wake_s : float [s]
         Ask again at this time, after ``now_s``, even if nothing happens until then; infinite for no such wish.
+    places : sequence of Allocation or None
+        On a machine of nodes, where each of ``start`` goes; without it the placement puts one after the other.
     """
 
     start: Sequence[int]
     reservation: Reservation | None = None
     memo: Any = None
     wake_s: float = math.inf
+    places: Sequence[Allocation] | None = None
 
 
 Pair = tuple[Sequence[int], Reservation | None]
@@ -121,6 +127,9 @@ class View:
         cancelled, or processors came back into service.
     explain : bool
         Someone records reservations: make them even where no candidate could use what is left over.
+    room : Room or None
+        The machine of nodes; None for one pool of processors. With it ``processors`` are processor equivalents
+        (:meth:`~hpcsim.scheduling.machine.Machine.processor_equivalents`), ``free`` and ``capacity`` cores, and ``running_processors`` is empty.
     """
 
     now_s: float
@@ -144,6 +153,7 @@ class View:
     partition: Sequence[int] = ()
     start_s: Sequence[float] = ()
     end_s: Sequence[float] = ()
+    room: Room | None = None
 
     def waiting(self) -> Sequence[int]:
         """Return the waiting jobs in the order of the policy."""
@@ -154,7 +164,8 @@ class Policy(Protocol):
     """Decides which waiting jobs start.
 
     ``key`` orders the queue, once for each job; None is the order of submission. A policy that has an attribute ``plans`` which is true is
-    asked after every event while jobs wait, even where no processor is free; others only where some are.
+    asked after every event while jobs wait, even where no processor is free; others only where some are. One with an attribute ``rooms`` which is
+    true decides on machines of nodes, too; others see one pool of processors only.
     """
 
     @property
@@ -220,12 +231,38 @@ class Fcfs:
     name = "fcfs"
     key: QueueKey | None = None
 
+    rooms = True
+
     @staticmethod
-    def decide(view: View, /) -> Pair:
+    def decide(view: View, /) -> Decision | Pair:
         """Return the jobs at the head that fit."""
+        if view.room is not None:
+            return _heads_in(view, view.room)
         if view.processors[view.queue[view.head]] > view.free:
             return _NOTHING
         return _heads(view)[0], None
+
+
+def _heads_in(view: View, room: Room) -> Decision:
+    start, places, _, _ = heads_in_room(view, room)
+    return Decision(start, None, places=places)
+
+
+def _easy_in(view: View, room: Room, order: Callable[[Sequence[int]], Sequence[int]] | None = None) -> Decision:
+    known = view.memo if isinstance(view.memo, Shadow) else None
+    verdict = easy_in_room(view, room, order, known=known)
+    return Decision(verdict.start, promise_of(room, verdict), verdict.shadow, places=verdict.places)
+
+
+def promise_of(room: Room, verdict: Verdict) -> Reservation | None:
+    """Return the reservation that a verdict makes: its extra is what is free of the cores beside the head."""
+    shadow = verdict.shadow
+    if shadow is None:
+        return None
+    if shadow.free is None:
+        return Reservation(shadow.job, math.inf, 0)
+    head = room.demands[room.kind[shadow.job]]
+    return Reservation(shadow.job, shadow.time_s, max(0, shadow.free.total[CORES] - head.chunks * head.cores))
 
 
 def _estimate(submit_s: float, estimate_s: float, processors: int) -> float:
@@ -334,8 +371,12 @@ class Easy:
 
     name = "easy"
     key: QueueKey | None = None
+    rooms = True
 
-    decide = staticmethod(_easy)
+    @staticmethod
+    def decide(view: View, /) -> Decision | Pair:
+        """Return the heads that fit, and those that may pass the first that does not."""
+        return _easy(view) if view.room is None else _easy_in(view, view.room)
 
 
 @policies.register("easy-sjbf")
@@ -344,8 +385,10 @@ class EasyShortestFirst:
 
     name = "easy-sjbf"
     key: QueueKey | None = None
+    rooms = True
 
     @staticmethod
-    def decide(view: View, /) -> Pair:
+    def decide(view: View, /) -> Decision | Pair:
         """Return the heads that fit, and those that may pass the first that does not."""
-        return _easy(view, partial(sorted, key=view.estimate_s.__getitem__))
+        order = partial(sorted, key=view.estimate_s.__getitem__)
+        return _easy(view, order) if view.room is None else _easy_in(view, view.room, order)

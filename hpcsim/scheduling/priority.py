@@ -7,13 +7,15 @@ utility-based job scheduling on Blue Gene/P systems", CLUSTER 2009 (WFP3 and UNI
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.scheduling.fairshare import Ledger, Owner, advance, classic_factor, level_fair_share
-from hpcsim.scheduling.policies import Decision, Easy, Fcfs, Pair, QueueKey, View, policies
+from hpcsim.scheduling.policies import Decision, Easy, Fcfs, QueueKey, View, policies, promise_of
+from hpcsim.scheduling.room import Room, any_fits, easy_in_room, heads_in_room
 
 __all__ = [
     "FairShare",
@@ -77,7 +79,7 @@ class LargestAreaFirst(Fcfs):
 # -- orders that change while jobs wait ----------------------------------------------------------------------------------------------
 
 
-def in_order(view: View, order: Sequence[int], *, backfill: bool = True) -> Pair:
+def in_order(view: View, order: Sequence[int], *, backfill: bool = True) -> Decision:
     """Decide with the waiting jobs in another order, by EASY backfilling or, without it, head by head.
 
     Parameters
@@ -89,6 +91,8 @@ def in_order(view: View, order: Sequence[int], *, backfill: bool = True) -> Pair
     backfill : bool
         Later jobs may pass the first that does not fit, where that does not delay it.
     """
+    if view.room is not None:
+        return _in_room(view, view.room, order, backfill)
     seen = View(
         view.now_s,
         view.free,
@@ -101,7 +105,16 @@ def in_order(view: View, order: Sequence[int], *, backfill: bool = True) -> Pair
         running_processors=view.running_processors,
         explain=view.explain,
     )
-    return Easy.decide(seen) if backfill else Fcfs.decide(seen)
+    return Decision(*(Easy.decide(seen) if backfill else Fcfs.decide(seen)))
+
+
+def _in_room(view: View, room: Room, order: Sequence[int], backfill: bool) -> Decision:
+    seen = replace(view, queue=array("q", order), head=0, only_arrivals=False, memo=None)
+    if not backfill:
+        start, places, _, _ = heads_in_room(seen, room)
+        return Decision(start, None, places=places)
+    verdict = easy_in_room(seen, replace(room, waiting=None))  # the room's own index is in the order of joining
+    return Decision(verdict.start, promise_of(room, verdict), places=verdict.places)
 
 
 def _by(view: View, score: Callable[[int], float]) -> list[int]:
@@ -120,15 +133,16 @@ class Wfp3:
     Job 1 has waited its own length on four processors, job 0 half of it on eight: 4 against 1.
 
     >>> view = View(10.0, 8, 8, queue=[0, 1], submit_s=[0, 0], estimate_s=[20, 10], processors=[8, 4])
-    >>> Wfp3().decide(view)
-    ([1], None)
+    >>> Wfp3().decide(view).start
+    [1]
     """
 
     name = "wfp3"
     key: QueueKey | None = None
+    rooms = True
 
     @staticmethod
-    def decide(view: View, /) -> Pair:
+    def decide(view: View, /) -> Decision:
         """Return the jobs that start, the queue being in today's order."""
         now, submit, estimates, processors = view.now_s, view.submit_s, view.estimate_s, view.processors
         return in_order(view, _by(view, lambda job: ((now - submit[job]) / max(estimates[job], _LEAST_S)) ** 3 * processors[job]))
@@ -143,15 +157,16 @@ class Unicef:
     Examples
     --------
     >>> view = View(10.0, 8, 8, queue=[0, 1], submit_s=[0, 0], estimate_s=[10, 10], processors=[8, 4])
-    >>> Unicef().decide(view)
-    ([1], None)
+    >>> Unicef().decide(view).start
+    [1]
     """
 
     name = "unicef"
     key: QueueKey | None = None
+    rooms = True
 
     @staticmethod
-    def decide(view: View, /) -> Pair:
+    def decide(view: View, /) -> Decision:
         """Return the jobs that start, the queue being in today's order."""
         now, submit, estimates, processors = view.now_s, view.submit_s, view.estimate_s, view.processors
         return in_order(
@@ -232,6 +247,7 @@ class Priority:
 
     name = "priority"
     key = None
+    rooms = True
 
     weights: Weights = Weights()
     max_age_s: float = _WEEK_S
@@ -265,10 +281,9 @@ class Priority:
         """
         waiting, processors = view.waiting(), view.processors
         if not self.weights.fair_share:
-            start, reservation = self._start(view, self.priorities(view, None))
-            return Decision(start, reservation)
+            return self._start(view, self.priorities(view, None))
         ledger: Ledger | None = view.memo
-        fits = min(map(processors.__getitem__, waiting)) <= view.free
+        fits = min(map(processors.__getitem__, waiting)) <= view.free if view.room is None else any_fits(view, view.room)
         several = len({(view.account[job], view.user[job]) for job in waiting}) > 1
         if ledger is None or (several and (fits or view.explain)):
             now = advance(ledger, view, half_life_s=self.half_life_s)
@@ -278,10 +293,10 @@ class Priority:
             score = self.priorities(view, None)
         else:
             return Decision((), None, ledger)
-        start, reservation = self._start(view, score)
-        return Decision(start, reservation, ledger._replace(running=(*ledger.running, *start)))
+        decision = self._start(view, score)
+        return decision._replace(memo=ledger._replace(running=(*ledger.running, *decision.start)))
 
-    def _start(self, view: View, score: Mapping[int, float]) -> Pair:
+    def _start(self, view: View, score: Mapping[int, float]) -> Decision:
         return in_order(view, _by(view, score.__getitem__), backfill=self.backfill)
 
     def priorities(self, view: View, ledger: Ledger | None) -> dict[int, float]:

@@ -1,0 +1,493 @@
+"""The batch system of a machine of nodes: several resources, placements, and what is closed for a time.
+
+The queue, the order of events and the policies are those of one pool of processors (:class:`~hpcsim.engine.jobs.BatchSystem`); a view here has a
+room, by which the policy decides, and a job that starts gets nodes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from heapq import heapify, heappush
+from typing import Any
+
+import numpy as np
+
+from hpcsim.base.errors import problem_kind
+from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, Clock, Due
+from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, Ticket
+from hpcsim.engine.outcome import Outcome
+from hpcsim.scheduling.machine import Allocation, Demand, Free, Machine
+from hpcsim.scheduling.placement import Placement, make_placement
+from hpcsim.scheduling.policies import Policy
+from hpcsim.scheduling.requests import Asking, demand_of, demands_of, uses_shares
+from hpcsim.scheduling.room import Room
+from hpcsim.scheduling.waiting import Waiting
+from hpcsim.workload.jobs import JobTable, dependency_circles
+
+__all__ = ["MachineSystem", "run_on_machine"]
+
+NEVER_FITS = problem_kind(
+    "job-never-fits", "job {name} asks for {what}, which the machine cannot give even when it is empty", "ask for less, or add nodes"
+)
+CIRCLE = problem_kind(
+    "job-dependency-circle", "job {job} can never start: it waits, by way of others, for itself", "drop one of the dependencies"
+)
+POOL_ONLY = problem_kind(
+    "policy-pool-only",
+    "the policy {name!r} plans with one pool of processors, not with nodes",
+    "choose another policy, or leave out what makes nodes differ",
+)
+
+
+def _described(demand: Demand) -> str:
+    parts = [f"{demand.chunks} × {demand.cores} cores"]
+    if demand.gpus:
+        parts.append(f"{demand.gpus} accelerators")
+    if demand.memory:
+        parts.append(f"{demand.memory / 1e9:.4g} GB")
+    return ", ".join(parts) + (" on nodes of its own" if demand.exclusive else "")
+
+
+class MachineSystem(BatchSystem):
+    """A machine of nodes under a queueing policy.
+
+    Parameters
+    ----------
+    clock : Clock
+        The clock that it lives on.
+    machine : Machine
+        The nodes.
+    policy : Policy or str
+        Which waiting jobs start.
+    placement : Placement or str
+        Which nodes they get.
+    asking : Asking
+        How the columns of a job table are meant.
+    size : int, optional
+        Processors of the machine, in the unit in which jobs count theirs; its cores without it.
+    order, observers, record, check
+        As in :class:`~hpcsim.engine.jobs.BatchSystem`; ``check`` also asserts that no node is overbooked.
+
+    Raises
+    ------
+    InputError
+        An unknown policy, placement or order, or a policy that knows one pool of processors only.
+    """
+
+    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "room")  # fmt: skip
+
+    def __init__(
+        self,
+        clock: Clock,
+        machine: Machine,
+        policy: Policy | str,
+        *,
+        placement: Placement | str = "first-fit",
+        asking: Asking | None = None,
+        size: int | None = None,
+        order: EventOrder = "batch",
+        observers: Sequence[Observer] = (),
+        record: bool = False,
+        check: bool = False,
+    ) -> None:
+        super().__init__(clock, size or machine.cores, policy, order=order, observers=observers, record=record, check=check)
+        if not getattr(self.policy, "rooms", False):
+            raise POOL_ONLY.error(path="policy", name=self.policy.name)
+        self.machine = machine
+        self.placement = make_placement(placement) if isinstance(placement, str) else placement
+        self.asking = asking or Asking()
+        self._demands: list[Demand] = []
+        self._known: dict[Demand, int] = {}
+        self.free_nodes = Free(machine, self._demands)
+        """What is free now."""
+        self.allocations: dict[int, Allocation] = {}
+        """Where each running job is."""
+        self.places: dict[int, Allocation] = {}
+        """Where each job that has started is, or was last."""
+        self._asked: list[int] = []
+        self._kind: list[int] = []
+        self._running: list[int] = []
+        self._after: dict[int, list[int]] = {}
+        self._waits_for: dict[int, int] = {}
+        self._queue = array("q")  # type: ignore[assignment]
+        self._plain = False
+        self.room = Room(
+            machine,
+            self.free_nodes,
+            self._demands,
+            np.empty(0, dtype=np.int64),
+            np.empty(0),
+            self._running,
+            self.allocations,
+            self.placement,
+            Waiting() if self._key is None else None,
+        )
+        view = self._view
+        view.queue = self._queue
+        view.running_processors = ()
+        view.free = view.capacity = machine.cores
+        view.room = self.room
+
+    # -- what the rest of the engine calls ---------------------------------------------------------------------------------------
+
+    @property
+    def free(self) -> int:
+        """Cores that are free on nodes that are open."""
+        return int(np.maximum(self.free_nodes.free[0], 0).sum())
+
+    def _number(self, demand: Demand, name: object) -> int:
+        """Return the number of a kind of demand, which must fit on the empty machine."""
+        number = self._known.get(demand)
+        if number is None:
+            if demand.share and not self.machine.shares:
+                raise ValueError("jobs take shares of devices: make the machine with shares=True")
+            if not self.machine.holds(demand):
+                raise NEVER_FITS.error(name=name, what=_described(demand))
+            number = self._known[demand] = len(self._demands)
+            self._demands.append(demand)
+        return number
+
+    def submit(self, jobs: JobTable, demands: tuple[list[Demand], Any] | None = None) -> range:
+        """Let the jobs of a table arrive at their times of submission, and return their numbers here, by submission.
+
+        Parameters
+        ----------
+        jobs : JobTable
+            The jobs.
+        demands : (list of Demand, int64 array of shape (jobs,)), optional
+            What they ask for, by submission; from the columns of the table without it.
+
+        Raises
+        ------
+        InputError
+            A job that the empty machine could not hold, or jobs that wait for each other.
+        """
+        jobs = jobs.sorted_by_submit()
+        first, count = len(self._submit), len(jobs)
+        if not count:
+            return range(first, first)
+        circles = dependency_circles(jobs)
+        if circles.any():
+            raise CIRCLE.error(job=int(jobs.job_id[circles][0]))
+        kinds, kind = demands_of(jobs, self.machine, self.asking) if demands is None else demands
+        numbers = np.empty(len(kinds), dtype=np.int64)
+        for at, demand in enumerate(kinds):
+            numbers[at] = self._number(demand, int(jobs.job_id[int(np.argmax(kind == at))]))
+        equivalents = np.array([self.machine.processor_equivalents(demand) for demand in kinds])
+        self._submit += jobs.submit_s.tolist()
+        self._run += jobs.run_s.tolist()
+        self._estimate += jobs.estimate_s.tolist()
+        self._processors += equivalents[kind].tolist()
+        self._asked += jobs.processors.tolist()
+        self._user += jobs.user.tolist()
+        self._account += jobs.group.tolist()
+        self._partition += jobs.queue.tolist()
+        self._start += [math.nan] * count
+        self._end += [math.nan] * count
+        self._stop.append(first + count)
+        self._tables.append(jobs)
+        self._kind += numbers[kind].tolist()
+        self._refresh()
+        if jobs.after is not None:
+            index = {int(job): first + row for row, job in enumerate(jobs.job_id.tolist())}
+            self._waits_for |= {first + row: index[before] for row, before in enumerate(jobs.after.tolist()) if before in index}
+        self.clock.push(self._submit[first], ARRIVAL, Due(self.clock, self._on_arrival, first))
+        return range(first, first + count)
+
+    def _refresh(self) -> None:
+        self.room.kind = np.array(self._kind, dtype=np.int64)
+        self.room.estimate_s = np.array(self._estimate, dtype=np.float64)
+
+    def request(self, processors: int, *, estimate_s: float, name: str = "", demand: Demand | None = None) -> Ticket:
+        """Put a job into the queue now, and return the event of its start; see :meth:`BatchSystem.request`.
+
+        Parameters
+        ----------
+        processors : int
+            Processors, as a job of a table counts them.
+        estimate_s : float [s]
+            What the policy is told.
+        name : str
+            What the job is called.
+        demand : Demand, optional
+            What it asks for in full; ``processors`` anywhere without it.
+        """
+        demand = demand or demand_of(self.machine, self.asking, processors=processors)
+        number = self._number(demand, name or "without a name")
+        job = len(self._submit)
+        self._submit.append(self.clock.now)
+        self._run.append(math.nan)
+        self._estimate.append(float(estimate_s))
+        self._processors.append(self.machine.processor_equivalents(demand))  # type: ignore[arg-type]
+        self._asked.append(int(processors))
+        self._kind.append(number)
+        for column in (self._user, self._account, self._partition):
+            column.append(-1)
+        self._start.append(math.nan)
+        self._end.append(math.nan)
+        self._names[job] = name
+        ticket = self._tickets[job] = Ticket(self.clock, job)
+        self._refresh()
+        self._enqueue(job)
+        self._settle()
+        return ticket
+
+    def processors_of(self, job: int) -> int:
+        """Return the processors that a job asks for, as the table counts them."""
+        return self._asked[job]
+
+    def close(self, nodes: Sequence[int]) -> None:
+        """Let nodes take no new jobs; those on them run on."""
+        for node in nodes:
+            self.free_nodes.close(node)
+        self._reopened(nodes, "withdraw")
+
+    def open(self, nodes: Sequence[int]) -> None:
+        """Undo one :meth:`close` of each node."""
+        for node in nodes:
+            self.free_nodes.open(node)
+        self._reopened(nodes, "restore")
+
+    def _reopened(self, nodes: Sequence[int], kind: str) -> None:
+        view = self._view
+        closed = [node for node in self.free_nodes._closed]
+        self.down = int(self.machine.total[0, closed].sum()) if closed else 0
+        view.capacity = self.machine.cores - self.down
+        view.only_arrivals = False
+        view.unforeseen = True
+        self.down_changes.append((float(self.clock.now), self.down))
+        for observer in self._observers:
+            observer(kind, self.clock.now, {"nodes": tuple(nodes), "down": self.down})
+        self._settle()
+
+    def on_nodes(self, nodes: Sequence[int]) -> list[int]:
+        """Return the running jobs that have a chunk on any of ``nodes``, by start."""
+        wanted = set(nodes)
+        jobs = [job for job, place in self.allocations.items() if wanted.intersection(place.nodes)]
+        return sorted(jobs, key=lambda job: (self._start[job], job))
+
+    def outcome(self) -> Outcome:
+        """Return what became of every job up to now."""
+        done = super().outcome()
+        return Outcome(
+            now_s=done.now_s,
+            processors=np.array(self._asked, dtype=np.int64),
+            submit_s=done.submit_s,
+            start_s=done.start_s,
+            end_s=done.end_s,
+            state=done.state,
+            size=done.size,
+            down_changes=done.down_changes,
+            reservations=done.reservations,
+            names=done.names,
+            places=self.places,
+        )
+
+    # -- events -------------------------------------------------------------------------------------------------------------------
+
+    def _enqueue(self, job: int) -> None:
+        before = self._waits_for.get(job)
+        if before is not None and self._end[before] != self._end[before]:
+            self._after.setdefault(before, []).append(job)
+            return
+        self._join(job)
+
+    def _join(self, job: int) -> None:
+        super()._enqueue(job)
+        if self.room.waiting is not None:
+            self.room.waiting.join(job, self._kind[job], self._estimate[job])
+
+    def _dequeue(self, job: int) -> None:
+        super()._dequeue(job)
+        if self.room.waiting is not None:
+            self.room.waiting.leave(job)
+
+    def _leave(self, job: int) -> None:
+        """Free what a running job holds, and let those that waited for its end join the queue."""
+        end = self._start[job] + self._estimate[job]
+        at = bisect_left(self._ends, end)
+        running = self._running
+        while running[at] != job:
+            at += 1
+        del self._ends[at], running[at]
+        self._end[job] = now = self.clock._now
+        self.free_nodes.give(self._kind[job], self.allocations.pop(job))
+        view = self._view
+        view.only_arrivals = False
+        if end != now:
+            view.unforeseen = True
+        if self._watched:
+            self._tell("end", job)
+        for waiting in self._after.pop(job, ()):
+            self._join(waiting)
+
+    def _pass(self) -> None:
+        """Ask the policy, and start what it says where it says."""
+        view, queue = self._view, self._queue
+        if view.head >= len(queue):
+            if self._wake is not None:
+                self._wake_at(math.inf)
+            return
+        view.now_s = self.clock._now
+        decision = self._decide(view)
+        places: Sequence[Allocation] | None = None
+        wake_s = math.inf
+        if len(decision) == 2:
+            start, view.reservation = decision
+        else:
+            start, view.reservation, view.memo, wake_s, places = decision[:5]
+        for at, job in enumerate(start):
+            self._begin(job, None if places is None else places[at])
+        self._arrived.clear()
+        view.only_arrivals = True
+        view.unforeseen = False
+        if wake_s < math.inf or self._wake is not None:
+            self._wake_at(wake_s)
+        if view.head > 512 and 2 * view.head > len(queue):
+            del queue[: view.head], self._keys[: view.head]
+            view.head = 0
+        if self._watched:
+            self._inspect(start)
+
+    def _begin(self, job: int, place: Allocation | None) -> None:
+        """Start a waiting job."""
+        view, now, kind = self._view, self.clock._now, self._kind[job]
+        free = self.free_nodes
+        if place is None:
+            if not self.room.fits(job, now, free):
+                raise PolicyFault(f"policy {self.policy.name!r} starts job {job}, which does not fit")
+            place = self.room.place(job, now, free)
+            assert place is not None
+        if self._check:
+            self._verify(job, kind, place)
+        free.take(kind, place)
+        head = view.head
+        if head < len(self._queue) and self._queue[head] == job:
+            view.head = head + 1
+            if self.room.waiting is not None:
+                self.room.waiting.leave(job)
+        else:
+            self._dequeue(job)
+        self.allocations[job] = self.places[job] = place
+        self._start[job] = now
+        estimated = now + self._estimate[job]
+        at = bisect_right(self._ends, estimated)
+        self._ends.insert(at, estimated)
+        self._running.insert(at, job)
+        run = self._run[job]
+        if run == run:
+            end = now + run
+            priority = LATE_COMPLETION if self.by_event and estimated > end else COMPLETION
+            heappush(self._heap, (end, priority, next(self._eid), Due(self.clock, self._on_end, job)))
+        else:
+            ticket = self._tickets[job]
+            ticket.succeed(ticket)
+        if self._watched:
+            self._tell("start", job)
+
+    # -- for those who watch ------------------------------------------------------------------------------------------------------
+
+    def _verify(self, job: int, kind: int, place: Allocation) -> None:
+        """Check an allocation against what is free before it is taken."""
+        demand, capacity = self._demands[kind], self.free_nodes.capacity(kind, self.room.usable(job, self.clock._now))
+        name = self.policy.name
+        if sum(place.counts) != demand.chunks or len(set(place.nodes)) != len(place.nodes) or list(place.nodes) != sorted(place.nodes):
+            raise PolicyFault(f"policy {name!r} places job {job} on {place}; it has {demand.chunks} chunks")
+        over = [node for node, count in zip(place.nodes, place.counts, strict=True) if not 1 <= count <= capacity[node]]
+        if over or not self.free_nodes._could(demand):
+            raise PolicyFault(f"policy {name!r} places job {job} on {place}, where there is no room")
+
+    def _tell(self, kind: str, job: int) -> None:
+        if self._observers:
+            fields: dict[str, Any] = {"job": job, "processors": self._asked[job], "name": self._names.get(job, "")}
+            if kind == "start":
+                fields["nodes"] = self.allocations[job].nodes
+            for observer in self._observers:
+                observer(kind, self.clock.now, fields)
+
+    def _inspect(self, started: Sequence[int]) -> None:
+        view = self._view
+        promised = view.reservation
+        if promised is not None:
+            if self._record:
+                self.reservations.append((view.now_s, promised))
+            for observer in self._observers:
+                observer("reserve", view.now_s, promised._asdict())
+        if self._check:
+            self._count(started)
+
+    def _count(self, started: Sequence[int]) -> None:
+        """Assert that what is free and what runs make up the machine."""
+        view, free = self._view, Free(self.machine, self._demands)
+        for job, place in self.allocations.items():
+            free.take(self._kind[job], place)
+        for node in self.free_nodes._closed:
+            free.close(node)
+        assert free == self.free_nodes
+        assert free.total == self.free_nodes.total
+        assert all(amount >= 0 for amount in self.free_nodes.pools)
+        still = np.ones(self.machine.nodes, dtype=np.bool_)
+        still[list(self.free_nodes._closed)] = False
+        assert (self.free_nodes.free[:, still] >= 0).all()
+        assert self._ends == sorted(self._ends)
+        assert len(self._ends) == len(self._running) == len(self.allocations)
+        assert all(self._start[job] >= self._submit[job] for job in started)
+        assert all(self._start[job] != self._start[job] for job in view.waiting())
+
+
+def run_on_machine(
+    jobs: JobTable,
+    machine: Machine,
+    policy: Policy | str,
+    *,
+    placement: Placement | str = "first-fit",
+    asking: Asking | None = None,
+    order: EventOrder = "batch",
+    until_s: float | None = None,
+    record: bool = False,
+    check: bool = False,
+    observers: Sequence[Observer] = (),
+) -> Outcome:
+    """Run a table of jobs on a machine of nodes.
+
+    Parameters
+    ----------
+    jobs : JobTable
+        The jobs; the outcome has them by submission.
+    machine, policy, placement, asking, order, record, check, observers
+        As in :class:`MachineSystem`.
+    until_s : float, optional [s]
+        Stop after the events of this time; until the last job has ended without it.
+
+    Examples
+    --------
+    Two nodes of four accelerators: the third job fits in all, but not on one node, and waits.
+
+    >>> from hpcsim.scheduling.machine import NodeClass
+    >>> machine = Machine.of([NodeClass("gpu", 2, 16, 4)])
+    >>> jobs = JobTable.of([0, 0, 1], [10, 20, 5], [1, 1, 1], gpus=[3, 3, 2], nodes=[1, 1, 1])
+    >>> outcome = run_on_machine(jobs, machine, "easy", placement="first-fit")
+    >>> outcome.start_s.tolist(), outcome.places[2].nodes
+    ([0.0, 0.0, 10.0], (0,))
+    """
+    clock = Clock()
+    jobs = jobs.sorted_by_submit()
+    demands = demands_of(jobs, machine, asking or Asking())
+    if uses_shares(demands[0]):
+        machine = dataclasses.replace(machine, shares=True)
+    system = MachineSystem(
+        clock, machine, policy, placement=placement, asking=asking, order=order, record=record, check=check, observers=observers
+    )
+    system.submit(jobs, demands)
+    clock.run(until_s)
+    return system.outcome()
+
+
+def _forget(heap: list[Any], callbacks: Any, job: int) -> None:
+    """Take the end of a job off the schedule."""
+    heap[:] = [entry for entry in heap if entry[3].callbacks is not callbacks or entry[3].job != job]
+    heapify(heap)
