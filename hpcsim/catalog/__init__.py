@@ -18,6 +18,7 @@ _LOOKUPS = (
     "accelerator",
     "carbon_intensity",
     "electricity_price",
+    "fabric",
     "find",
     "host_rate",
     "idle_power",

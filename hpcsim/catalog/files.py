@@ -80,6 +80,12 @@ KINDS: dict[str, Kind] = {
             "economy.Reliability",
             ("category", "accelerators", "annual_failure_frac", "failures_per_1000_node_days", "effective_frac", "repair_s"),
         ),
+        Kind(
+            "fabric",
+            "fabrics",
+            "hardware.FabricDesign",
+            ("topology", "link", "per_node", "rails", "routers", "global_cables", "axes"),
+        ),
     )
 }
 

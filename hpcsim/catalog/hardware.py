@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from hpcsim.catalog.entries import Entry, Listed, Money, Size, Span, Whole
+from hpcsim.catalog.entries import Entry, Listed, Money, Number, Size, Span, Whole
 from hpcsim.scenario.fields import Frozen, Quantity
 
-__all__ = ["Accelerator", "Link", "Node", "Storage", "System"]
+__all__ = ["Accelerator", "FabricDesign", "Link", "Node", "Storage", "System"]
 
 Rate = Annotated[float, Quantity("compute rate")]
 Bandwidth = Annotated[float, Quantity("data rate")]
@@ -207,6 +207,36 @@ class Node(Entry):
         None, alias="hourly", description="on-demand price of an instance"
     )
     spot_usd_per_s: Annotated[float, Quantity("price per time")] | None = Field(None, alias="spot", description="spot price of an instance")
+
+
+class FabricDesign(Entry):
+    """A published design of a network, with the keys that a scenario's fabric has; it grows with the nodes that it joins."""
+
+    catalog_kind: ClassVar[str] = "fabric"
+
+    topology: str = Field(description="registered topology")
+    link: str = Field(description="catalog link of the nodes' ports")
+    per_node: Whole = Field(description="ports of a node")
+    routing: str | None = Field(None, description="which way flows take")
+    radix: Whole | None = Field(None, description="ports of a switch")
+    oversubscription: Number | None = Field(None, description="capacity down over capacity up of a leaf switch")
+    rails: Whole | None = Field(None, description="leaf switches that a node's ports are spread over")
+    planes: Whole | None = Field(None, description="separate networks that a node's ports are spread over")
+    taper: Listed[Number] = Field((), description="capacity down over capacity up of a switch, by level")
+    rates_bytes_per_s: Listed[Bandwidth] = Field((), alias="rates", description="rate of one cable of each level, hosts first")
+    down: Listed[int] = Field((), description="children of a switch by level; the top has as many as the nodes need, up to this")
+    up: Listed[int] = Field((), description="parents of a node or switch, by level")
+    parallel: Listed[int] = Field((), description="cables to each parent, by level")
+    groups: Whole | None = Field(None, description="groups of the machine as it was built; as many are built as the nodes need")
+    routers: Whole | None = Field(None, description="switches of a dragonfly's group")
+    spines: Whole | None = Field(None, description="spine switches of a dragonfly+'s group")
+    hosts: Whole | None = Field(None, description="nodes at a switch")
+    local_cables: Whole | None = Field(None, description="cables between two switches of a group")
+    global_cables: Whole | None = Field(None, description="cables between two groups")
+    axes: Listed[int] = Field((), description="largest torus, in devices where block is given")
+    wrap: Listed[bool] = Field((), description="whether each axis closes")
+    block: Listed[int] = Field((), description="devices of a node along each axis")
+    cube: Whole | None = Field(None, description="an axis closes where it is a multiple of this many devices")
 
 
 class System(Entry):

@@ -17,7 +17,7 @@ from hpcsim.catalog.prices import Term, hourly, interruption, offers
 
 if TYPE_CHECKING:
     from hpcsim.catalog.economy import Electricity, Power, Price, Pue, Reliability
-    from hpcsim.catalog.hardware import Accelerator, Link, Node, Storage, System
+    from hpcsim.catalog.hardware import Accelerator, FabricDesign, Link, Node, Storage, System
     from hpcsim.catalog.models import Model
 
 __all__ = ["CATALOGS", "Catalog", "NodePower", "Shown", "default", "overlaid"]
@@ -139,6 +139,10 @@ class Catalog:
     def model(self, name: str) -> Model:
         """Return a neural network (see :meth:`find`)."""
         return cast("Model", self.find("model", name))
+
+    def fabric(self, name: str) -> FabricDesign:
+        """Return a published network design (see :meth:`find`)."""
+        return cast("FabricDesign", self.find("fabric", name))
 
     def system(self, name: str) -> System:
         """Return a system (see :meth:`find`)."""

@@ -6,32 +6,31 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
 from hpcsim.base.reuse import kept
-from hpcsim.base.units import parse_quantity, readable
-from hpcsim.catalog.entries import Entry, Fact
+from hpcsim.base.units import readable
+from hpcsim.catalog.entries import Fact
 from hpcsim.catalog.hardware import Accelerator as AcceleratorEntry
 from hpcsim.catalog.hardware import Link, Node, Storage
 from hpcsim.catalog.lookup import Catalog
+from hpcsim.cluster.desk import Desk, first_of
+from hpcsim.cluster.fabrics import resolve_fabric
 from hpcsim.cluster.parts import (
     UNKNOWN_GROUP,
     Accelerator,
     Cluster,
-    Fabric,
     FabricSize,
     NodeGroup,
     Price,
     Site,
-    SourceRow,
     StorageTier,
     missing,
 )
 from hpcsim.cluster.topologies import TOPOLOGIES, request_of
-from hpcsim.scenario.cluster import AcceleratorSpec, ClusterSpec, FabricSpec, NodeGroupSpec, PriceSpec, SiteSpec, StorageSpec
+from hpcsim.scenario.cluster import AcceleratorSpec, ClusterSpec, NodeGroupSpec, PriceSpec, SiteSpec, StorageSpec
 
 __all__ = ["GENERIC_STORAGE", "resolve"]
 
@@ -48,9 +47,6 @@ SCALE_UP_DOMAIN = problem_kind(
 )
 POWER_ORDER = problem_kind("power-order", "the highest power, {most}, is below the idle power, {idle}", "swap them, or mend the unit")
 UNKNOWN_STORAGE = problem_kind("unknown-storage", "unknown kind of storage {name!r}", "{near}")
-NO_PORT_RATE = problem_kind(
-    "link-rate-missing", "the catalog knows no port rate of the link {name!r}", "give the rate itself, such as '400 Gbit/s'"
-)
 
 GENERIC_STORAGE = (
     "beegfs", "ceph", "daos", "disk", "gpfs", "hdd", "hdfs", "lustre", "memory", "nfs", "nvme", "object", "ssd", "tape", "vast", "weka",
@@ -58,56 +54,13 @@ GENERIC_STORAGE = (
 """Kinds of storage that need no catalog entry: their rates are in the scenario."""
 
 
-@dataclass
-class _Desk:
-    """What is collected on the way: problems, the catalog's values that were used, and what the reader should know."""
-
-    catalog: Catalog
-    problems: Problems = field(default_factory=Problems)
-    rows: list[SourceRow] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def fact(self, path: str, fact: Fact) -> Any:
-        """Note that ``fact`` is used at ``path``, and return its value."""
-        value = f"{fact.value:.12g}" if isinstance(fact.value, float) else str(fact.value)
-        self.rows.append(SourceRow(path, fact.name, fact.field, value, fact.unit, fact.source, fact.kind))
-        return fact.value
-
-    def take(self, path: str, entry: Entry | None, *fields: str) -> Any:
-        """Return the first of ``fields`` that ``entry`` has, noted, or None."""
-        for name in fields:
-            if entry is not None and getattr(entry, name) is not None:
-                return self.fact(path, entry.fact(name))
-        return None
-
-    def known(self, path: str, look_up: Callable[[], Fact]) -> Any:
-        """Return the value of a fact, noted, or None where the catalog has none."""
-        try:
-            fact = look_up()
-        except InputError:
-            return None
-        return self.fact(path, fact)
-
-    def find(self, path: str, look_up: Callable[[], Any]) -> Any:
-        """Return the result of a look-up, or None after noting its problems at ``path``."""
-        try:
-            return look_up()
-        except InputError as error:
-            self.problems.absorb(error, path)
-            return None
-
-
-def _first(given: Any, otherwise: Callable[[], Any]) -> Any:
-    return given if given is not None else otherwise()
-
-
-def _rates(desk: _Desk, path: str, entry: AcceleratorEntry | None, field_name: str, given: dict[str, float]) -> dict[str, float]:
+def _rates(desk: Desk, path: str, entry: AcceleratorEntry | None, field_name: str, given: dict[str, float]) -> dict[str, float]:
     table = getattr(entry, field_name) if entry is not None else {}
     rates = {p: desk.fact(path, entry.fact(f"{field_name}.{p}")) for p in table if p not in given} if entry is not None else {}
     return dict(sorted({**rates, **given}.items()))
 
 
-def _scale_up(desk: _Desk, path: str, entry: AcceleratorEntry | None, node: Node | None) -> dict[str, Any]:
+def _scale_up(desk: Desk, path: str, entry: AcceleratorEntry | None, node: Node | None) -> dict[str, Any]:
     """Return rate, name, kind and latency of the link between the devices; the host link where there is no other."""
     name = (node.scale_up_link if node else None) or (entry.scale_up_link if entry else None)
     link: Link | None = desk.find(path, lambda: desk.catalog.link(str(name))) if name else None
@@ -124,7 +77,7 @@ def _scale_up(desk: _Desk, path: str, entry: AcceleratorEntry | None, node: Node
     }
 
 
-def _accelerator(desk: _Desk, group: str, path: str, spec: AcceleratorSpec | None, node: Node | None) -> Accelerator | None:
+def _accelerator(desk: Desk, group: str, path: str, spec: AcceleratorSpec | None, node: Node | None) -> Accelerator | None:
     base = (spec.base if spec else None) or (node.accelerator if node else None)
     if base is None and spec is None:
         return None
@@ -143,18 +96,18 @@ def _accelerator(desk: _Desk, group: str, path: str, spec: AcceleratorSpec | Non
         vendor=entry.vendor if entry else "",
         peak_flop_per_s=_rates(desk, place, entry, "peak_flop_per_s", {str(p): v for p, v in spec.peak.items()}),
         matmul_flop_per_s=_rates(desk, place, entry, "measured_matmul_flop_per_s", {str(p): v for p, v in spec.matmul.items()}),
-        memory_bytes=_first(spec.memory, lambda: desk.take(place, entry, "memory_bytes")),
-        memory_bytes_per_s=_first(spec.memory_bandwidth, lambda: desk.take(place, entry, "memory_bytes_per_s")),
+        memory_bytes=first_of(spec.memory, lambda: desk.take(place, entry, "memory_bytes")),
+        memory_bytes_per_s=first_of(spec.memory_bandwidth, lambda: desk.take(place, entry, "memory_bytes_per_s")),
         host_bytes_per_s=desk.known(place, lambda: desk.catalog.host_rate(str(base))) if entry else None,
-        tdp_w=_first(spec.tdp, lambda: desk.take(place, entry, "tdp_w")),
-        idle_w=_first(spec.idle, lambda: desk.known(place, lambda: desk.catalog.idle_power(str(base))) if entry else None),
+        tdp_w=first_of(spec.tdp, lambda: desk.take(place, entry, "tdp_w")),
+        idle_w=first_of(spec.idle, lambda: desk.known(place, lambda: desk.catalog.idle_power(str(base))) if entry else None),
         compute_units=desk.take(place, entry, "compute_units"),
         year=entry.release_year if entry else None,
         **link,
     )
 
 
-def _processor(desk: _Desk, path: str, node: Node | None) -> Accelerator | None:
+def _processor(desk: Desk, path: str, node: Node | None) -> Accelerator | None:
     """Return the processor socket of a node type where the catalog knows it by name."""
     if node is None or not node.cpu:
         return None
@@ -174,7 +127,7 @@ def _processor(desk: _Desk, path: str, node: Node | None) -> Accelerator | None:
     )
 
 
-def _node_power(desk: _Desk, path: str, spec: NodeGroupSpec, node: Node | None) -> tuple[float | None, float | None]:
+def _node_power(desk: Desk, path: str, spec: NodeGroupSpec, node: Node | None) -> tuple[float | None, float | None]:
     """Return idle and highest power of a node without its accelerators [W]."""
     idle, most = spec.idle_power, spec.max_power
     if node is not None and (idle is None or most is None):
@@ -194,7 +147,7 @@ def _node_power(desk: _Desk, path: str, spec: NodeGroupSpec, node: Node | None) 
     return idle, most
 
 
-def _domain(desk: _Desk, path: str, spec: NodeGroupSpec, node: Node | None, per_node: int) -> int:
+def _domain(desk: Desk, path: str, spec: NodeGroupSpec, node: Node | None, per_node: int) -> int:
     if per_node == 0:
         return 0
     known = node.domain if node and node.domain else per_node
@@ -208,7 +161,7 @@ def _domain(desk: _Desk, path: str, spec: NodeGroupSpec, node: Node | None, per_
     return domain
 
 
-def _group(desk: _Desk, name: str, spec: NodeGroupSpec, fabric: FabricSpec | None, port_bytes_per_s: float | None) -> NodeGroup:
+def _group(desk: Desk, name: str, spec: NodeGroupSpec, ports: int | None, port_bytes_per_s: float | None) -> NodeGroup:
     path = f"cluster.nodes.{name}"
     node: Node | None = desk.find(f"{path}.type", lambda: desk.catalog.node(str(spec.type))) if spec.type else None
     if spec.type is None and spec.accelerator is None and spec.cores is None and spec.speed is None:
@@ -222,8 +175,7 @@ def _group(desk: _Desk, name: str, spec: NodeGroupSpec, fabric: FabricSpec | Non
             if per_node is None and not (spec.type and node is None):
                 desk.problems.add(PER_NODE(path=path, name=name))
     per_node = per_node or 0 if accelerator else 0
-    explicit = fabric is not None and "per_node" in fabric.model_fields_set
-    nics = fabric.per_node if fabric is not None and explicit else desk.take(place, node, "nics") or 1
+    nics = ports if ports is not None else desk.take(place, node, "nics") or 1
     idle_w, max_w = _node_power(desk, path, spec, node)
     cpu = None if per_node else _processor(desk, place, node)
     return NodeGroup(
@@ -235,8 +187,8 @@ def _group(desk: _Desk, name: str, spec: NodeGroupSpec, fabric: FabricSpec | Non
         accelerator=accelerator if per_node else None,
         per_node=per_node,
         domain=_domain(desk, path, spec, node, per_node),
-        cores=_first(spec.cores, lambda: desk.take(place, node, "cores", "vcpus")),
-        memory_bytes=_first(spec.memory, lambda: desk.take(place, node, "memory_bytes")),
+        cores=first_of(spec.cores, lambda: desk.take(place, node, "cores", "vcpus")),
+        memory_bytes=first_of(spec.memory, lambda: desk.take(place, node, "memory_bytes")),
         cpu=cpu,
         cpus=(desk.take(place, node, "cpus") or 1) if cpu else 1,
         nics=nics,
@@ -247,54 +199,7 @@ def _group(desk: _Desk, name: str, spec: NodeGroupSpec, fabric: FabricSpec | Non
     )
 
 
-def _fabric(desk: _Desk, spec: FabricSpec) -> Fabric | None:
-    path = "cluster.fabric"
-    link: Link | None = None
-    rate: float | None = None
-    try:
-        link = desk.catalog.link(spec.link)
-    except InputError as unknown:
-        try:
-            rate = parse_quantity(spec.link, "data rate")
-        except InputError as unreadable:
-            written_as_rate = "/" in spec.link or spec.link.rstrip().lower().endswith("bps")
-            desk.problems.absorb(unreadable if written_as_rate else unknown, f"{path}.link")
-            return None
-        if rate <= 0:
-            desk.problems.add(NO_PORT_RATE(path=f"{path}.link", name=spec.link))
-            return None
-    if link is not None:
-        rate = desk.take(f"{path}.link", link, "bytes_per_s")
-        if rate is None and link.node_bytes_per_s and link.nics:
-            rate = desk.take(f"{path}.link", link, "node_bytes_per_s") / desk.take(f"{path}.link", link, "nics")
-    if rate is None:
-        desk.problems.add(NO_PORT_RATE(path=f"{path}.link", name=spec.link))
-        return None
-    latency_s = _first(spec.latency, lambda: desk.take(f"{path}.link", link, "latency_s", "tcp_latency_s"))
-    if latency_s is None:
-        desk.problems.absorb(missing(path, spec.link, "latency_s"))
-        return None
-    shaped = spec.down is not None or spec.radix is not None
-    return Fabric(
-        topology=spec.topology,
-        link=link.id if link else spec.link,
-        bytes_per_s=rate,
-        latency_s=latency_s,
-        hop_s=0.0 if spec.latency is not None else desk.take(f"{path}.link", link, "hop_s") or 0.0,
-        per_node=spec.per_node,
-        radix=spec.radix,
-        switch_ports=None if shaped or spec.topology == "single-switch" else desk.take(f"{path}.link", link, "switch_ports"),
-        oversubscription=spec.oversubscription,
-        down=spec.down,
-        up=spec.up,
-        parallel=spec.parallel,
-        switch_w=_first(spec.switch_power, lambda: desk.take(f"{path}.link", link, "switch_w", "switch_max_w")),
-        category=link.category if link else "",
-        path=path,
-    )
-
-
-def _size(desk: _Desk, cluster: Cluster) -> FabricSize | None:
+def _size(desk: Desk, cluster: Cluster) -> FabricSize | None:
     """Let the topology check the request and count its hardware."""
     request = request_of(cluster)
     if request is None or cluster.fabric is None:
@@ -303,7 +208,7 @@ def _size(desk: _Desk, cluster: Cluster) -> FabricSize | None:
     return desk.find("cluster.fabric", lambda: topology.size(request)) if topology else None
 
 
-def _storage_entry(desk: _Desk, path: str, kind: str) -> Storage | None:
+def _storage_entry(desk: Desk, path: str, kind: str) -> Storage | None:
     if kind.lower() in GENERIC_STORAGE:
         return None
     try:
@@ -315,7 +220,7 @@ def _storage_entry(desk: _Desk, path: str, kind: str) -> Storage | None:
         return None
 
 
-def _ports(desk: _Desk, name: str, spec: StorageSpec, bytes_per_s: float, port_bytes_per_s: float | None, node_ports: int) -> int:
+def _ports(desk: Desk, name: str, spec: StorageSpec, bytes_per_s: float, port_bytes_per_s: float | None, node_ports: int) -> int:
     """Return the fabric ports of a tier: where they are not given, what its bandwidth needs, and no more than all nodes have."""
     if "ports" in spec.model_fields_set or port_bytes_per_s is None:
         return spec.ports
@@ -326,16 +231,16 @@ def _ports(desk: _Desk, name: str, spec: StorageSpec, bytes_per_s: float, port_b
     return ports
 
 
-def _tier(desk: _Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | None, node_ports: int) -> StorageTier | None:
+def _tier(desk: Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | None, node_ports: int) -> StorageTier | None:
     path = f"cluster.storage.{name}"
     before = len(desk.problems.items)
     entry = _storage_entry(desk, path, spec.type)
     if len(desk.problems.items) > before:
         return None
     place = f"{path}.type"
-    read = _first(spec.read, lambda: desk.take(place, entry, "read_bytes_per_s", "sustained_bytes_per_s"))
-    write = _first(spec.write, lambda: desk.take(place, entry, "write_bytes_per_s", "sustained_bytes_per_s"))
-    latency_s = _first(spec.latency, lambda: desk.take(place, entry, "latency_s"))
+    read = first_of(spec.read, lambda: desk.take(place, entry, "read_bytes_per_s", "sustained_bytes_per_s"))
+    write = first_of(spec.write, lambda: desk.take(place, entry, "write_bytes_per_s", "sustained_bytes_per_s"))
+    latency_s = first_of(spec.latency, lambda: desk.take(place, entry, "latency_s"))
     for value, key in ((read, "read_bytes_per_s"), (write, "write_bytes_per_s")):
         if value is None:
             desk.problems.absorb(missing(path, name, key))
@@ -349,9 +254,9 @@ def _tier(desk: _Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | N
         path=path,
         read_bytes_per_s=read,
         write_bytes_per_s=write,
-        capacity_bytes=_first(spec.capacity, lambda: desk.take(place, entry, "capacity_bytes")),
+        capacity_bytes=first_of(spec.capacity, lambda: desk.take(place, entry, "capacity_bytes")),
         latency_s=latency_s or 0.0,
-        power_w=_first(spec.power, lambda: desk.take(place, entry, "active_w") if entry and entry.category == "device" else None),
+        power_w=first_of(spec.power, lambda: desk.take(place, entry, "active_w") if entry and entry.category == "device" else None),
         ports=_ports(desk, name, spec, max(read, write), port_bytes_per_s, node_ports),
     )
 
@@ -366,7 +271,7 @@ def _region_is_known(catalog: Catalog, region: str) -> bool:
     return False
 
 
-def _site(desk: _Desk, spec: SiteSpec) -> Site:
+def _site(desk: Desk, spec: SiteSpec) -> Site:
     path = "cluster.site.region"
     carbon, electricity, pue = spec.carbon, spec.electricity, spec.pue
     if spec.region is not None:
@@ -390,7 +295,7 @@ def _site(desk: _Desk, spec: SiteSpec) -> Site:
     )
 
 
-def _price(desk: _Desk, name: str, spec: PriceSpec, group: NodeGroup) -> Price | None:
+def _price(desk: Desk, name: str, spec: PriceSpec, group: NodeGroup) -> Price | None:
     path = f"cluster.prices.{name}"
     usd_per_s = spec.hourly
     if spec.provider is not None:
@@ -423,7 +328,7 @@ def _price(desk: _Desk, name: str, spec: PriceSpec, group: NodeGroup) -> Price |
     )
 
 
-def _unknown_prices(desk: _Desk, spec: ClusterSpec) -> None:
+def _unknown_prices(desk: Desk, spec: ClusterSpec) -> None:
     for name in spec.prices:
         if name not in spec.nodes:
             near = difflib.get_close_matches(name, spec.nodes, 1)
@@ -454,9 +359,9 @@ def resolve(spec: ClusterSpec, catalog: Catalog) -> Cluster:
         only some questions need (power, prices, memory) stay None and are asked for by ``need``.
     """
     machine = kept(
-        "machine", lambda: (id(catalog), spec.model_dump_json(exclude={"site", "prices"})), lambda: _machine(_Desk(catalog), spec)
+        "machine", lambda: (id(catalog), spec.model_dump_json(exclude={"site", "prices"})), lambda: _machine(Desk(catalog), spec)
     )
-    desk = _Desk(catalog, Problems(list(machine.desk.problems.items)), list(machine.desk.rows), list(machine.desk.notes))
+    desk = Desk(catalog, Problems(list(machine.desk.problems.items)), list(machine.desk.rows), list(machine.desk.notes))
     groups = machine.cluster.groups
     site = _site(desk, spec.site)
     _unknown_prices(desk, spec)
@@ -474,14 +379,16 @@ class _Machine:
     """A cluster without its site and prices, what was noted on the way, and the problems that come after those of site and prices."""
 
     cluster: Cluster
-    desk: _Desk
+    desk: Desk
     later: list[Problem]
 
 
-def _machine(desk: _Desk, spec: ClusterSpec) -> _Machine:
-    fabric = _fabric(desk, spec.fabric) if spec.fabric else None
+def _machine(desk: Desk, spec: ClusterSpec) -> _Machine:
+    fabric = resolve_fabric(desk, spec.fabric) if spec.fabric else None
     rate = fabric.bytes_per_s if fabric else None
-    groups = {name: _group(desk, name, group, spec.fabric, rate) for name, group in spec.nodes.items()}
+    explicit = fabric is not None and spec.fabric is not None and bool(fabric.type or "per_node" in spec.fabric.model_fields_set)
+    ports = fabric.per_node if fabric is not None and explicit else None
+    groups = {name: _group(desk, name, group, ports, rate) for name, group in spec.nodes.items()}
     node_ports = sum(group.total * group.nics for group in groups.values())
     tiers = {name: tier for name, item in spec.storage.items() if (tier := _tier(desk, name, item, rate, node_ports)) is not None}
     site = Site(pue=1.0, pue_known=False, carbon_kg_co2e_per_j=None, electricity_usd_per_j=None, region="")

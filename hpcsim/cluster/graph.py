@@ -113,16 +113,15 @@ def _add_fabric(g: Any, cluster: Cluster, fabric: Fabric, wiring: Wiring, *, dev
         seen[level] += 1
     g.add_nodes_from((name, {"kind": "switch", "level": level}) for name, level in zip(switches, levels))
     names = nodes + switches
-    level_of = [0] * wiring.nodes + levels
-    rate, half, hop = fabric.bytes_per_s, fabric.latency_s / 2, fabric.hop_s
     used = [0] * wiring.nodes
     edges = []
-    for a, b, cables in zip(wiring.a.tolist(), wiring.b.tolist(), wiring.cables.tolist()):
-        edge = {"kind": "fabric", "bytes_per_s": cables * rate, "latency_s": hop, "cables": cables, "level": max(level_of[a], level_of[b])}
+    columns = (wiring.a, wiring.b, wiring.cables, wiring.tiers() + 1, wiring.rates(fabric), wiring.latencies(fabric))
+    for a, b, cables, level, rate, each_s in zip(*(column.tolist() for column in columns)):
+        edge = {"kind": "fabric", "bytes_per_s": cables * rate, "latency_s": each_s, "cables": cables, "level": level}
         if a >= wiring.nodes:
             edges.append((names[a], names[b], edge))
             continue
-        edge |= {"kind": "nic", "latency_s": half}
+        edge["kind"] = "nic"
         if not devices or b < wiring.nodes:
             edges.append((names[a], names[b], edge))
             continue
@@ -192,7 +191,7 @@ class Counts:
     switches : tuple of int
         Fabric switches of each level, leaf level first.
     fabric_cables : tuple of int
-        Cables of the fabric that arrive from below at each level: the nodes' at the leaves, and so on; storage apart.
+        Cables of the fabric by tier, storage apart: in a tree those that arrive from below at each level, the nodes' at the leaves, and so on.
     """
 
     vertices: dict[str, int]
@@ -215,7 +214,7 @@ def counts(g: Any) -> Counts:
         dict(sorted(vertices.items())),
         dict(sorted(cables.items())),
         tuple(levels[i] for i in sorted(levels)),
-        tuple(below[i] for i in sorted(levels)),
+        tuple(below[i] for i in sorted(below)),
     )
 
 
@@ -224,7 +223,7 @@ def oversubscription(g: Any) -> float:
 
     For every level but the top, what comes up to its switches is divided by what they pass on, at the worst switch; the ratios of
     the levels multiply, and the largest product counts. A fabric in which nothing goes up has 1. A level that passes on more than it
-    takes has a ratio below 1.
+    takes has a ratio below 1. Cables between switches of one level do not count.
     """
     down: Counter[str] = Counter()
     up: Counter[str] = Counter()
@@ -233,6 +232,8 @@ def oversubscription(g: Any) -> float:
         if edge["kind"] not in ("nic", "fabric"):
             continue
         low, high = sorted((a, b), key=lambda v: level_of[v] or 0)
+        if level_of[low] == level_of[high]:
+            continue
         down[high] += edge["bytes_per_s"]
         up[low] += edge["bytes_per_s"]
     worst: dict[int, float] = {}

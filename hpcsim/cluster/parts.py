@@ -17,6 +17,7 @@ from hpcsim.cost.compute import DEVICE_CLASSES
 
 __all__ = [
     "Accelerator",
+    "Cable",
     "Cluster",
     "Fabric",
     "FabricSize",
@@ -250,6 +251,18 @@ class NodeGroup:
         return number * rate
 
 
+class Cable(NamedTuple):
+    """A bundle of equal cables that the scenario names one by one."""
+
+    name: str
+    a: str
+    b: str
+    cables: int
+    bytes_per_s: float
+    """Of one cable, one way."""
+    latency_s: float | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fabric:
     """The network between the nodes.
@@ -276,6 +289,24 @@ class Fabric:
         Shape of a generalised fat tree, leaf level first.
     switch_w : float or None
         Power of a switch [W].
+    type : str
+        Catalog fabric that the shape is taken from; empty where there is none.
+    routing : str
+        One of :data:`hpcsim.cluster.routing.ROUTINGS`.
+    rails, planes : int
+        Leaf switches, and separate networks, that a node's ports are spread over.
+    taper : tuple of float, or None
+        Capacity down over capacity up of a switch, leaf level first; the oversubscription of the leaves alone without it.
+    rates_bytes_per_s : tuple of float, or None
+        Rate of one cable of each level of a fat tree, hosts first [B/s]; ``bytes_per_s`` throughout without it.
+    groups, routers, spines, hosts, local_cables, global_cables : int or None
+        Shape of a dragonfly, and of a torus of routers.
+    axes, wrap, block, cube, twist
+        Shape of a torus: its sizes, whether each axis closes, the devices of a node along each, the cube that optical switches join, the shift of the first axis's closing links.
+    links : tuple of Cable
+        The cables of the topology ``links``.
+    file : str
+        The GraphML file of the topology ``graphml``.
     """
 
     topology: str
@@ -293,8 +324,25 @@ class Fabric:
     switch_w: float | None = None
     category: str = ""
     path: str = "cluster.fabric"
+    type: str = ""
     routing: str = "d-mod-k"
     rails: int = 1
+    planes: int = 1
+    taper: tuple[float, ...] | None = None
+    rates_bytes_per_s: tuple[float, ...] | None = None
+    groups: int | None = None
+    routers: int | None = None
+    spines: int | None = None
+    hosts: int | None = None
+    local_cables: int = 1
+    global_cables: int | None = None
+    axes: tuple[int, ...] | None = None
+    wrap: tuple[bool, ...] | None = None
+    block: tuple[int, ...] | None = None
+    cube: int | None = None
+    twist: int = 0
+    links: tuple[Cable, ...] = ()
+    file: str = ""
 
     def need(self, field: str) -> Any:
         """Return ``field``, or raise the problem that names the key to add."""
@@ -310,17 +358,28 @@ class FabricSize:
     switches : tuple of int
         Switches of each level, leaf level first.
     cables : tuple of int
-        Cables that arrive from below at each level: from nodes at the leaf switches, and so on; storage apart.
+        Cables of each tier, storage apart: in a tree those that arrive from below at each level, from nodes at the leaf switches and so on; in
+        other shapes as ``tiers`` names them.
     storage_cables : int
         Cables of the storage tiers.
     oversubscription : float
-        Largest ratio, over the levels, of what the nodes can send to what a level can carry upwards; 1 where nothing goes up.
+        Largest ratio, over the levels, of what the nodes can send to what a level can carry upwards; 1 where nothing goes up. In a
+        dragonfly, what the nodes of a group can send over what its global cables carry.
+    tiers : tuple of str
+        Names of the tiers of cables; ``level-1`` and so on without them.
+    diameter : int or None
+        Links between the two nodes that are farthest apart, by the ways that flows take.
+    bisection_bytes_per_s : float or None
+        Bandwidth one way between the halves of the nodes [B/s], cut as :func:`hpcsim.cluster.graph.bisection_bytes_per_s` cuts.
     """
 
     switches: tuple[int, ...]
     cables: tuple[int, ...]
     storage_cables: int = 0
     oversubscription: float = 1.0
+    tiers: tuple[str, ...] = ()
+    diameter: int | None = None
+    bisection_bytes_per_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

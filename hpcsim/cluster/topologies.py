@@ -6,21 +6,34 @@ the rules of :class:`Topology`.
 
 from __future__ import annotations
 
+from hpcsim.cluster.dragonfly import Dragonfly, DragonflyPlus
+from hpcsim.cluster.torus import FullMesh, Hypercube, Torus
 from hpcsim.cluster.trees import FatTree, FatTreeShape, SingleSwitch, fat_tree_shape
 from hpcsim.cluster.wiring import TOPOLOGIES, Request, Routed, Topology, Wiring, request_of
 
 __all__ = [
     "TOPOLOGIES",
+    "Dragonfly",
+    "DragonflyPlus",
     "FatTree",
     "FatTreeShape",
+    "FullMesh",
+    "Hypercube",
     "Request",
     "Routed",
     "SingleSwitch",
     "Topology",
+    "Torus",
     "Wiring",
     "fat_tree_shape",
     "request_of",
 ]
 
 TOPOLOGIES.register("single-switch")(SingleSwitch())
+TOPOLOGIES.register("star")(SingleSwitch())
 TOPOLOGIES.register("fat-tree")(FatTree())
+TOPOLOGIES.register("dragonfly")(Dragonfly())
+TOPOLOGIES.register("dragonfly+")(DragonflyPlus())
+TOPOLOGIES.register("torus")(Torus())
+TOPOLOGIES.register("hypercube")(Hypercube())
+TOPOLOGIES.register("full-mesh")(FullMesh())

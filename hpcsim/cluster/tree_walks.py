@@ -33,6 +33,8 @@ class TreePlan:
         Leaf switches that a node's ports are spread over, in each plane; ``up[0]`` is the number of planes.
     ports : array of int, shape (nodes,)
         Ports of each node; a multiple of rails · planes.
+    rates : tuple of float
+        Rate of one cable of each level [B/s].
     """
 
     down: tuple[int, ...]
@@ -40,6 +42,7 @@ class TreePlan:
     parallel: tuple[int, ...]
     rails: int
     ports: IntArray
+    rates: tuple[float, ...]
 
     @property
     def planes(self) -> int:
@@ -60,6 +63,47 @@ class TreePlan:
     def leaf(self, node: IntArray, rail: IntArray) -> IntArray:
         """Return the subtree of level 1 that a rail of a node hangs at."""
         return node // self.down[0] * self.rails + rail
+
+    @property
+    def diameter(self) -> int:
+        """Links between the first and the last node, which are as far apart as any two."""
+        last, levels = self.ports.size - 1, 0
+        if last == 0:
+            return 0
+        a, b = 0, last // self.down[0] * self.rails
+        for i in range(len(self.down)):
+            levels += 1
+            if a == b:
+                break
+            a, b = (a // self.down[i + 1], b // self.down[i + 1])
+        return 2 * levels
+
+    @property
+    def bisection_bytes_per_s(self) -> float:
+        """Largest flow from the first half of the nodes to the second [B/s].
+
+        In a tree, what senders and receivers below one subtree can exchange there never needs the cables above it, so that the pools are
+        filled from below; exact while the flow can be spread over equal cables.
+        """
+        nodes = self.ports.size
+        half, node = nodes // 2, np.arange(nodes)
+        host = self.ports / self.spread * self.rates[0]
+        leaf = np.concatenate([self.leaf(node, np.full(nodes, rail)) for rail in range(self.rails)])
+        places = self.switches[0] // self.planes
+        send, take = (
+            np.bincount(leaf, np.tile(np.where(side, host, 0.0), self.rails), places) for side in (node < half, node >= nodes - half)
+        )
+        total, inner = 0.0, 1
+        for i in range(len(self.down)):
+            met = np.minimum(send, take)
+            total += float(met.sum())
+            if i + 1 == len(self.down):
+                break
+            most = inner * self.up[i + 1] * self.parallel[i + 1] * self.rates[i + 1]
+            parent = np.arange(send.size) // self.down[i + 1]
+            send, take = (np.bincount(parent, np.minimum(side - met, most)) for side in (send, take))
+            inner *= self.up[i + 1]
+        return total * self.planes
 
     def first(self) -> IntArray:
         """Return the first cable of each tier, and their number, in the order of the wiring."""

@@ -10,7 +10,20 @@ from pydantic import Field, model_validator
 from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.scenario.fields import Count, Frozen, NamedMap, Quantity, Share, Spec
 
-__all__ = ["AcceleratorSpec", "ClusterSpec", "FabricSpec", "NodeGroupSpec", "PriceSpec", "SiteSpec", "StorageSpec"]
+__all__ = [
+    "FABRIC_KEYS",
+    "FABRIC_SHAPES",
+    "AcceleratorSpec",
+    "ClusterSpec",
+    "DegradedSpec",
+    "FabricSpec",
+    "FaultSpec",
+    "LinkSpec",
+    "NodeGroupSpec",
+    "PriceSpec",
+    "SiteSpec",
+    "StorageSpec",
+]
 
 PRICE_FORM = problem_kind(
     "price-form",
@@ -21,6 +34,17 @@ FAT_TREE_FORM = problem_kind(
     "fat-tree-form",
     "down, up and parallel of a fat tree need one number for each level; here {given}",
     "for example down: [16, 32], up: [1, 8]",
+)
+NO_LINK = problem_kind(
+    "fabric-link-missing", "nothing says what the fabric is made of", "add link, such as ndr or '400 Gbit/s', or a catalog type"
+)
+FOREIGN_KEY = problem_kind(
+    "fabric-foreign-key", "{key} does not go with topology {topology}: it belongs to {owners}", "remove it, or change the topology"
+)
+FAULT_FORM = problem_kind(
+    "fault-form",
+    "a fault has one place: between two ends, a vertex, or a tier; here {given}",
+    "for example {{between: [switch/1/0, switch/2/0]}}",
 )
 
 Precision = Literal["fp64", "fp32", "tf32", "bf16", "fp16", "fp8", "mxfp8", "fp4", "nvfp4", "int8"]
@@ -72,11 +96,76 @@ class NodeGroupSpec(Spec):
         return data
 
 
+Routing = Literal["d-mod-k", "minimal", "ecmp", "spray", "adaptive", "valiant"]
+Positive = Annotated[int, Count(1, 1_000_000)]
+Ends = tuple[str, str]
+
+
+class LinkSpec(Spec):
+    """Cables of an explicit fabric."""
+
+    between: Ends = Field(
+        description="the two ends: nodes as group/number, several as group/0-7 or group/*, anything else names a switch; two ranges are joined in turn"
+    )
+    cables: Annotated[int, Count(1, 100_000)] = Field(1, description="equal cables side by side")
+    link: str | None = Field(None, description="catalog link, or the rate of one cable; the fabric's by default")
+    latency: Annotated[float, Quantity("time", zero=True)] | None = Field(
+        None, description="latency of the cable; half of the fabric's at a node, one hop between switches by default"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pair(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("between"), list):
+            return {**data, "between": tuple(data["between"])}
+        return data
+
+
+class FaultSpec(Spec):
+    """Cables or a switch that have failed: out of use, and routed around."""
+
+    between: Ends | None = Field(None, description="the two ends of a bundle of cables, by their names in the graph (gpu/0, switch/1/0)")
+    vertex: str | None = Field(None, description="a switch, or a node's connection, with all its cables")
+    tier: str | None = Field(None, description="name of a tier of cables, such as level-2 or global, of which a share has failed")
+    share: Annotated[float, Share(0, 1)] = Field(1.0, description="share of the cables; drawn by seed where a tier is named")
+    seed: Annotated[int, Count(0)] = Field(1, description="of that draw")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pair(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("between"), list):
+            return {**data, "between": tuple(data["between"])}
+        return data
+
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """A fault has one place."""
+        places = [key for key in ("between", "vertex", "tier") if key in given]
+        if len(places) != 1:
+            yield FAULT_FORM(given=" and ".join(places) or "none")
+
+
+class DegradedSpec(FaultSpec):
+    """Cables that are slower than they should be."""
+
+    rate: Annotated[float, Share(0.0001, 1)] = Field(description="share of its rate that a cable still has")
+
+
+_LISTS = ("down", "up", "parallel", "taper", "rates", "axes", "wrap", "block")
+
+
 class FabricSpec(Spec):
     """The network between the nodes."""
 
-    topology: str = Field("single-switch", description="registered topology, such as single-switch or fat-tree")
-    link: str = Field(description="catalog link, or a rate such as '400 Gbit/s'")
+    type: str | None = Field(None, description="catalog fabric, such as dgx-superpod-h100; the other keys override it")
+    topology: str | None = Field(
+        None,
+        description="registered shape: single-switch (star) by default, fat-tree, dragonfly, dragonfly+, torus, hypercube, full-mesh, links, graphml",
+    )
+    link: str | None = Field(None, description="catalog link, or a rate such as '400 Gbit/s'; needed without type")
+    routing: Routing | None = Field(
+        None, description="which way flows take; by default the type's, else what the link and the shape are usually run with"
+    )
     per_node: Annotated[int, Count(1, 1024)] = Field(1, description="network ports of a node")
     latency: Annotated[float, Quantity("time", zero=True)] | None = Field(
         None, description="one-way latency of a message between nodes; the link's by default"
@@ -87,32 +176,109 @@ class FabricSpec(Spec):
     oversubscription: Annotated[float, Share(0.01, 1000)] = Field(
         1.0, description="capacity down over capacity up of a leaf switch; 1 is non-blocking"
     )
-    down: tuple[Annotated[int, Count(1, 1_000_000)], ...] | None = Field(
+    taper: tuple[Annotated[float, Share(0.01, 1000)], ...] | None = Field(
+        None, description="the same for each level, leaf level first, in place of oversubscription; below 1 a level has more up than down"
+    )
+    rails: Annotated[int, Count(1, 1024)] | None = Field(
+        None, description="fat tree: leaf switches that a node's ports are spread over, port i on rail i"
+    )
+    planes: Annotated[int, Count(1, 64)] | None = Field(None, description="fat tree: separate networks that a node's ports are spread over")
+    rates: tuple[Annotated[float, Quantity("data rate")], ...] | None = Field(
+        None, description="fat tree: rate of one cable of each level, hosts first; the link's throughout by default, the last holds above"
+    )
+    down: tuple[Positive, ...] | None = Field(
         None, description="generalised fat tree: children of a switch at each level, leaf level first"
     )
-    up: tuple[Annotated[int, Count(1, 1_000_000)], ...] | None = Field(
-        None, description="generalised fat tree: parents of a node or switch at each level"
-    )
+    up: tuple[Positive, ...] | None = Field(None, description="generalised fat tree: parents of a node or switch at each level")
     parallel: tuple[Annotated[int, Count(1, 10_000)], ...] | None = Field(
-        None, description="generalised fat tree: parallel links to each parent"
+        None, description="parallel links to each parent of a fat tree at each level, or to the neighbours along each axis of a torus"
     )
+    groups: Positive | None = Field(None, description="dragonfly: groups; as many as the nodes need by default")
+    routers: Annotated[int, Count(1, 10_000)] | None = Field(
+        None, description="dragonfly: switches of a group (leaf switches in a dragonfly+)"
+    )
+    spines: Annotated[int, Count(1, 10_000)] | None = Field(None, description="dragonfly+: spine switches of a group")
+    hosts: Annotated[int, Count(1, 10_000)] | None = Field(
+        None, description="nodes at each switch of a dragonfly or torus; without it the nodes of a torus are joined directly"
+    )
+    local_cables: Annotated[int, Count(1, 1000)] | None = Field(None, description="dragonfly: cables between two switches of a group")
+    global_cables: Annotated[int, Count(1, 100_000)] | None = Field(None, description="dragonfly: cables between two groups")
+    axes: tuple[Annotated[int, Count(1, 100_000)], ...] | None = Field(
+        None, description="torus: size of each axis; three near-equal ones by default"
+    )
+    wrap: tuple[bool, ...] | None = Field(None, description="torus: whether each axis closes; one answer holds for all, true by default")
+    block: tuple[Annotated[int, Count(1, 1000)], ...] | None = Field(
+        None, description="torus of devices: those of a node along each axis; axes and cube then count devices"
+    )
+    cube: Annotated[int, Count(2, 64)] | None = Field(
+        None, description="torus of optically joined cubes: an axis closes where it is a multiple of this"
+    )
+    twist: Annotated[int, Count(1, 100_000)] | None = Field(
+        None, description="torus: shift along the last axis of the cables that close the first one"
+    )
+    links: NamedMap[LinkSpec] = Field(default_factory=dict, description="topology links: every cable by name")
+    file: str | None = Field(None, description="topology graphml: the file, relative to the scenario's folder")
+    failed: NamedMap[FaultSpec] = Field(default_factory=dict, description="cables and switches that are out of use")
+    degraded: NamedMap[DegradedSpec] = Field(default_factory=dict, description="cables that run slower")
     switch_power: Annotated[float, Quantity("power", zero=True)] | None = Field(
         None, description="power of one switch; the link's by default"
+    )
+    switch_price: Annotated[float, Quantity("money", zero=True)] | None = Field(
+        None, description="price of one switch; the link's by default"
+    )
+    cable_power: Annotated[float, Quantity("power", zero=True)] | None = Field(
+        None, description="power of the two transceivers of one cable; by the cable's rate from the catalog by default"
+    )
+    cable_price: Annotated[float, Quantity("money", zero=True)] | None = Field(
+        None, description="price of one cable with its two transceivers; by the cable's rate from the catalog by default"
     )
 
     @model_validator(mode="before")
     @classmethod
-    def _lists(cls, data: Any) -> Any:
+    def _tuples(cls, data: Any) -> Any:
         if isinstance(data, dict):
-            return {k: tuple(v) if k in ("down", "up", "parallel") and isinstance(v, list) else v for k, v in data.items()}
+            data = {k: tuple(v) if k in _LISTS and isinstance(v, list) else v for k, v in data.items()}
+            if isinstance(data.get("wrap"), bool):
+                data["wrap"] = (data["wrap"],)
         return data
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
-        """A fat tree has one number for each level."""
+        """A fabric has a link or a type; a fat tree has one number for each level; keys of other shapes do not mix."""
+        if "link" not in given and "type" not in given:
+            yield NO_LINK()
+        topology = given.get("topology")
         levels = {k: len(given[k]) for k in ("down", "up", "parallel") if isinstance(given.get(k), (list, tuple))}
-        if levels and ({"down", "up"} - set(given) or len(set(levels.values())) > 1 or 0 in levels.values()):
+        tree = topology in (None, "fat-tree", "single-switch", "star") and not {"axes", "cube"} & set(given)
+        if (
+            tree
+            and levels
+            and "type" not in given
+            and ({"down", "up"} - set(given) or len(set(levels.values())) > 1 or 0 in levels.values())
+        ):
             yield FAT_TREE_FORM(given=", ".join(f"{k}: {n} levels" for k, n in levels.items()))
+        for names, keys in FABRIC_KEYS.items():
+            if (
+                isinstance(topology, str)
+                and topology in FABRIC_SHAPES
+                and topology not in names
+                and (wrong := sorted(k for k in keys if given.get(k)))
+            ):
+                yield FOREIGN_KEY(key=wrong[0], topology=topology, owners=" or ".join(names))
+
+
+FABRIC_KEYS: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("fat-tree",): ("down", "up", "rails", "planes", "taper", "rates"),
+    ("dragonfly", "dragonfly+"): ("groups", "routers", "local_cables", "global_cables"),
+    ("dragonfly+",): ("spines",),
+    ("torus",): ("axes", "wrap", "cube", "twist", "block"),
+    ("dragonfly", "dragonfly+", "torus", "hypercube"): ("hosts",),
+    ("links",): ("links",),
+    ("graphml",): ("file",),
+}
+"""Keys that belong to some topologies alone."""
+FABRIC_SHAPES = {"single-switch", "star", "fat-tree", "dragonfly", "dragonfly+", "torus", "hypercube", "full-mesh", "links", "graphml"}
+"""Built-in topologies."""
 
 
 class StorageSpec(Spec):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hpcsim.base.units import DIMENSIONS, exact_text
-from hpcsim.scenario.cluster import FabricSpec, PriceSpec
+from hpcsim.scenario.cluster import FABRIC_KEYS, FABRIC_SHAPES, FabricSpec, PriceSpec
 from hpcsim.scenario.fields import Count, Name, Quantity, Share
 from hpcsim.scenario.spec import PublishedSpec, ScenarioSpec
 from hpcsim.scenario.workload import (
@@ -103,8 +103,15 @@ def _one_of(draw: st.DrawFn, model: type[BaseModel], *keys: str) -> Data:
 
 @st.composite
 def _fabric(draw: st.DrawFn) -> Data:
-    data = draw(_keys(FabricSpec, ("down", "up", "parallel")))
-    if draw(st.booleans()):
+    topology = draw(st.sampled_from([*sorted(FABRIC_SHAPES), "mine"]))
+    foreign = {key for owners, keys in FABRIC_KEYS.items() if topology not in owners for key in keys}
+    data = draw(_keys(FabricSpec, (*foreign, "down", "up", "parallel", "failed", "degraded")))
+    data |= {"topology": topology, "link": draw(texts())}
+    places: list[Data] = [{"vertex": draw(texts())}, {"tier": draw(texts()), "share": 0.5}, {"between": [draw(texts()), draw(texts())]}]
+    if draw(st.integers(0, 3)) == 0:
+        data["failed"] = {draw(names()): draw(st.sampled_from(places))}
+        data["degraded"] = {draw(names()): {**draw(st.sampled_from(places)), "rate": draw(st.floats(0.1, 1))}}
+    if topology == "fat-tree" and draw(st.booleans()):
         levels = draw(st.integers(1, 3))
         lists = st.lists(st.integers(1, 64), min_size=levels, max_size=levels)
         data |= {"down": draw(lists), "up": draw(lists)}
