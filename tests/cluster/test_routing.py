@@ -158,7 +158,7 @@ def test_unknown_routing_is_refused():
     assert error.value.problems[0].code == "unknown-routing"
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(
     down=st.lists(st.integers(1, 4), min_size=1, max_size=4),
     data=st.data(),
