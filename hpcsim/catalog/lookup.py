@@ -191,6 +191,11 @@ class Catalog:
         sources = cited(index.settings["row_sources"], index.references)
         return hourly(entries, sources, provider=provider, accelerator=device, instance=instance, region=region, term=term)
 
+    def price_sources(self) -> dict[str, str]:
+        """Return what the words in the column ``source`` of the table of prices stand for."""
+        index = self._index("price")
+        return {name: text.partition(" ")[2] for name, text in cited(index.settings["row_sources"], index.references).items()}
+
     def _device(self, accelerator: str | None) -> str | None:
         if accelerator is None:
             return None

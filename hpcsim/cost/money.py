@@ -6,19 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpcsim.cost.arguments import Array, Numeric, at_least, broadcast, fraction, non_negative, number, positive
+from hpcsim.cost.arguments import Array, Numeric, at_least, broadcast, fraction, non_negative, number, positive, whole
 
 __all__ = [
     "YEAR_S",
     "Ownership",
     "annual_capital",
+    "Reservation",
+    "best_reservation",
     "bill",
+    "break_even_use_frac",
+    "depreciation",
     "capital_recovery_factor",
+    "charged_s",
     "electricity_cost",
     "months_until_full",
     "npv",
     "ownership",
     "price_per_useful_s",
+    "refresh_years",
     "usd_per_mtoken",
 ]
 
@@ -163,3 +169,114 @@ def months_until_full(used_frac: Numeric, limit_frac: Numeric, *, growth_frac: N
     used, limit = positive("used_frac", used_frac), positive("limit_frac", limit_frac)
     growth = positive("growth_frac", growth_frac)
     return np.asarray(np.maximum(np.log(limit / used), 0.0) / np.log1p(growth))[()]
+
+
+def charged_s(used_s: Numeric, *, term_s: Numeric, later_use_frac: Numeric = 1.0) -> Array:
+    """Return the seconds of a commitment that its first use is charged: max(t, T)·t/(t + u·(T − t)₊).
+
+    Whoever buys for T and uses it for t < T shares the cost of T with whatever uses it for a share u of the rest, in proportion to the
+    hours of use. With u = 1 only t is charged; with u = 0 the whole term; without a commitment (T = 0) it is t. Falls as u rises, and
+    rises with t, so that a longer run is never cheaper.
+
+    >>> float(charged_s(60.0, term_s=365.0, later_use_frac=0.0)), float(charged_s(60.0, term_s=365.0))
+    (365.0, 60.0)
+    """
+    t, term, later = non_negative("used_s", used_s), non_negative("term_s", term_s), fraction("later_use_frac", later_use_frac)
+    broadcast(t, term, later)
+    with np.errstate(invalid="ignore"):
+        share = np.where(t > 0, t / (t + later * np.maximum(term - t, 0.0)), 0.0)
+    return np.asarray(np.maximum(t, term) * share)[()]
+
+
+def break_even_use_frac(fixed_usd_per_s: Numeric, *, rented_usd_per_s: Numeric, running_usd_per_s: Numeric = 0.0) -> Array:
+    """Return the share of the time in use from which owning is cheaper than renting by use: fixed/(rented − running).
+
+    Above 1, or infinite where renting costs no more than running one's own: owning never pays.
+    """
+    fixed, rent = non_negative("fixed_usd_per_s", fixed_usd_per_s), non_negative("rented_usd_per_s", rented_usd_per_s)
+    gap = rent - non_negative("running_usd_per_s", running_usd_per_s)
+    broadcast(fixed, gap)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(gap > 0, fixed / np.where(gap > 0, gap, 1.0), np.inf))[()]
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    """How much of a varying demand to reserve.
+
+    Attributes
+    ----------
+    reserved : float
+        Units that are reserved.
+    usd_per_s : float
+        Mean cost with them.
+    all_on_demand_usd_per_s, all_reserved_usd_per_s : float
+        Mean cost with none, and with the largest demand reserved.
+    """
+
+    reserved: float
+    usd_per_s: float
+    all_on_demand_usd_per_s: float
+    all_reserved_usd_per_s: float
+
+
+def best_reservation(
+    demand: Numeric, *, reserved_usd_per_s: float, on_demand_usd_per_s: float, weights: Numeric | None = None
+) -> Reservation:
+    """Return the reservation of least mean cost r·q + o·E[(D − q)₊]: the least q with P(D > q) ≤ r/o (newsvendor).
+
+    Parameters
+    ----------
+    demand : array, shape (n,)
+        Samples of the demand [units], or its values with ``weights``.
+    reserved_usd_per_s, on_demand_usd_per_s : float
+        r, paid for every reserved unit whether used or not, and o, paid for what demand is above.
+    weights : array, shape (n,), optional
+        Share of the time of each value; equal without them.
+    """
+    d = np.atleast_1d(non_negative("demand", demand)).ravel()
+    r, o = float(non_negative("reserved_usd_per_s", reserved_usd_per_s)), float(positive("on_demand_usd_per_s", on_demand_usd_per_s))
+    w = np.ones_like(d) if weights is None else np.atleast_1d(non_negative("weights", weights)).ravel()
+    broadcast(d, w)
+    order = np.argsort(d, kind="stable")
+    d, w = d[order], w[order] / w.sum()
+    above = 1.0 - np.cumsum(w)
+    fitting = np.flatnonzero(above <= r / o + 1e-12)
+    q = float(d[fitting[0]]) if r < o else 0.0
+
+    def mean(units: float) -> float:
+        return r * units + o * float(np.dot(w, np.maximum(d - units, 0.0)))
+
+    return Reservation(q, mean(q), mean(0.0), mean(float(d[-1])))
+
+
+def depreciation(capex_usd: float, *, years: int, salvage_frac: float = 0.0, declining: bool = False) -> Array:
+    """Return the write-off of each year [USD], shape (years,): in equal parts, or double declining until equal parts are more.
+
+    The parts add up to capex less salvage.
+    """
+    capex, n = float(non_negative("capex_usd", capex_usd)), int(whole("years", years))
+    floor = capex * float(fraction("salvage_frac", salvage_frac))
+    if not declining:
+        return np.full(n, (capex - floor) / n)
+    left, parts = capex, []
+    for year in range(n):
+        part = min(max(2.0 / n * left, (left - floor) / (n - year)), left - floor)
+        parts.append(part)
+        left -= part
+    return np.array(parts)
+
+
+def refresh_years(
+    *, running_usd_per_year: Numeric, new_usd_per_work: Numeric, work_per_year: Numeric, growth_frac: Numeric
+) -> Array:
+    """Return after how many years new machines do the same work for less than the old ones cost to run.
+
+    The old ones cost ``running`` a year (electricity, maintenance, space; their price is sunk) for ``work_per_year``. New ones do a unit
+    of work for ``new_usd_per_work``, all costs in, and that falls by ``growth_frac`` a year as machines improve:
+    t = ln(new·work/running)/ln(1 + g), 0 where replacing pays at once.
+    """
+    running, new = positive("running_usd_per_year", running_usd_per_year), positive("new_usd_per_work", new_usd_per_work)
+    work, g = positive("work_per_year", work_per_year), positive("growth_frac", growth_frac)
+    broadcast(running, new, work, g)
+    return np.asarray(np.maximum(np.log(new * work / running), 0.0) / np.log1p(g))[()]

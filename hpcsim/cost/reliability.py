@@ -7,12 +7,15 @@ useful work between two checkpoints (without δ), λ = 1/M. Failures are exponen
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
-from hpcsim.cost.arguments import Array, Numeric, broadcast, non_negative, positive
+from hpcsim.cost.arguments import Array, Numeric, between, broadcast, non_negative, positive, whole
 
 __all__ = [
+    "RepairCrew",
     "availability",
     "availability_interval_s",
     "daly_interval_s",
@@ -23,6 +26,8 @@ __all__ = [
     "expected_segment_s",
     "job_mtbf_s",
     "optimal_interval_s",
+    "repair_crew",
+    "spares_needed",
     "weibull_failure_frac",
     "weibull_scale_s",
     "young_interval_s",
@@ -180,3 +185,67 @@ def weibull_failure_frac(time_s: Numeric, *, scale_s: Numeric, shape: Numeric) -
     t, eta, k = non_negative("time_s", time_s), positive("scale_s", scale_s), positive("shape", shape)
     broadcast(t, eta, k)
     return np.asarray(-np.expm1(-((t / eta) ** k)))[()]
+
+
+def spares_needed(nodes: float, *, failures_per_s: float, repair_s: float, sure_frac: float = 0.99) -> int:
+    """Return the spare nodes that suffice with probability ``sure_frac``: the quantile of Poisson(N·λ·MTTR) nodes in repair.
+
+    Assumes technicians enough and independent failures (see :func:`repair_crew` for few technicians).
+
+    >>> spares_needed(2048, failures_per_s=6.5e-3 / 86400, repair_s=2 * 86400)
+    39
+    """
+    mean = float(non_negative("nodes", nodes)) * float(non_negative("failures_per_s", failures_per_s))
+    mean *= float(non_negative("repair_s", repair_s))
+    sure = float(between("sure_frac", sure_frac, 0.0, 1.0 - 1e-12))
+    if mean > 1e6:  # the normal limit; the sum below would underflow far from its mean
+        return math.ceil(mean + NormalDist().inv_cdf(sure) * math.sqrt(mean))
+    count, log_term = 0, -mean
+    total = math.exp(log_term)
+    while total < sure and count < mean + 40.0 * math.sqrt(mean) + 40.0:
+        count += 1
+        log_term += math.log(mean) - math.log(count)
+        total += math.exp(log_term)
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class RepairCrew:
+    """What a crew of technicians leaves standing (machine-repair queue).
+
+    Attributes
+    ----------
+    crew : int
+    down : float
+        Mean nodes that are down, waiting or in repair.
+    waiting : float
+        Of them, those that wait for a technician.
+    busy_frac : float
+        Share of the technicians that work.
+    wait_s : float
+        Mean wait of a failed node for a technician.
+    """
+
+    crew: int
+    down: float
+    waiting: float
+    busy_frac: float
+    wait_s: float
+
+
+def repair_crew(nodes: int, *, mtbf_s: float, repair_s: float, crew: int) -> RepairCrew:
+    """Return the steady state of M/M/c//N: N nodes that fail, c technicians who repair one each.
+
+    The birth–death chain of the nodes that are down, p_{k+1}/p_k = (N − k)·λ/(min(k + 1, c)·μ), summed in logarithms.
+    """
+    n, c = int(whole("nodes", nodes)), int(whole("crew", crew))
+    ratio = float(positive("repair_s", repair_s)) / float(positive("mtbf_s", mtbf_s))
+    k = np.arange(n)
+    steps = np.log((n - k) * ratio / np.minimum(k + 1, c))
+    logs = np.concatenate([[0.0], np.cumsum(steps)])
+    p = np.exp(logs - logs.max())
+    p /= p.sum()
+    states = np.arange(n + 1)
+    down, waiting = float(np.dot(states, p)), float(np.dot(np.maximum(states - c, 0), p))
+    rate = (n - down) / float(mtbf_s)
+    return RepairCrew(c, down, waiting, (down - waiting) / c, waiting / rate if rate > 0 else 0.0)

@@ -15,6 +15,7 @@ from pydantic_core import core_schema
 from hpcsim.base.errors import problem_kind
 from hpcsim.scenario.cluster import ClusterSpec
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Spec, fail, frozen, guarded, is_text, plain
+from hpcsim.scenario.plan import PlanSpec
 from hpcsim.scenario.ranges import is_range, parse_range
 from hpcsim.scenario.workload import WorkloadSpec
 
@@ -131,6 +132,7 @@ class ScenarioSpec(Spec):
         default_factory=dict,
         description="axes of a sweep: dotted path and its values, a list or a range such as 24..96:24; paths with commas between take a list of rows",
     )
+    plan: PlanSpec | None = Field(None, description="what hpcsim plan has to reach, may choose, and within which limits")
     published: NamedMap[PublishedSpec] = Field(default_factory=dict, description="published figures by summary key")
 
     @model_validator(mode="before")

@@ -1,0 +1,1 @@
+"""The capacity plan: requirement analysis, planning, construction, optimisation, maintenance."""
