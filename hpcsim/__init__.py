@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from hpcsim.study.calibrate import calibrate as calibrate
     from hpcsim.study.compare import compare as compare
     from hpcsim.study.explain import explain as explain
+    from hpcsim.study.planning.plan import plan as plan
     from hpcsim.study.replay import replay as replay
     from hpcsim.study.search import search as search
     from hpcsim.study.sweep import sweep as sweep
@@ -44,6 +45,7 @@ __all__ = [
     "estimate",
     "explain",
     "load",
+    "plan",
     "replay",
     "search",
     "simulate",
@@ -63,6 +65,7 @@ _PLACES = {
     "calibrate": "hpcsim.study.calibrate:calibrate",
     "compare": "hpcsim.study.compare:compare",
     "explain": "hpcsim.study.explain:explain",
+    "plan": "hpcsim.study.planning.plan:plan",
     "verify": "hpcsim.study.verify:verify",
     "catalog": "hpcsim.catalog:",
     "HpcsimError": "hpcsim.base.errors:HpcsimError",

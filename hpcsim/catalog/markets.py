@@ -28,7 +28,35 @@ BAD_PRICE = problem_kind("price-list-value", "{value!r} is no {what}", "a number
 NO_ROWS = problem_kind("price-list-empty", "the price list has no rows", "a row prices an instance in a region")
 
 EU = frozenset(
-    "AUT BEL BGR HRV CYP CZE DNK EST FIN FRA DEU GRC HUN IRL ITA LVA LTU LUX MLT NLD POL PRT ROU SVK SVN ESP SWE".split()
+    [
+        "AUT",
+        "BEL",
+        "BGR",
+        "HRV",
+        "CYP",
+        "CZE",
+        "DNK",
+        "EST",
+        "FIN",
+        "FRA",
+        "DEU",
+        "GRC",
+        "HUN",
+        "IRL",
+        "ITA",
+        "LVA",
+        "LTU",
+        "LUX",
+        "MLT",
+        "NLD",
+        "POL",
+        "PRT",
+        "ROU",
+        "SVK",
+        "SVN",
+        "ESP",
+        "SWE",
+    ]
 )
 """Members of the European Union by ISO 3166-1 code."""
 EEA = EU | {"ISL", "LIE", "NOR"}

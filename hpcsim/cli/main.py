@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "search": "the best layouts of a training run that fit memory, ranked by time, cost or energy",
     "replay": "replay a job log under one or several scheduling policies",
     "sweep": "run a scenario at every combination of changed values",
+    "plan": "the capacity that reaches goals: requirement analysis, planning, construction, optimisation, maintenance",
     "compare": "what differs between scenarios, what changes in their answers, and which terms explain it",
     "verify": "hold predictions beside measurements, case by case and by source",
     "calibrate": "fit the model's terms to measurements of your own and write an overlay catalog",

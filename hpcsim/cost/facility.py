@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from hpcsim.cost.arguments import Array, Numeric, at_least, between, broadcast, non_negative, positive, whole
 from hpcsim.cost.power import facility_pue
 
 __all__ = ["Schedule", "climate_pue", "nodes_per_rack", "racks_needed", "shifted"]
-
 
 
 def climate_pue(mean_wet_bulb_c: float, *, swing_k: float = 8.0) -> float:
@@ -60,10 +60,10 @@ class Schedule:
     hours: int
     pieces: int
     start: int
-    on: Array
+    on: npt.NDArray[np.bool_]
 
 
-def _pieces(on: Array) -> int:
+def _pieces(on: npt.NDArray[np.bool_]) -> int:
     return int(np.sum(on & ~np.roll(on, 1))) if not on.all() else 1
 
 

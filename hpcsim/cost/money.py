@@ -267,9 +267,7 @@ def depreciation(capex_usd: float, *, years: int, salvage_frac: float = 0.0, dec
     return np.array(parts)
 
 
-def refresh_years(
-    *, running_usd_per_year: Numeric, new_usd_per_work: Numeric, work_per_year: Numeric, growth_frac: Numeric
-) -> Array:
+def refresh_years(*, running_usd_per_year: Numeric, new_usd_per_work: Numeric, work_per_year: Numeric, growth_frac: Numeric) -> Array:
     """Return after how many years new machines do the same work for less than the old ones cost to run.
 
     The old ones cost ``running`` a year (electricity, maintenance, space; their price is sunk) for ``work_per_year``. New ones do a unit

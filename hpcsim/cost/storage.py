@@ -10,13 +10,23 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cost.arguments import Array, Numeric, broadcast, fraction, non_negative, positive, whole
 
 __all__ = [
+    "AES_BYTES_PER_S",
     "CHECKPOINT_BYTES_PER_PARAMETER",
+    "TEXT_CODEC",
+    "TOKEN_CODEC",
+    "WEIGHT_CODEC",
+    "Codec",
     "Redundancy",
     "checkpoint_bytes",
     "checkpoint_time_s",
+    "compressed_rate",
+    "deduplicated",
     "effective_rate",
+    "encryption_cores",
     "erasure_coded",
+    "lru_hit_frac",
     "mttdl_s",
+    "pinned_hit_frac",
     "pipeline_time_s",
     "replicated",
     "transfer_time_s",
@@ -136,3 +146,79 @@ def mttdl_s(mttf_s: Numeric, mttr_s: Numeric, *, copies: int, parallel_repair: b
     copies = int(whole("copies", copies))
     repairs = np.prod([i if parallel_repair else 1 for i in range(1, copies)])
     return np.asarray(f**copies * repairs / (float(np.prod(range(1, copies + 1))) * r ** (copies - 1)))[()]
+
+
+AES_BYTES_PER_S = 5.15e9
+"""AES-256-GCM of one core with vector AES, measured with OpenSSL 3.0; without vector instructions about a quarter of it."""
+
+
+def encryption_cores(bytes_per_s: Numeric, *, core_bytes_per_s: Numeric = AES_BYTES_PER_S) -> Array:
+    """Return the cores that encrypt (or decrypt) a stream: d/v. Inline encryption in the network port needs none.
+
+    >>> round(float(encryption_cores(50e9)), 1)
+    9.7
+    """
+    rate, core = non_negative("bytes_per_s", bytes_per_s), positive("core_bytes_per_s", core_bytes_per_s)
+    broadcast(rate, core)
+    return np.asarray(rate / core)[()]
+
+
+@dataclass(frozen=True, slots=True)
+class Codec:
+    """A lossless compressor: size before over after, and rates of one core [B/s of uncompressed data]."""
+
+    name: str
+    ratio: float
+    compress_bytes_per_s: float
+    decompress_bytes_per_s: float
+
+
+TOKEN_CODEC = Codec("zstd-1 on token ids", 1.91, 330e6, 940e6)
+"""Ratio measured on 16-bit token ids of a Zipf distribution; rates of zstd's own table (one core of 2011)."""
+WEIGHT_CODEC = Codec("zstd-1 on bf16 weights", 1.28, 330e6, 940e6)
+"""Ratio measured on Gaussian bf16 weights; rates as above."""
+TEXT_CODEC = Codec("zstd-1 on text", 2.877, 330e6, 940e6)
+"""The Silesia corpus: zstd's own table."""
+
+
+def compressed_rate(cores: Numeric, codec: Codec, *, link_bytes_per_s: Numeric) -> Array:
+    """Return the effective rate of a link behind a compressor: min(n·C, ratio·BW, n·D).
+
+    >>> compressed_rate([1, 8], TEXT_CODEC, link_bytes_per_s=1.25e9).tolist()
+    [330000000.0, 2640000000.0]
+    """
+    n, link = positive("cores", cores), positive("link_bytes_per_s", link_bytes_per_s)
+    broadcast(n, link)
+    least = np.minimum(n * codec.compress_bytes_per_s, n * codec.decompress_bytes_per_s)
+    return np.asarray(np.minimum(least, codec.ratio * link))[()]
+
+
+def deduplicated(
+    size_bytes: Numeric, duplicate_frac: Numeric, *, cores: Numeric, hash_bytes_per_s: Numeric = 1.75e9
+) -> tuple[Array, Array]:
+    """Return the bytes that deduplication saves, and its time when hashing is the bound: fraction·size and size/(cores·rate).
+
+    >>> saved, seconds = deduplicated(100e12, 0.3, cores=32)
+    >>> round(float(saved) / 1e12, 1), round(float(seconds) / 3600, 3)
+    (30.0, 0.496)
+    """
+    size, share = non_negative("size_bytes", size_bytes), fraction("duplicate_frac", duplicate_frac)
+    n, rate = positive("cores", cores), positive("hash_bytes_per_s", hash_bytes_per_s)
+    broadcast(size, share, n, rate)
+    return np.asarray(size * share)[()], np.asarray(size / (n * rate))[()]
+
+
+def pinned_hit_frac(cache_frac: Numeric) -> Array:
+    """Return the hit rate of a cache that keeps its share of the data for good: c."""
+    return np.asarray(fraction("cache_frac", cache_frac))[()]
+
+
+def lru_hit_frac(cache_frac: Numeric) -> Array:
+    """Return the hit rate of least-recently-used caching when every epoch is a new permutation: c + (1−c)·ln(1−c), and 1 for all of it.
+
+    >>> [round(float(lru_hit_frac(c)), 3) for c in (0.35, 0.5, 0.8)]
+    [0.07, 0.153, 0.478]
+    """
+    c = fraction("cache_frac", cache_frac)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(c < 1.0, c + (1.0 - c) * np.log1p(-np.minimum(c, 1.0 - 1e-16)), 1.0))[()]

@@ -73,6 +73,7 @@ _KINDS = {
     "estimate": "estimated in closed form",
     "replay": "job log replayed",
     "sweep": "parameter sweep",
+    "plan": "capacity plan",
     "verify": "held against measurements",
     "calibrate": "fitted to measurements",
 }

@@ -18,6 +18,7 @@ from hpcsim.results.columns import Column, Table
 from hpcsim.results.columns import count_column as _count
 from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
+from hpcsim.results.planning import PLAN_TABLES
 from hpcsim.results.studies import STUDIES
 
 __all__ = ["TABLES", "Column", "Table", "TableMismatch", "frame", "markdown", "mismatches", "read_csv"]
@@ -361,6 +362,7 @@ TABLES: dict[str, Table] = {
         _FIT_CASES,
         _SWEEP,
         *STUDIES,
+        *PLAN_TABLES,
     )
 }
 """Every result table by name."""

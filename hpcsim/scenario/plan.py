@@ -173,12 +173,18 @@ class SiteOptionSpec(Spec):
 
     region: str | None = Field(None, description="catalog region that supplies carbon intensity and electricity price where not given")
     country: str | None = Field(None, description="country of the data, as compliance sees it: ISO code of three letters")
-    pue: Annotated[float, Share(1.0, 5.0)] | None = Field(None, description="measured power usage effectiveness; from the climate without it")
+    pue: Annotated[float, Share(1.0, 5.0)] | None = Field(
+        None, description="measured power usage effectiveness; from the climate without it"
+    )
     wet_bulb: Annotated[float, Share(-40, 45)] | None = Field(None, description="mean wet-bulb temperature [°C]")
-    carbon: Annotated[float, Quantity("carbon intensity", zero=True)] | None = Field(None, description="carbon intensity of the electricity")
+    carbon: Annotated[float, Quantity("carbon intensity", zero=True)] | None = Field(
+        None, description="carbon intensity of the electricity"
+    )
     electricity: Annotated[float, Quantity("price of energy", zero=True)] | None = Field(None, description="price of electricity")
     hourly: str | None = Field(None, description="CSV of hourly carbon intensity and price, relative to this file")
-    water: Annotated[float, Quantity("water intensity", zero=True)] | None = Field(None, description="water evaporated on site per IT energy")
+    water: Annotated[float, Quantity("water intensity", zero=True)] | None = Field(
+        None, description="water evaporated on site per IT energy"
+    )
     power: Watts | None = Field(None, description="facility power that the site can give")
     racks: Annotated[int, Count(1, 1_000_000)] | None = Field(None, description="racks that the site can hold")
     rack_power: Watts = Field(40e3, description="IT power that a rack can cool", validate_default=False)
@@ -204,7 +210,8 @@ class OwnerSpec(Spec):
         None, description="owned: full-time staff for a thousand accelerators; the catalog's by default"
     )
     discount: Annotated[float, Share(0, 0.99)] | None = Field(
-        None, description="1-year and 3-year: discount on the on-demand price where no price of the contract is known; else it is not offered"
+        None,
+        description="1-year and 3-year: discount on the on-demand price where no price of the contract is known; else it is not offered",
     )
     interruptions: Annotated[float, Share(0, 1000)] | None = Field(
         None, description="spot: interruptions of one node in a month; the catalog's by default"
@@ -230,7 +237,9 @@ class OptionsSpec(Spec):
     fabrics: NamedMap[FabricOptionSpec] = Field(default_factory=dict, description="networks by name; the cluster's by default")
     storage: NamedMap[StorageOptionSpec] = Field(default_factory=dict, description="storage tiers by name; the cluster's by default")
     sites: NamedMap[SiteOptionSpec] = Field(default_factory=dict, description="places for owned nodes by name; the cluster's by default")
-    owners: NamedMap[OwnerSpec] = Field(default_factory=_owners, description="ways to come by the nodes: owned, on-demand and spot by default")
+    owners: NamedMap[OwnerSpec] = Field(
+        default_factory=_owners, description="ways to come by the nodes: owned, on-demand and spot by default"
+    )
     prices: tuple[str, ...] = Field((), description="price lists (CSV), relative to this file; they come beside the catalog's prices")
 
     @model_validator(mode="before")

@@ -127,7 +127,9 @@ def _solve(goals: Sequence[Candidates], objective: str, *, relax: bool) -> tuple
         columns = [np.nan_to_num(found.values[name], nan=np.inf) for name in (key, *(SHARED[n] for n in limits))]
         own = np.maximum.reduce([*found.over.values(), np.zeros(len(found))]) if relax else np.zeros(len(found))
         columns.append(np.maximum(own, 1.0) if relax else own)
-        usable = np.isfinite(np.column_stack(columns)).all(axis=1) & (np.isfinite(found.values["time_s"]) if relax else _own_feasible(found))
+        usable = np.isfinite(np.column_stack(columns)).all(axis=1) & (
+            np.isfinite(found.values["time_s"]) if relax else _own_feasible(found)
+        )
         rows = order(found, objective, np.flatnonzero(usable))
         if not rows.size:
             return None
@@ -140,7 +142,8 @@ def _solve(goals: Sequence[Candidates], objective: str, *, relax: bool) -> tuple
         picks[g, starts[g] : starts[g + 1]] = 1.0
     value = np.concatenate([found.values[key][rows] for found, rows in zip(goals, kept)])
     rows_of = {
-        name: np.concatenate([found.values[SHARED[name]][rows] for found, rows in zip(goals, kept)]) / limit for name, limit in limits.items()
+        name: np.concatenate([found.values[SHARED[name]][rows] for found, rows in zip(goals, kept)]) / limit
+        for name, limit in limits.items()
     }
     shared = np.array([np.append(row, -1.0) if relax else row for row in rows_of.values()]).reshape(len(limits), n + relax)
     constraints = [LinearConstraint(picks, 1.0, 1.0), LinearConstraint(shared, -np.inf, 0.0 if relax else 1.0 + 1e-12)]
@@ -162,7 +165,7 @@ def _solve(goals: Sequence[Candidates], objective: str, *, relax: bool) -> tuple
 
 
 def _excess(found: Candidates) -> Floats:
-    return np.maximum.reduce([np.maximum(ratio, 1.0) for ratio in found.ratios().values()] or [np.ones(len(found))])
+    return np.asarray(np.maximum.reduce([np.maximum(ratio, 1.0) for ratio in found.ratios().values()] or [np.ones(len(found))]))
 
 
 def _least_alone(found: Candidates) -> dict[str, float]:

@@ -8,19 +8,26 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from hpcsim.base.errors import InputError, problem_kind
+from hpcsim.base.units import exact_text
 from hpcsim.catalog.hardware import Link, Node
+from hpcsim.catalog.inline import resolve_model
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.cluster.parts import Cluster
 from hpcsim.cost.facility import nodes_per_rack
+from hpcsim.cost.models import Work, flop_per_step
 from hpcsim.cost.reliability import spares_needed
 from hpcsim.run.bind import Bound, bind
 from hpcsim.run.prices import facility_of
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.plan import FabricOptionSpec, NodeOptionSpec, StorageOptionSpec
+from hpcsim.workload.networks import cost_model
 from hpcsim.workload.training import TrainingPlan
+from hpcsim.workload.training import _steps as run_steps
 
-__all__ = ["GROUP", "Machine", "NodeKind", "kinds_of", "machines_for", "network_price", "varied"]
+__all__ = ["GROUP", "Machine", "NodeKind", "fabric_of", "kinds_of", "machines_for", "network_price", "varied"]
 
 UNKNOWN_RUN = problem_kind("plan-run", "the workload has no training run {name!r}", "its runs: {known}")
 NO_MACHINE = problem_kind("plan-without-machine", "none of {tried} machines can run {name}: {why}", "{hint}")
@@ -161,7 +168,7 @@ def kinds_of(scenario: Scenario, catalog: Catalog) -> tuple[NodeKind, ...]:
     return tuple(kinds)
 
 
-def _fabric(option: FabricOptionSpec | None, kind: NodeKind, scenario: Scenario, catalog: Catalog) -> dict[str, Any]:
+def fabric_of(option: FabricOptionSpec | None, kind: NodeKind, scenario: Scenario, catalog: Catalog) -> dict[str, Any]:
     """Return the fabric section for a node type: the option's, or the cluster's with the node type's own ports."""
     base: dict[str, Any] = {}
     if option is None and scenario.cluster.fabric is not None:
@@ -223,7 +230,9 @@ def varied(
     site: Mapping[str, Any] | None = None,
     price: Mapping[str, Any] | None = None,
     mtbf_s: float | None = None,
+    repair_s: float | None = None,
     layout: Mapping[str, Any] | None = None,
+    every_s: float | None = None,
 ) -> Scenario:
     """Return the scenario of one run on one machine: everything else of the scenario stays as it is."""
     data = scenario.data()
@@ -243,14 +252,16 @@ def varied(
         cluster["storage"] = {**cluster.get("storage", {}), name: tier}
         if "checkpoint" in training:
             training["checkpoint"] = {**training["checkpoint"], "to": name}
+    if every_s is not None and "checkpoint" in training:
+        training["checkpoint"] = {**training["checkpoint"], "every": exact_text(every_s, "time")}
     if site is not None:
         cluster["site"] = dict(site)
     if price is not None:
         cluster["prices"] = {GROUP: dict(price)}
     changes: dict[str, Any] = {"cluster": cluster, "workload": {"training": {run: training}}, "published": {}, "sweep": {}}
     if mtbf_s is not None:
-        repair = scenario.failures.node.repair if scenario.failures.node else 0.0
-        changes["failures"] = {"node": {"mtbf": f"{mtbf_s!r} s", "repair": f"{repair!r} s"}} if math.isfinite(mtbf_s) else {}
+        failure = {"mtbf": exact_text(mtbf_s, "time"), "repair": exact_text(repair_s or 0.0, "time")} if math.isfinite(mtbf_s) else None
+        changes["failures"] = {"node": failure} if failure else {}
     return scenario.vary(changes)
 
 
@@ -267,7 +278,8 @@ def network_price(cluster: Cluster, catalog: Catalog, port_usd: float | None = N
         return {"network, by port of a node": (size.cables[0] if size.cables else 0, port_usd, "given in the scenario")}
     parts = [e for name in catalog.names("link") if isinstance(e := catalog.find("link", name), Link) and e.category == "component"]
     optics = sorted(
-        (e for e in parts if e.id.startswith("transceiver") and e.price_usd is not None and e.bytes_per_s), key=lambda e: e.bytes_per_s or 0.0
+        (e for e in parts if e.id.startswith("transceiver") and e.price_usd is not None and e.bytes_per_s),
+        key=lambda e: e.bytes_per_s or 0.0,
     )
     able = [e for e in optics if (e.bytes_per_s or 0.0) >= fabric.bytes_per_s * (1 - 1e-9)] or optics[-1:]
     switch = catalog.link("switch-ndr-64p")
@@ -275,7 +287,11 @@ def network_price(cluster: Cluster, catalog: Catalog, port_usd: float | None = N
     ports = fabric.switch_ports or fabric.radix or _RADIX
     cables = sum(size.cables) + size.storage_cables
     found = {
-        "switches": (sum(size.switches), each * ports * fabric.bytes_per_s, f"{switch.id}, by port and rate: {switch.fact('price_usd').source}"),
+        "switches": (
+            sum(size.switches),
+            each * ports * fabric.bytes_per_s,
+            f"{switch.id}, by port and rate: {switch.fact('price_usd').source}",
+        ),
         "transceivers": (2 * cables, float(able[0].price_usd or 0.0), f"{able[0].id}: {able[0].fact('price_usd').source}"),
     }
     return {name: row for name, row in found.items() if row[0]}
@@ -293,7 +309,7 @@ def _one(
     failure = scenario.failures.node
     mtbf_s = kind.spec.mtbf or (failure.mtbf if failure else math.inf)
     repair_s = failure.repair if failure else 0.0
-    built = varied(scenario, run, kind, nodes, _fabric(fabric[1], kind, scenario, catalog), storage, mtbf_s=math.inf)
+    built = varied(scenario, run, kind, nodes, fabric_of(fabric[1], kind, scenario, catalog), storage, mtbf_s=math.inf)
     bound = bind(built, catalog=catalog)
     group = bound.cluster.groups[GROUP]
     a = group.accelerator
@@ -334,9 +350,18 @@ def _space(scenario: Scenario) -> Iterator[tuple[tuple[str, FabricOptionSpec | N
             yield fabric, tier
 
 
-def machines_for(
-    scenario: Scenario, run: str, kinds: tuple[NodeKind, ...], catalog: Catalog, *, flop: float
-) -> tuple[list[Machine], Counter[str]]:
+def _flop(scenario: Scenario, run: str, catalog: Catalog) -> float:
+    """Return the FLOP of a whole run: those of the model's passes over every token."""
+    spec = scenario.workload.training[run]
+    network = resolve_model(spec.model, catalog, name=run, path=f"workload.training.{run}.model", folder=scenario.folder)
+    model = cost_model(network)
+    if isinstance(model, Work):
+        return float(3.0 * float(np.asarray(model.flop_per_sample)) * spec.global_batch * run_steps(spec))
+    forward = flop_per_step(model, global_batch=spec.global_batch, sequence=spec.sequence)
+    return float(3.0 * sum(float(part) for part in forward.values()) * run_steps(spec))
+
+
+def machines_for(scenario: Scenario, run: str, kinds: tuple[NodeKind, ...], catalog: Catalog) -> tuple[list[Machine], Counter[str]]:
     """Return every machine that can run a training goal, and why others cannot: counts by the code of the problem.
 
     Raises
@@ -348,6 +373,7 @@ def machines_for(
         known = ", ".join(scenario.workload.training) or "none"
         raise UNKNOWN_RUN.error(path=f"plan.goals.train.{run}", name=run, known=known)
     precision = scenario.workload.training[run].precision
+    flop = _flop(scenario, run, catalog)
     found: list[Machine] = []
     removed: Counter[str] = Counter()
     first: dict[str, InputError] = {}
@@ -356,7 +382,7 @@ def machines_for(
         if not kind.accelerator:
             continue
         peaks = catalog.accelerator(kind.accelerator).peak_flop_per_s
-        peak = max((float(peaks[p]) for p in (precision, f"{precision}_tensor") if p in peaks), default=0.0)  # type: ignore[index]
+        peak = max((float(peaks[p]) for p in (precision, f"{precision}_tensor") if p in peaks), default=0.0)
         if not peak:
             removed["precision"] += 1
             continue
@@ -372,6 +398,8 @@ def machines_for(
         why = ", ".join(f"{n} by {code}" for code, n in removed.most_common()) or "no node type has an accelerator"
         if first:
             problem = next(iter(first.values())).problems[0]
-            raise NO_MACHINE.error(path=f"plan.goals.train.{run}", tried=tried, name=run, why=f"{why}: {problem.message}", hint=problem.hint)
+            raise NO_MACHINE.error(
+                path=f"plan.goals.train.{run}", tried=tried, name=run, why=f"{why}: {problem.message}", hint=problem.hint
+            )
         raise NO_MACHINE.error(path=f"plan.goals.train.{run}", tried=tried, name=run, why=why, hint="add node types that can")
     return found, removed

@@ -14,7 +14,14 @@ from hpcsim.study.planning.candidates import OBJECTIVES, Candidates, order
 
 __all__ = ["Rival", "deadline_flips", "deadline_words", "flip_words", "rivals", "why_words"]
 
-AXES = {"accelerator": "accelerator", "count": "number of nodes", "fabric": "fabric", "storage": "storage", "owner": "owner", "place": "place"}
+AXES = {
+    "accelerator": "accelerator",
+    "count": "number of nodes",
+    "fabric": "fabric",
+    "storage": "storage",
+    "owner": "owner",
+    "place": "place",
+}
 TIMED = ("within", "by")
 
 
@@ -92,6 +99,8 @@ def flip_words(rival: Rival, objective: str) -> str:
         return f"a gain of {rival.margin_frac / (1 + rival.margin_frac) * 100:.3g} % by {rival.other}"
     if rival.margin_frac <= 1e-12:
         return f"nothing but a tie: {rival.other} is as good"
+    if rival.axis in ("count", "fabric", "storage"):
+        return f"a plan with {rival.other} that costs {rival.margin_frac / (1 + rival.margin_frac) * 100:.3g} % less"
     words = []
     if rival.cheaper_frac < 1.0:
         words.append(f"{rival.other}'s devices {rival.cheaper_frac * 100:.3g} % cheaper")
@@ -134,7 +143,9 @@ def deadline_words(found: Candidates, row: int, objective: str, limit_s: float) 
     words = []
     if "tighter" in flips:
         factor, j = flips["tighter"]
-        words.append(f"below {readable(factor * limit_s, 'time', 3)} it would be {found.words(j)} at {brief(key, float(found.values[key][j]))}")
+        words.append(
+            f"below {readable(factor * limit_s, 'time', 3)} it would be {found.words(j)} at {brief(key, float(found.values[key][j]))}"
+        )
     if "looser" in flips:
         factor, j = flips["looser"]
         words.append(f"from {readable(factor * limit_s, 'time', 3)} on {found.words(j)} at {brief(key, float(found.values[key][j]))}")

@@ -157,7 +157,7 @@ def _fact(catalog: Catalog, name: str, key: str, notes: list[str]) -> float:
     entry = catalog.find("price", name)
     fact = entry.fact(key)
     if fact.kind == "remembered":
-        notes.append(f"{entry.title}: {fact.value:g}, from memory and unverified.")
+        notes.append(f"{entry.title} ({key.replace('_', ' ')}): {fact.value:g}, from memory and unverified.")
     return float(fact.value)
 
 

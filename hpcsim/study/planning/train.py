@@ -198,7 +198,7 @@ def _flat(
     def of(items: Sequence[Any], at: npt.NDArray[Any], get: Any) -> npt.NDArray[Any]:
         column = np.empty(len(items), dtype=object)
         column[:] = [get(item) for item in items]
-        return column[at]
+        return np.asarray(column[at])
 
     def ravel(table: Mapping[str, Any]) -> dict[str, Any]:
         return {name: np.broadcast_to(np.asarray(column, dtype=float), shape).ravel() for name, column in table.items()}
