@@ -10,7 +10,7 @@ from hpcsim.cost.money import YEAR_S, npv
 from hpcsim.results.quantities import brief
 from hpcsim.study.planning.context import TrainContext
 from hpcsim.study.planning.machines import network_price
-from hpcsim.study.planning.sheet import MONTH_S, Sheet
+from hpcsim.study.planning.sheet import MONTH_S, Pen, Sheet
 from hpcsim.study.planning.train import data_bytes
 
 __all__ = ["train_build"]
@@ -114,102 +114,62 @@ def _device_of(c: TrainContext, source: int) -> set[str]:
     return set(c.found.axes["accelerator"][mask][:1])
 
 
+def _compute(c: TrainContext, add: Pen) -> None:
+    machine, source = c.machine, c.source
+    extra = f", {machine.spares} spare" if source.kind == "owned" else "; the cloud replaces what fails"
+    add("nodes with spares", c.nodes_held, why=f"{machine.nodes:,} in work{extra}")
+    why = f"{machine.per_rack(source.rack_w):g} nodes a rack of {readable(source.rack_w, 'power', 3)}"
+    add("racks", c.value("racks"), why=why, flips="rack_power of the site, per_rack of the node type")
+    it_w = c.value("power_w") / source.pue
+    add("IT power at its highest", it_w, "it_w", "all nodes fully used, switches, storage")
+    cooling = float(cooling_w(it_w, pue=source.pue)) if math.isfinite(it_w) else math.nan
+    origin = f" ({c.place.pue_from})" if c.place else ""
+    add("cooling and distribution", cooling, "cooling_w", f"IT × (PUE − 1) with PUE {source.pue:.3g}{origin}")
+
+
+def _storage(c: TrainContext, add: Pen) -> None:
+    need = data_bytes(c.machine)
+    add("capacity to provide", need, "capacity_bytes", f"on tier {c.machine.storage or 'none'}")
+    tier = c.machine.bound.cluster.storage.get(c.machine.storage)
+    if tier is not None and tier.capacity_bytes:
+        add("tier filled", need / tier.capacity_bytes, "used_frac", f"of {readable(tier.capacity_bytes, 'data size', 3)}")
+
+
+def _network(c: TrainContext, add: Pen) -> None:
+    machine, size = c.machine, c.machine.bound.cluster.fabric_size
+    if size is None:
+        add("switches", 0.0, why="one node, or one scale-up domain")
+        return
+    add("switches", float(sum(size.switches)), why=" + ".join(f"{n}" for n in size.switches) + ", leaf level first")
+    cables = float(sum(size.cables) + size.storage_cables)
+    add("cables", cables, why="node to leaf, and from level to level; two transceivers each")
+    add("network purchase", machine.network_usd, "network_usd", f"{machine.network_usd / machine.devices:,.0f} USD an accelerator")
+
+
+def _governance(c: TrainContext, add: Pen, sheet: Sheet) -> None:
+    owned = c.source.kind == "owned"
+    why = "purchase of nodes, spares and network" if owned else "rent over the run, or the contract's term where that is longer"
+    add("money bound", c.value("outlay_usd"), "outlay_usd", why)
+    rows = [row for row in sheet.months if row["goal"] == c.goal]
+    peak = max((row["purchase_usd"] + row["rent_usd"] + row["running_usd"] for row in rows), default=0.0)
+    why = f"{brief('cost_usd', rows[-1]['cumulative_usd'])} in {len(rows)} months, month by month in plan_months" if rows else ""
+    add("largest payment in a month", peak, "month_usd", why)
+
+
 def train_build(c: TrainContext, sheet: Sheet) -> None:
     """Add the rows of the construction over the six facets, the bill and the months."""
-    machine, source = c.machine, c.source
-    owned = source.kind == "owned"
+    source = c.source
     _bill(c, sheet)
     _months(c, sheet)
-
-    def add(facet: str, item: str, value: float | str, key: str = "", why: str = "", flips: str = "") -> None:
-        sheet.add(STEP, facet, item, value, key, why=why, flips=flips, goal=c.goal)
-
-    add(
-        "compute",
-        "nodes with spares",
-        c.nodes_held,
-        why=f"{machine.nodes:,} in work" + (f", {machine.spares} spare" if owned else "; the cloud replaces what fails"),
-    )
-    per_rack = machine.per_rack(source.rack_w)
-    add(
-        "compute",
-        "racks",
-        c.value("racks"),
-        why=f"{per_rack:g} nodes a rack of {readable(source.rack_w, 'power', 3)}",
-        flips="rack_power of the site, per_rack of the node type",
-    )
-    it_w = c.value("power_w") / source.pue
-    add("compute", "IT power at its highest", it_w, "it_w", "all nodes fully used, switches, storage")
-    add(
-        "compute",
-        "cooling and distribution",
-        float(cooling_w(it_w, pue=source.pue)) if math.isfinite(it_w) else math.nan,
-        "cooling_w",
-        f"IT × (PUE − 1) with PUE {source.pue:.3g}" + (f" ({c.place.pue_from})" if c.place else ""),
-    )
-    add("storage", "capacity to provide", data_bytes(machine), "capacity_bytes", f"on tier {machine.storage or 'none'}")
-    tier = machine.bound.cluster.storage.get(machine.storage)
-    if tier is not None and tier.capacity_bytes:
-        add(
-            "storage",
-            "tier filled",
-            data_bytes(machine) / tier.capacity_bytes,
-            "used_frac",
-            f"of {readable(tier.capacity_bytes, 'data size', 3)}",
-        )
-    size = machine.bound.cluster.fabric_size
-    if size is not None:
-        add("network", "switches", float(sum(size.switches)), why=" + ".join(f"{n}" for n in size.switches) + ", leaf level first")
-        add(
-            "network",
-            "cables",
-            float(sum(size.cables) + size.storage_cables),
-            why="node to leaf, and from level to level; two transceivers each",
-        )
-        add(
-            "network",
-            "network purchase",
-            machine.network_usd,
-            "network_usd",
-            f"{machine.network_usd / machine.devices:,.0f} USD an accelerator",
-        )
-    arrive = data_bytes(machine) / WAN_BYTES_PER_S
-    add(
-        "data",
-        "time for the data to arrive",
-        arrive,
-        "arrive_s",
-        f"d/v over a port of {readable(WAN_BYTES_PER_S, 'data rate', 3)}",
-        "a wider port, in proportion",
-    )
-    add(
-        "AI platform",
-        "delivery",
-        source.delay_s,
-        "delay_s",
-        "from the order to use" if owned else "rented: when there is capacity, which is not predicted",
-        "plan.options.nodes.….lead",
-    )
-    add(
-        "AI platform",
-        "order to result",
-        source.delay_s + arrive + c.value("sure_s"),
-        "finish_s",
-        "delivery, arrival of the data, run, one after the other",
-    )
-    add(
-        "governance",
-        "money bound",
-        c.value("outlay_usd"),
-        "outlay_usd",
-        "purchase of nodes, spares and network" if owned else "rent over the run, or the contract's term where that is longer",
-    )
-    first = [row for row in sheet.months if row["goal"] == c.goal]
-    peak = max((row["purchase_usd"] + row["rent_usd"] + row["running_usd"] for row in first), default=0.0)
-    add(
-        "governance",
-        "largest payment in a month",
-        peak,
-        "month_usd",
-        f"{brief('cost_usd', first[-1]['cumulative_usd'])} in {len(first)} months, month by month in plan_months" if first else "",
-    )
+    _compute(c, sheet.pen(STEP, c.goal, "compute"))
+    _storage(c, sheet.pen(STEP, c.goal, "storage"))
+    _network(c, sheet.pen(STEP, c.goal, "network"))
+    arrive = data_bytes(c.machine) / WAN_BYTES_PER_S
+    why = f"d/v over a port of {readable(WAN_BYTES_PER_S, 'data rate', 3)}"
+    sheet.pen(STEP, c.goal, "data")("time for the data to arrive", arrive, "arrive_s", why, "a wider port, in proportion")
+    add = sheet.pen(STEP, c.goal, "AI platform")
+    why = "from the order to use" if source.kind == "owned" else "rented: when there is capacity, which is not predicted"
+    add("delivery", source.delay_s, "delay_s", why, "plan.options.nodes.….lead")
+    why = "delivery, arrival of the data, run, one after the other"
+    add("order to result", source.delay_s + arrive + c.value("sure_s"), "finish_s", why)
+    _governance(c, sheet.pen(STEP, c.goal, "governance"), sheet)

@@ -11,8 +11,8 @@ from hpcsim.cost.money import break_even_use_frac
 from hpcsim.results.quantities import brief
 from hpcsim.study.planning.candidates import OBJECTIVES, order
 from hpcsim.study.planning.context import TrainContext
-from hpcsim.study.planning.reasons import Rival, deadline_words, flip_words, rivals, why_words
-from hpcsim.study.planning.sheet import Sheet
+from hpcsim.study.planning.reasons import deadline_words, flip_words, rivals, why_words
+from hpcsim.study.planning.sheet import Pen, Sheet
 
 __all__ = ["later_use_flip", "own_break_even", "train_choice"]
 
@@ -59,151 +59,82 @@ def own_break_even(c: TrainContext) -> tuple[float, int, int] | None:
     return float(break_even_use_frac(fixed, rented_usd_per_s=rent, running_usd_per_s=running)), i, j
 
 
-def _by_axis(c: TrainContext) -> dict[str, Rival]:
-    return {rival.axis: rival for rival in rivals(c.found, c.row, c.objective)}
-
-
-def _axis(c: TrainContext, sheet: Sheet, found: dict[str, Rival], axis: str, facet: str, item: str, value: float | str, only: str) -> None:
-    rival = found.get(axis)
-    why = why_words(c.found, rival, c.row, c.objective) if rival else only
-    sheet.add(STEP, facet, item, value, why=why, flips=flip_words(rival, c.objective) if rival else "further options", goal=c.goal)
-
-
-def _confirmed(c: TrainContext, sheet: Sheet) -> None:
-    done = c.confirmed.get(c.row)
-    if done is None or done.why:
-        return
-    gap = done.time_s / c.value("time_s") - 1.0
-    spread = f"{readable(done.low_s, 'time', 4)} to {readable(done.high_s, 'time', 4)} over {done.seeds} seeds"
-    sheet.add(
-        STEP, "AI platform", "run time, simulated", done.time_s, "time_s", why=f"{spread}; {gap:+.2%} against the closed form", goal=c.goal
-    )
-    sheet.add(
-        STEP,
-        "AI platform",
-        "goodput, simulated",
-        done.goodput_frac,
-        "goodput_frac",
-        why="share of the run that advances training",
-        goal=c.goal,
-    )
-
-
-def _limits(c: TrainContext, sheet: Sheet) -> None:
+def _limits(c: TrainContext, add: Pen) -> None:
     for name, ratio in c.found.ratios().items():
         used = float(ratio[c.row])
-        if name == "simulated":
-            continue
-        if name in ("site power", "site racks", "available") and used == 0.0:
+        if name == "simulated" or (name in ("site power", "site racks", "available") and used == 0.0):
             continue
         said = "kept" if used <= 1 + 1e-12 else "broken"
-        flips = f"the choice breaks it below {used * 100:.3g} % of the limit" if 0 < used <= 1 else ""
         if name in ("data_in", "operators"):
-            sheet.add(
-                STEP,
-                "governance",
-                f"limit {name.replace('_', ' ')}",
-                said,
-                why=f"{c.source.label}, country {c.source.country or 'unknown'}",
-                goal=c.goal,
-            )
+            add(f"limit {name.replace('_', ' ')}", said, why=f"{c.source.label}, country {c.source.country or 'unknown'}")
         else:
-            sheet.add(STEP, "governance", f"limit {name} used", used, "used_frac", why=said, flips=flips, goal=c.goal)
+            flips = f"the choice breaks it below {used * 100:.3g} % of the limit" if 0 < used <= 1 else ""
+            add(f"limit {name} used", used, "used_frac", said, flips)
+
+
+def _owner(c: TrainContext, add: Pen) -> None:
+    flip = later_use_flip(c)
+    if flip is not None:
+        use, i = flip
+        why = f"best owned: {c.found.words(i)}; the plan assumes {c.scenario.plan.later_use:.0%}"
+        item = "later use from which owning wins"
+        if 0 < use <= 1:
+            add(item, use, "later_use_frac", why)
+        else:
+            add(item, "never, at these prices" if use > 1 else "always, at these prices", why=why)
+    even = own_break_even(c)
+    if even is not None:
+        own, rented = c.found.words(even[1]), c.found.words(even[2])
+        why = f"fixed cost over (on-demand − running) of {own} against {rented}; above 100 % owning never pays"
+        add("break-even utilisation of the same machine", min(even[0], 1e6), "use_frac", why)
+
+
+def _platform(c: TrainContext, add: Pen) -> None:
+    plan, goal = c.machine.plan, c.scenario.plan.goals.train[c.run]
+    keys = ("dp", "tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute", "precision")
+    words = ", ".join(f"{k} {plan.layout[k]}" for k in keys)
+    add("layout", words, why=f"the fastest of {plan.searched:,} that were evaluated", flips="another number of nodes")
+    flips = deadline_words(c.found, c.row, c.objective, goal.within or c.deadline_s)
+    add("run time, expected", c.value("time_s"), "time_s", "with failures, at the best checkpoint interval", flips)
+    add("run time at the confidence asked for", c.value("sure_s"), "sure_s", f"confidence {goal.confidence:.0%} of the step time")
+    done = c.confirmed.get(c.row)
+    if done is not None and not done.why:
+        spread = f"{readable(done.low_s, 'time', 4)} to {readable(done.high_s, 'time', 4)} over {done.seeds} seeds"
+        gap = done.time_s / c.value("time_s") - 1.0
+        add("run time, simulated", done.time_s, "time_s", f"{spread}; {gap:+.2%} against the closed form")
+        add("goodput, simulated", done.goodput_frac, "goodput_frac", "share of the run that advances training")
+
+
+def _governance(c: TrainContext, add: Pen) -> None:
+    tokens = c.machine.plan.steps * c.machine.plan.tokens_per_step
+    add("country", c.source.country or "unknown", why=c.source.label)
+    add("cost charged to the goal", c.value("cost_usd"), "cost_usd", _money(c))
+    add("cost of a million tokens", c.value("cost_usd") / tokens * 1e6, "mtoken_usd", "cost over the tokens of the run")
+    hours = c.value("devices") * c.value("time_s") / 3600.0
+    add("cost of an accelerator-hour", c.value("cost_usd") / hours, "hour_usd", c.source.words)
+    _limits(c, add)
 
 
 def train_choice(c: TrainContext, sheet: Sheet) -> None:
     """Add the rows of the choice over the six facets."""
-    found = _by_axis(c)
+    found = {rival.axis: rival for rival in rivals(c.found, c.row, c.objective)}
     machine, source = c.machine, c.source
-    _axis(
-        c,
-        sheet,
-        found,
-        "accelerator",
-        "compute",
-        "accelerator",
-        f"{machine.kind.accelerator} ({machine.kind.entry.id})",
-        "the only one that can",
-    )
-    _axis(c, sheet, found, "count", "compute", "nodes", float(machine.nodes), "the only number that can")
-    _axis(c, sheet, found, "owner", "compute", "owner", source.label, "the only way to have it")
-    flip = later_use_flip(c)
-    if flip is not None:
-        use, i = flip
-        text = "never, at these prices" if use > 1 else "always, at these prices" if use <= 0 else f"from {use:.1%} on"
-        sheet.add(
-            STEP, "compute", "later use from which owning wins", text if not 0 < use <= 1 else use, "later_use_frac",
-            why=f"best owned: {c.found.words(i)}; the plan assumes {c.scenario.plan.later_use:.0%}", goal=c.goal,
-        )  # fmt: skip
-    even = own_break_even(c)
-    if even is not None:
-        sheet.add(
-            STEP, "compute", "break-even utilisation of the same machine", min(even[0], 1e6), "use_frac",
-            why=f"fixed cost over (on-demand − running) of {c.found.words(even[1])} against {c.found.words(even[2])}; above 100 % owning never pays",
-            goal=c.goal,
-        )  # fmt: skip
-    _axis(c, sheet, found, "storage", "storage", "storage tier", machine.storage or "none", "the only tier")
-    _axis(
-        c,
-        sheet,
-        found,
-        "fabric",
-        "network",
-        "fabric",
-        f"{machine.fabric} ({machine.bound.cluster.fabric.link if machine.bound.cluster.fabric else 'none'})",
-        "the only network",
-    )
-    _axis(c, sheet, found, "place", "data", "place of the data", source.place, "the only place")
-    layout = {
-        k: v
-        for k, v in machine.plan.layout.items()
-        if k in ("dp", "tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute", "precision")
-    }
-    words = ", ".join(f"{k} {v}" for k, v in layout.items())
-    sheet.add(
-        STEP,
-        "AI platform",
-        "layout",
-        words,
-        why=f"the fastest of {machine.plan.searched:,} that fit",
-        flips="another number of nodes",
-        goal=c.goal,
-    )
-    limit = c.scenario.plan.goals.train[c.run].within or c.deadline_s
-    sheet.add(
-        STEP,
-        "AI platform",
-        "run time, expected",
-        c.value("time_s"),
-        "time_s",
-        why="with failures, at the best checkpoint interval",
-        flips=deadline_words(c.found, c.row, c.objective, limit),
-        goal=c.goal,
-    )
-    sheet.add(
-        STEP,
-        "AI platform",
-        "run time at the confidence asked for",
-        c.value("sure_s"),
-        "sure_s",
-        why=f"confidence {c.scenario.plan.goals.train[c.run].confidence:.0%} of the step time",
-        goal=c.goal,
-    )
-    _confirmed(c, sheet)
-    sheet.add(STEP, "governance", "country", source.country or "unknown", why=source.label, goal=c.goal)
-    sheet.add(STEP, "governance", "cost charged to the goal", c.value("cost_usd"), "cost_usd", why=_money(c), goal=c.goal)
-    tokens = machine.plan.steps * machine.plan.tokens_per_step
-    sheet.add(STEP, "governance", "cost of a million tokens", c.value("cost_usd") / tokens * 1e6, "mtoken_usd", goal=c.goal)
-    sheet.add(
-        STEP,
-        "governance",
-        "cost of an accelerator-hour",
-        c.value("cost_usd") / (c.value("devices") * c.value("time_s")) * 3600,
-        "hour_usd",
-        why=source.words,
-        goal=c.goal,
-    )
-    _limits(c, sheet)
+    link = machine.bound.cluster.fabric.link if machine.bound.cluster.fabric else "none"
+    compute = sheet.pen(STEP, c.goal, "compute")
+    for pen, axis, item, value in (
+        (compute, "accelerator", "accelerator", f"{machine.kind.accelerator} ({machine.kind.entry.id})"),
+        (compute, "count", "nodes", float(machine.nodes)),
+        (compute, "owner", "owner", source.label),
+        (sheet.pen(STEP, c.goal, "storage"), "storage", "storage tier", machine.storage or "none"),
+        (sheet.pen(STEP, c.goal, "network"), "fabric", "fabric", f"{machine.fabric} ({link})"),
+        (sheet.pen(STEP, c.goal, "data"), "place", "place of the data", source.place),
+    ):
+        rival = found.get(axis)
+        why = why_words(c.found, rival, c.row, c.objective) if rival else "no other that keeps the limits"
+        pen(item, value, why=why, flips=flip_words(rival, c.objective) if rival else "further options")
+    _owner(c, compute)
+    _platform(c, sheet.pen(STEP, c.goal, "AI platform"))
+    _governance(c, sheet.pen(STEP, c.goal, "governance"))
 
 
 def _money(c: TrainContext) -> str:

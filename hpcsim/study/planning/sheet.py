@@ -5,15 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from hpcsim.cost.money import depreciation
 from hpcsim.results.planning import FACETS, STEPS
 from hpcsim.results.quantities import quantity, show
 
-__all__ = ["MONTH_S", "Sheet"]
+__all__ = ["MONTH_S", "Pen", "Sheet"]
 
 MONTH_S = 2_629_746.0
+
+
+class Pen(Protocol):
+    """Adds a row to one facet of a step."""
+
+    def __call__(self, item: str, value: float | str, key: str = "", why: str = "", flips: str = "") -> None:
+        """Add a value; see :meth:`Sheet.add`."""
 
 
 @dataclass
@@ -51,6 +58,14 @@ class Sheet:
                 "unit": unit or None, "why": why or None, "flips": flips or None,
             }
         )  # fmt: skip
+
+    def pen(self, step: str, goal: str, facet: str) -> Pen:
+        """Return what adds the rows of one facet of a step."""
+
+        def write(item: str, value: float | str, key: str = "", why: str = "", flips: str = "") -> None:
+            self.add(step, facet, item, value, key, why=why, flips=flips, goal=goal)
+
+        return write
 
     def buy(self, goal: str, facet: str, item: str, count: float, unit: str, each_usd: float, source: str) -> None:
         """Add a line of the bill."""
