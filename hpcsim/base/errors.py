@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import string
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +90,15 @@ class Problem:
         parts = [part for part in (place, path, self.message) if part]
         hint = f" ({self.hint})" if self.hint else ""
         return _one_line(f"{': '.join(parts)}{hint} [{self.code}]")
+
+    def record(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Problem:
+        """Read what :meth:`record` wrote."""
+        return cls(**record)
 
     def located(self, file: str = "", line: int = 0, column: int = 0, path: str = "") -> Problem:
         """Return the same problem with the empty parts of its place filled in."""

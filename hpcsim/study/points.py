@@ -44,16 +44,12 @@ class Outcome(NamedTuple):
 
     def record(self, key: str) -> dict[str, Any]:
         """Return it as plain data for a store."""
-        return {"key": key, "summary": self.summary, "problems": [_fields(p) for p in self.problems]}
+        return {"key": key, "summary": self.summary, "problems": [p.record() for p in self.problems]}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Outcome:
         """Read what :meth:`record` wrote."""
-        return cls(dict(record["summary"]), tuple(Problem(**fields) for fields in record["problems"]))
-
-
-def _fields(problem: Problem) -> dict[str, Any]:
-    return {name: getattr(problem, name) for name in problem.__dataclass_fields__}
+        return cls(dict(record["summary"]), tuple(Problem.of(problem) for problem in record["problems"]))
 
 
 @dataclass(frozen=True)
