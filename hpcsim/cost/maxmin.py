@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hpcsim.base.errors import Problems, problem_kind
 
-__all__ = ["Routes", "Sharing", "check_capacities", "check_routes", "check_weights", "fair_rates"]
+__all__ = ["FairLevels", "Routes", "Sharing", "check_capacities", "check_routes", "check_weights", "fair_levels", "fair_rates"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -241,6 +241,20 @@ def fair_rates(
     weights = check_weights(weight, checked.flows)
     filled = _fill(np.append(capacity, np.inf), checked.table(capacity.size), weights)
     return filled.level * weights
+
+
+class FairLevels(NamedTuple):
+    """Levels of flows, rate over weight [B/s], and the link that limits each."""
+
+    level: FloatArray
+    bottleneck: IntArray
+
+
+def fair_levels(capacities: FloatArray, routes: Routes, weight: FloatArray) -> FairLevels:
+    """Return the max-min fair level of every flow and its bottleneck; arguments as of :func:`fair_rates`, checked by the caller."""
+    table = routes.table(capacities.size)
+    filled = _fill(np.append(capacities, np.inf), table, weight)
+    return FairLevels(filled.level, table[filled.hop, np.arange(routes.flows)])
 
 
 def _water(capacity: FloatArray, demand: FloatArray, weight: FloatArray, owner: IntArray, begin: IntArray) -> FloatArray:

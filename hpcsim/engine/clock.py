@@ -24,6 +24,7 @@ LATE_COMPLETION = EventPriority(4)
 
 _STOP = EventPriority(1_000_000)
 _GC_THRESHOLD = 200_000
+_CANCELLED: list[Callable[[Any], None]] = []
 
 
 class Due(simpy.Event):
@@ -39,6 +40,10 @@ class Due(simpy.Event):
         self.env = clock
         self.callbacks = callbacks
         self.job = job
+
+    def cancel(self) -> None:
+        """Let it not happen: the clock passes over it, and its time does not come for its sake."""
+        self.callbacks = _CANCELLED
 
 
 class Clock(simpy.Environment):
@@ -94,11 +99,14 @@ class Clock(simpy.Environment):
         handled = 0
         try:
             while heap:
-                self._now, _, _, event = heappop(heap)
+                time_s, _, _, event = heappop(heap)
+                callbacks = event.callbacks
+                if callbacks is _CANCELLED:
+                    continue
+                self._now = time_s
                 if event is stop:
                     break
                 handled += 1
-                callbacks = event.callbacks
                 event.callbacks = None  # type: ignore[assignment]
                 for callback in callbacks:
                     callback(event)

@@ -489,7 +489,7 @@ class FlowNetwork:
         """Set the event of the next end, if it is another than the one that is set."""
         due_s = float(self._traffic.due_s.min(initial=math.inf))
         if self._next is not None:
-            self._next.callbacks = []
+            self._next.cancel()
             self._next = None
         if due_s < math.inf:
             self._next = self._clock.at(max(due_s, self._clock.now), self._end, priority=ARRIVAL)

@@ -95,7 +95,7 @@ class SharedSource:
 
     def _share(self, now: float) -> None:
         if self._next is not None:
-            self._next.callbacks = []
+            self._next.cancel()
             self._next = None
         if not self._left.size:
             self._rate = np.empty(0)

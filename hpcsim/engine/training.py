@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 import simpy
 
+from hpcsim.engine.clock import Clock
+from hpcsim.engine.contention import Activity, Member
 from hpcsim.engine.failures import SpareNodes
 
 __all__ = ["Cycle", "TrainingRun"]
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,12 @@ class Cycle:
         return whole, whole * self.interval_s, whole * self.interval_s + rest
 
 
+def _wake(sleeper: simpy.Event, value: bool) -> None:
+    """Let a process go on, unless something else at this instant already has."""
+    if not sleeper.triggered:
+        sleeper.succeed(value)
+
+
 @dataclass(slots=True)
 class TrainingRun:
     """One run and what became of it.
@@ -66,11 +76,16 @@ class TrainingRun:
     spares : SpareNodes
     draw_w : float
         Power above idle while steps are made, all nodes together [W].
+    read_s : float
+        Part of ``recovery_s`` in which the checkpoint is read [s].
+    member : Member, optional
+        Its loads ``steps``, ``checkpoint`` and ``recovery`` on a network that others use too.
 
     Notes
     -----
     Failures are exponential and strike work, checkpoints and recovery, not the wait for a node, as in the closed form
-    :func:`hpcsim.cost.reliability.expected_completion_s`.
+    :func:`hpcsim.cost.reliability.expected_completion_s`. Work is counted in seconds undisturbed. While nobody is there whom it could meet a
+    stretch of steps and checkpoints is one event; among others each checkpoint and each stretch between two of them is one.
     """
 
     name: str
@@ -81,6 +96,8 @@ class TrainingRun:
     rng: np.random.Generator
     spares: SpareNodes
     draw_w: float
+    read_s: float = 0.0
+    member: Member | None = None
     start_s: float = math.nan
     end_s: float = math.nan
     done_s: float = 0.0
@@ -92,32 +109,116 @@ class TrainingRun:
     """(start_s, end_s, mean draw_w), tiling start to end."""
     short: list[tuple[float, float]] = field(default_factory=list)
     """(start_s, end_s) of the waits for a node, in which it has one less."""
-    _open: tuple[float, bool] | None = None
+    _open: tuple[float, str] | None = None
+    _unsaved_s: float = 0.0
+    _written_s: float = 0.0
+    _under_way: Activity | None = None
 
-    def process(self, clock: simpy.Environment) -> Generator[simpy.Event, Any, None]:
+    def process(self, clock: Clock) -> Generator[simpy.Event, Any, None]:
         """Run on ``clock`` from now to the end."""
         self.start_s = clock.now
+        if self.member is not None:
+            self.member.join()
         while True:
-            left_s = self.work_s - self.done_s
-            need_s = self.cycle.duration_s(left_s)
-            failure_s = self._next_failure_s()
-            began = self._begin(clock.now, working=True)
-            if failure_s >= need_s:
-                yield clock.timeout(need_s)
-                self.checkpoints += self.cycle.checkpoints(left_s)
-                self.done_s = self.work_s
-                self._close(began, clock.now, left_s)
-                self.end_s = clock.now
-                return
-            yield clock.timeout(failure_s)
-            self._lose(began, clock.now, failure_s)
+            failed = yield from self._attempt(clock, self._next_failure_s())
+            if not failed:
+                break
             yield from self._recover(clock)
+        self.end_s = clock.now
+        if self.member is not None:
+            self.member.leave()
+
+    def _attempt(self, clock: Clock, failure_s: float) -> Generator[simpy.Event, Any, bool]:
+        """Work from the last checkpoint on until it is done or the node fails that does so after ``failure_s``; return whether it failed."""
+        while True:
+            if self.member is None or (self.member.alone and not self._unsaved_s):
+                left_s = self.work_s - self.done_s
+                need_s = self.cycle.duration_s(left_s)
+                began = self._begin(clock.now, "alone")
+                met = yield from self._sleep(clock, min(need_s, failure_s))
+                if met:
+                    failure_s -= self._pause(began, clock.now)
+                elif failure_s >= need_s:
+                    self.checkpoints += self.cycle.checkpoints(left_s)
+                    self.done_s = self.work_s
+                    self._credit(left_s, self.cycle.checkpoints(left_s) * self.cycle.write_s)
+                    self._close(began, clock.now, left_s)
+                    return False
+                else:
+                    self._lose(began, clock.now, failure_s)
+                    return True
+            else:
+                began = clock.now
+                failed = yield from self._among_others(clock, failure_s)
+                failure_s -= clock.now - began
+                if failed or self.done_s == self.work_s:
+                    return failed
+
+    def _among_others(self, clock: Clock, failure_s: float) -> Generator[simpy.Event, Any, bool]:
+        """Go on to the end of the next checkpoint, or of the work, at the pace that others leave; return whether a node failed."""
+        whole_s = self.work_s - self.done_s
+        last = whole_s <= self.cycle.interval_s * (1 + _ROUNDING)
+        goal_s = whole_s if last else self.cycle.interval_s
+        if self._unsaved_s < goal_s and not self._written_s:
+            began = self._begin(clock.now, "steps")
+            did_s, failed = yield from self._do(clock, "steps", goal_s - self._unsaved_s, failure_s)
+            self._unsaved_s += did_s
+            self._close(began, clock.now, did_s)
+            if failed:
+                return self._fail()
+            failure_s -= clock.now - began
+        if last:
+            self.done_s, self._unsaved_s = self.work_s, 0.0
+            return False
+        began = self._begin(clock.now, "checkpoint")
+        _, failed = yield from self._do(clock, "checkpoint", self.cycle.write_s - self._written_s, failure_s)
+        self._close(began, clock.now, 0.0)
+        if failed:
+            return self._fail()
+        self.checkpoints += 1
+        self.done_s += goal_s
+        self._unsaved_s = self._written_s = 0.0
+        return False
+
+    def _fail(self) -> bool:
+        self.failures += 1
+        self.lost_s += self._unsaved_s
+        self._unsaved_s = self._written_s = 0.0
+        return True
+
+    def _do(self, clock: Clock, activity: str, work_s: float, failure_s: float) -> Generator[simpy.Event, Any, tuple[float, bool]]:
+        """Do some work on the network, unless a node fails after ``failure_s``; return what was done, undisturbed, and whether one failed."""
+        assert self.member is not None
+        woken = simpy.Event(clock)
+        self._under_way = under_way = self.member.begin(activity, work_s, lambda: _wake(woken, False))
+        fails = clock.at(clock.now + failure_s, lambda _: _wake(woken, True)) if failure_s < math.inf else None
+        failed = yield woken
+        self._under_way = None
+        if failed:
+            return work_s - self.member.network.end(under_way), True
+        if fails is not None:
+            fails.cancel()
+        return work_s, False
+
+    def _sleep(self, clock: Clock, time_s: float) -> Generator[simpy.Event, Any, bool]:
+        """Wait, and return whether company came before the time was over."""
+        if self.member is None:
+            yield clock.timeout(time_s)
+            return False
+        woken = simpy.Event(clock)
+        due = clock.at(clock.now + time_s, lambda _: _wake(woken, False))
+        self.member.company = lambda: _wake(woken, True)
+        company: bool = yield woken
+        self.member.company = None
+        if company:
+            due.cancel()
+        return company
 
     def _next_failure_s(self) -> float:
         return float(self.rng.exponential(1.0 / self.failures_per_s)) if self.failures_per_s > 0 else math.inf
 
-    def _begin(self, now_s: float, *, working: bool) -> float:
-        self._open = (now_s, working)
+    def _begin(self, now_s: float, doing: str) -> float:
+        self._open = (now_s, doing)
         return now_s
 
     def _close(self, began_s: float, now_s: float, working_s: float) -> None:
@@ -125,25 +226,52 @@ class TrainingRun:
         if now_s > began_s:
             self.stretches.append((began_s, now_s, self.draw_w * working_s / (now_s - began_s)))
 
+    def _credit(self, work_s: float, write_s: float) -> None:
+        if self.member is not None:
+            self.member.credit("steps", work_s)
+            self.member.credit("checkpoint", write_s)
+
+    def _pause(self, began_s: float, now_s: float) -> float:
+        """Take stock of a stretch alone that company ends, and return how long it was [s]."""
+        elapsed_s = now_s - began_s
+        checkpoints, saved_s, worked_s = self.cycle.interrupted(elapsed_s)
+        written_s = elapsed_s - worked_s - checkpoints * self.cycle.write_s if checkpoints or self.cycle.interval_s < math.inf else 0.0
+        self.checkpoints += checkpoints
+        self.done_s += saved_s
+        self._unsaved_s = min(worked_s - saved_s, self.work_s - self.done_s)
+        self._written_s = max(written_s, 0.0) if self._unsaved_s >= self.cycle.interval_s * (1 - _ROUNDING) else 0.0
+        self._credit(worked_s, checkpoints * self.cycle.write_s + self._written_s)
+        self._close(began_s, now_s, worked_s)
+        return elapsed_s
+
     def _lose(self, began_s: float, now_s: float, elapsed_s: float) -> None:
         checkpoints, saved_s, worked_s = self.cycle.interrupted(elapsed_s)
         self.failures += 1
         self.checkpoints += checkpoints
         self.done_s += saved_s
         self.lost_s += worked_s - saved_s
+        self._credit(worked_s, max(elapsed_s - worked_s, 0.0))
         self._close(began_s, now_s, worked_s)
 
-    def _recover(self, clock: simpy.Environment) -> Generator[simpy.Event, Any, None]:
+    def _recover(self, clock: Clock) -> Generator[simpy.Event, Any, None]:
         while True:
-            began = self._begin(clock.now, working=False)
+            began = self._begin(clock.now, "recovery")
             wait_s = self.spares.replace(clock.now)
             self.waited_s += wait_s
             if wait_s > 0:
                 self.short.append((clock.now, clock.now + wait_s))
             failure_s = self._next_failure_s()
-            yield clock.timeout(wait_s + min(self.recovery_s, failure_s))
+            if self.member is None:
+                yield clock.timeout(wait_s + min(self.recovery_s, failure_s))
+                failed = failure_s < self.recovery_s
+            else:
+                restart_s = self.recovery_s - self.read_s
+                yield clock.timeout(wait_s + min(restart_s, failure_s))
+                failed = failure_s < restart_s
+                if not failed and self.read_s > 0:
+                    _, failed = yield from self._do(clock, "recovery", self.read_s, failure_s - restart_s)
             self._close(began, clock.now, 0.0)
-            if failure_s >= self.recovery_s:
+            if not failed:
                 return
             self.failures += 1
 
@@ -151,11 +279,16 @@ class TrainingRun:
         """Close the books of a run that the horizon cut off."""
         if self._open is None:
             return
-        began_s, working = self._open
-        if working:
+        began_s, doing = self._open
+        worked_s = 0.0
+        if doing == "alone":
             checkpoints, _, worked_s = self.cycle.interrupted(now_s - began_s)
             self.checkpoints += checkpoints
             self.done_s += worked_s
-            self._close(began_s, now_s, worked_s)
+            self._credit(worked_s, max(now_s - began_s - worked_s, 0.0))
         else:
-            self._close(began_s, now_s, 0.0)
+            if self._under_way is not None and self.member is not None:
+                did_s = self._under_way.work_s - self.member.network.end(self._under_way)
+                worked_s = did_s if doing == "steps" else 0.0
+            self.done_s += self._unsaved_s + worked_s
+        self._close(began_s, now_s, worked_s)

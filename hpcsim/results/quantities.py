@@ -37,6 +37,7 @@ _DECLARED = (
     ("model_flop", "model FLOP", "Floating-point operations that the model itself needs, recomputation left out."),
     ("tokens_per_s", "throughput", "Tokens (or samples) trained per second."),
     ("goodput_frac", "goodput", "Share of the wall clock that advances the work."),
+    ("contention_s", "lost to contention", "Seconds by which jobs took longer because they shared links or storage, summed over the jobs."),
     ("jobs", "jobs", "Jobs submitted."),
     ("jobs_finished", "jobs finished", "Jobs that ended as they should."),
     ("jobs_failed", "jobs failed", "Jobs that a failure ended."),

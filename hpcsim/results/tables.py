@@ -195,6 +195,38 @@ _TASKS = Table(
     ),
 )
 
+_LINKS = Table(
+    "links",
+    "Links, ports and storage servers that training runs and tasks used, one way each, where several of them ran. Steps count with their mean.",
+    (
+        _text(
+            "link",
+            "A node's ports, all cables from a subtree of the fabric to the level above, or what storage is connected by and serves.",
+        ),
+        _real("capacity_bytes_per_s", "B/s", "What it carries."),
+        _real("carried_bytes", "B", "What went over it."),
+        _real("mean_utilisation_frac", "1", "Carried over what it could have carried between the first submission and the end."),
+        _real("peak_utilisation_frac", "1", "Highest share of its capacity between two changes of who uses it."),
+    ),
+)
+
+_CONTENTION = Table(
+    "contention",
+    "Who was slowed by whom, and where: a row for each activity of a job, each link, and each other job that used it.",
+    (
+        _text("name", "The job that was slowed."),
+        _text("activity", "What it did.", values=("steps", "checkpoint", "recovery", "dispatch", "merge")),
+        _real("undisturbed_s", "s", "What the activity would have taken alone, all times of it together."),
+        _real("took_s", "s", "What it took."),
+        _text("slowed_by", "The other job."),
+        _text("link", "The link that they shared and that bound the slowed one; see the table links."),
+        _real("lost_s", "s", "Its part of what was lost."),
+        _real(
+            "coincident_s", "s", "What the activity would have taken if the others had always sent when it did: the most that it can be."
+        ),
+    ),
+)
+
 _COMPARISON = Table(
     "comparison",
     "Published figures beside the predicted ones.",
@@ -351,6 +383,8 @@ TABLES: dict[str, Table] = {
         _ENERGY,
         _COSTS,
         _TASKS,
+        _LINKS,
+        _CONTENTION,
         _COMPARISON,
         _SOURCES,
         _QUALITY,

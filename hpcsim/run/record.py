@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hpcsim.cluster.parts import NodeGroup
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs
+from hpcsim.run.network import NetworkRecord
 from hpcsim.workload.jobs import Finding, JobTable
 from hpcsim.workload.tasks import TaskPlan
 from hpcsim.workload.training import HOST_LOAD_FRAC, TrainingPlan
@@ -94,6 +95,7 @@ class Record:
     notes: tuple[str, ...] = ()
     events: int = 0
     cpu_s: float = math.nan
+    network: NetworkRecord | None = None
 
     @property
     def scheduled(self) -> BatchRecord | None:

@@ -46,6 +46,8 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     notes += [note for plan in bound.trainings for note in plan.notes] + [note for task in bound.tasks for note in task.notes]
     notes += missing
     notes += record.notes
+    if record.network:
+        notes += record.network.notes
     notes += _money_notes(record, done, powered)
     rows = _comparison(record, summary)
     if rows["metric"]:
@@ -131,6 +133,8 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         if isinstance(plan, TrainingPlan) and item is not None and item.status == "finished":
             summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
     _tdp_summary(record, summary)
+    if record.network and record.network.lost_s > 0:
+        summary["contention_s"] = record.network.lost_s
     return summary
 
 
@@ -295,6 +299,10 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     rows = [item.task_rows for item in record.items if item.task_rows]
     if rows:
         tables["tasks"] = frame("tasks", {key: [value for part in rows for value in part[key]] for key in rows[0]})
+    if record.network:
+        for name, columns in (("links", record.network.links), ("contention", record.network.contention)):
+            if len(next(iter(columns.values()))):
+                tables[name] = frame(name, columns)
     if record.batch and record.batch.quality:
         tables["quality"] = frame("quality", _quality(record))
     sources = _sources(record)

@@ -19,6 +19,7 @@ from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs, bind
 from hpcsim.run.jobs import batch_jobs
+from hpcsim.run.network import Network, NetworkRecord
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.workload.tasks import TaskPlan, closed_form
@@ -48,6 +49,8 @@ class _Room:
         }
         self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}
         self.runs: dict[str, TrainingRun] = {}
+        shared = len(bound.trainings) + len(bound.tasks) > 1
+        self.network = Network(self.clock, bound.cluster) if shared else None
 
     def hold(self, item: Item) -> Generator[Any, Any, list[tuple[BatchSystem, Ticket]]]:
         """Wait in the queue of every group for the item's nodes, in the order of the groups, and return the tickets."""
@@ -65,6 +68,7 @@ class _Room:
         """Drive one training run from submission to end."""
         tickets = yield from self.hold(item)
         rate = plan.nodes / self.bound.node_mtbf_s if self.bound.node_mtbf_s else 0.0
+        nodes = self.network.take(plan.group.name, plan.nodes) if self.network else None
         run = TrainingRun(
             name=plan.name,
             work_s=plan.work_s,
@@ -74,9 +78,13 @@ class _Room:
             rng=stream(seed, "failures", plan.name),
             spares=self.spares[plan.group.name],
             draw_w=plan.draw_w or 0.0,
+            read_s=plan.checkpoint_read_s,
+            member=self.network.training(plan, nodes) if self.network and nodes is not None else None,
         )
         self.runs[plan.name] = run
         yield from run.process(self.clock)
+        if self.network and nodes is not None:
+            self.network.give_back(plan.group.name, nodes)
         self.finish(item, tickets)
 
     def work(self, item: Item, plan: TaskPlan) -> Generator[Any, Any, None]:
@@ -228,6 +236,7 @@ def _run(bound: Bound, seed: int) -> Record:
         notes=tuple(notes),
         events=room.clock.handled,
         cpu_s=cpu_s,
+        network=NetworkRecord(room.network, begin_s, now_s) if room.network else None,
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from hpcsim.scenario.workload import LayoutSpec, TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
+from hpcsim.workload.traffic import StepTraffic, step_traffic
 
 __all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "cost_device", "cost_fabric", "of_length", "plan_training"]
 
@@ -85,6 +88,10 @@ _AUTO_AXES: dict[str, tuple[Any, ...]] = {
     "overlap": (True,),
     "offload": (False,),
 }
+
+
+def _no_traffic() -> StepTraffic | None:
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +154,10 @@ class TrainingPlan:
     draw_w: float | None
     device_w: float | None
     notes: tuple[str, ...] = field(default=())
+    checkpoint_tier: str = ""
+    """Storage tier that the checkpoints go to."""
+    traffic_of: Callable[[], StepTraffic | None] = field(default=_no_traffic, compare=False, repr=False)
+    """Works out what its steps send between scale-up domains; None without any."""
 
     @property
     def recovery_s(self) -> float:
@@ -261,11 +272,11 @@ class _Setting:
     splits_sequence: bool = False
     """Whether the software is one that splits activations outside the tensor-parallel products by default."""
 
-    def cost(self, layout: Layout, *, check: bool = True) -> StepCost:
+    def cost(self, layout: Layout, *, check: bool = True, fabric: Fabric | None = None) -> StepCost:
         return step(
             self.model,
             self.device,
-            self.fabric,
+            fabric or self.fabric,
             layout,
             global_batch=self.global_batch,
             sequence=self.sequence,
@@ -527,11 +538,27 @@ def plan_training(
         checkpoint_write_s=write,
         checkpoint_read_s=read,
         checkpoint_bytes=size,
+        checkpoint_tier=spec.checkpoint.to if spec.checkpoint else "",
         restart_s=spec.restart,
         submit_s=spec.submit,
         draw_w=draw_w,
         device_w=device_w,
         notes=_notes(name, spec, group, searched, stack) + said,
+        traffic_of=partial(_traffic, setting, layout, group, nodes, float(cost.step_time_s)),
+    )
+
+
+def _traffic(setting: _Setting, layout: Layout, group: NodeGroup, nodes: int, step_s: float) -> StepTraffic | None:
+    if nodes * group.per_node <= max(group.domain, 1):
+        return None
+    numbers = {key: int(value) for key, value in layout.row().items() if key in ("dp", "tp", "pp", "vpp", "cp", "ep", "etp")}
+    return step_traffic(
+        lambda fabric: setting.cost(layout, check=False, fabric=fabric),
+        setting.fabric,
+        numbers,
+        nodes=nodes,
+        per_node=group.per_node,
+        step_s=step_s,
     )
 
 

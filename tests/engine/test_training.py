@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 import pytest
-import simpy
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcsim.base.rng import stream
 from hpcsim.cost.reliability import expected_completion_s
+from hpcsim.engine.clock import Clock
 from hpcsim.engine.failures import SpareNodes
 from hpcsim.engine.training import Cycle, TrainingRun
 
@@ -20,7 +20,7 @@ def make(work_s, interval_s, write_s, *, rate=0.0, recovery_s=10.0, spares=10**9
 
 
 def go(run, until=None):
-    clock = simpy.Environment()
+    clock = Clock()
     clock.process(run.process(clock))
     clock.run(until)
     if until is not None:

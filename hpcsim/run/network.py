@@ -1,0 +1,133 @@
+"""The cluster's network as jobs share it: who holds which nodes, what loads they have, and what came of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.base.units import readable
+from hpcsim.cluster.parts import Cluster
+from hpcsim.cluster.trunks import trunks_of
+from hpcsim.engine.clock import Clock
+from hpcsim.engine.contention import Contention, Load, Member
+from hpcsim.workload.training import TrainingPlan
+
+__all__ = ["Network", "NetworkRecord"]
+
+IntArray = npt.NDArray[np.int64]
+
+_SLIGHT = 1e-9
+"""Share of an activity's time below which a delay is rounding."""
+
+
+class NetworkRecord:
+    """What went over the links, and who was slowed by whom.
+
+    Attributes
+    ----------
+    links, contention : dict
+        Columns of the results' tables of these names.
+    lost_s : float
+        Seconds by which activities took longer than undisturbed, over all jobs.
+    notes : list of str
+    """
+
+    def __init__(self, network: Network, begin_s: float, end_s: float) -> None:
+        shared = network.contention
+        names, capacity = network.trunks.names, network.trunks.capacity_bytes_per_s
+        used = np.flatnonzero(shared.carried_bytes > 0)
+        span_s = max(end_s - begin_s, 0.0)
+        mean = shared.carried_bytes[used] / (capacity[used] * span_s) if span_s else np.zeros(used.size)
+        self.links: dict[str, Any] = {
+            "link": [names[i] for i in used.tolist()],
+            "capacity_bytes_per_s": capacity[used],
+            "carried_bytes": shared.carried_bytes[used],
+            "mean_utilisation_frac": np.minimum(mean, 1.0),
+            "peak_utilisation_frac": np.minimum(shared.peak_bytes_per_s[used] / capacity[used], 1.0),
+        }
+        keys = ("name", "activity", "undisturbed_s", "took_s", "slowed_by", "link", "lost_s", "coincident_s")
+        self.contention: dict[str, list[Any]] = {key: [] for key in keys}
+        self.lost_s = 0.0
+        self.notes: list[str] = []
+        for (job, activity), delay in sorted(shared.delays.items()):
+            lost_s = delay.took_s - delay.work_s
+            rows = [(other, names[link], seconds) for (link, other), seconds in delay.by.items() if seconds > _SLIGHT * delay.took_s]
+            if not rows or lost_s <= _SLIGHT * delay.took_s:
+                continue
+            self.lost_s += lost_s
+            rows.sort(key=lambda row: (-row[2], row[0], row[1]))
+            for other, link, seconds in rows:
+                for key, value in zip(keys, (job, activity, delay.work_s, delay.took_s, other, link, seconds, delay.most_s), strict=True):
+                    self.contention[key].append(value)
+            self.notes.append(self._note(job, activity, delay.work_s, lost_s, rows[0]))
+        if self.contention["name"] and not network.trunks.shaped:
+            self.notes.append(
+                "Of this topology only the nodes' ports and the storage are shared; links between switches are taken as wide enough."
+            )
+
+    @staticmethod
+    def _note(job: str, activity: str, work_s: float, lost_s: float, most: tuple[str, str, float]) -> str:
+        other, link, _ = most
+        what = {"steps": "the steps", "checkpoint": "the checkpoints", "recovery": "the reading of checkpoints"}.get(
+            activity, f"the {activity}"
+        )
+        more = f"{readable(lost_s, 'time', 3)} ({100 * lost_s / work_s:.3g} %)"
+        return f"Contention: {what} of {job} took {more} longer than alone, most of it because {other} used {link}."
+
+
+class Network:
+    """The network of one simulation.
+
+    Nodes are taken in the order of their numbers, the lowest free ones first, and kept to the end; a spare that replaces a failed node takes
+    its place.
+
+    Parameters
+    ----------
+    clock : Clock
+    cluster : Cluster
+    """
+
+    def __init__(self, clock: Clock, cluster: Cluster) -> None:
+        self.trunks = trunks_of(cluster)
+        self.contention = Contention(clock, self.trunks.capacity_bytes_per_s)
+        self._free = {name: list(range(group.count)) for name, group in cluster.groups.items()}
+
+    def take(self, group: str, count: int) -> IntArray:
+        """Take nodes of a group and return their numbers in the cluster."""
+        free = self._free[group]
+        taken, self._free[group] = free[:count], free[count:]
+        return np.array(taken, dtype=np.int64) + self.trunks.offsets[group]
+
+    def give_back(self, group: str, nodes: IntArray) -> None:
+        """Let others have nodes."""
+        self._free[group] = sorted(self._free[group] + (nodes - self.trunks.offsets[group]).tolist())
+
+    def training(self, plan: TrainingPlan, nodes: IntArray) -> Member:
+        """Return a training run as a member of the network."""
+        loads = {"steps": self._steps(plan, nodes)}
+        none = Load(plan.name, "checkpoint", self.trunks.between(nodes[:0], nodes[:0]), np.empty(0))
+        loads["checkpoint"] = loads["recovery"] = none
+        if plan.checkpoint_tier:
+            each = plan.checkpoint_bytes / nodes.size
+            for activity, seconds in (("checkpoint", plan.checkpoint_write_s), ("recovery", plan.checkpoint_read_s)):
+                way = self.trunks.to_storage if activity == "checkpoint" else self.trunks.from_storage
+                rate = np.full(nodes.size, each / seconds if seconds > 0 else 0.0)
+                loads[activity] = Load(plan.name, activity, way(plan.checkpoint_tier, nodes), rate)
+        return Member(self.contention, plan.name, loads)
+
+    def _steps(self, plan: TrainingPlan, nodes: IntArray) -> Load:
+        traffic = plan.traffic_of()
+        if traffic is None or not self.trunks.width:
+            return Load(plan.name, "steps", self.trunks.between(nodes[:0], nodes[:0]), np.empty(0))
+        pairs = traffic.pairs
+        return Load(
+            plan.name,
+            "steps",
+            self.trunks.between(nodes[pairs.source], nodes[pairs.target]),
+            pairs.bytes_per_step / traffic.step_s,
+            lru_cache(traffic.stretch),
+            lru_cache(traffic.duty_frac),
+        )
