@@ -250,11 +250,18 @@ class FairLevels(NamedTuple):
     bottleneck: IntArray
 
 
-def fair_levels(capacities: FloatArray, routes: Routes, weight: FloatArray) -> FairLevels:
-    """Return the max-min fair level of every flow and its bottleneck; arguments as of :func:`fair_rates`, checked by the caller."""
-    table = routes.table(capacities.size)
+def fair_levels(capacities: FloatArray, table: IntArray, weight: FloatArray) -> FairLevels:
+    """Return the max-min fair level of every flow and its bottleneck; all is checked by the caller.
+
+    Parameters
+    ----------
+    capacities : array, shape (links,)
+    table : array of int, shape (longest, flows)
+        Links of each flow, short routes filled up with the number of links; see :meth:`Routes.table`.
+    weight : array, shape (flows,)
+    """
     filled = _fill(np.append(capacities, np.inf), table, weight)
-    return FairLevels(filled.level, table[filled.hop, np.arange(routes.flows)])
+    return FairLevels(filled.level, table[filled.hop, np.arange(weight.size)])
 
 
 def _water(capacity: FloatArray, demand: FloatArray, weight: FloatArray, owner: IntArray, begin: IntArray) -> FloatArray:

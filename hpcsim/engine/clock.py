@@ -34,7 +34,7 @@ class Due(simpy.Event):
     """
 
     _ok = True
-    _value = None
+    _value: Any = None
 
     def __init__(self, clock: Clock, callbacks: list[Callable[[Any], None]], job: int = -1) -> None:
         self.env = clock
@@ -66,6 +66,23 @@ class Clock(simpy.Environment):
         event = Due(self, [call], job)
         self.push(time_s, priority, event)
         return event
+
+    def sleep(self, time_s: float) -> Due:
+        """Return an event for a process to wait for, ``time_s`` from now; its value is False, or True where :meth:`wake` came before."""
+        event = Due(self, [])
+        event._value = False
+        self.push(self._now + time_s, NORMAL, event)
+        return event
+
+    def wake(self, event: Due) -> None:
+        """Let what waits for a sleep that is not over go on now."""
+        waiting = event.callbacks
+        if waiting is None or waiting is _CANCELLED:
+            return
+        event.cancel()
+        now = Due(self, waiting)
+        now._value = True
+        self.push(self._now, NORMAL, now)
 
     def push(self, time_s: float, priority: EventPriority, event: Event) -> None:
         """Put a triggered event on the schedule at ``time_s``."""

@@ -24,7 +24,7 @@ IntArray = npt.NDArray[np.int64]
 _EXACT_UP_TO = 8
 """Loads up to which each sees the others as they are without it."""
 _ROUNDS = 60
-_SETTLED = 1e-10
+_SETTLED = 1e-9
 _SAME = 1e-12
 
 
@@ -142,7 +142,9 @@ class Paces:
     def alone(self, load: Load) -> FloatArray:
         """Return the rates of a load's flows without others [B/s]."""
         if load not in self._alone:
-            self._alone[load] = fair_levels(self.capacities, load.routes, np.ones(load.routes.flows)).level
+            links, local = np.unique(load.routes.links, return_inverse=True)
+            table = Routes(load.routes.first, local).table(links.size)
+            self._alone[load] = fair_levels(self.capacities[links], table, np.ones(load.routes.flows)).level
         return self._alone[load]
 
 
@@ -153,7 +155,9 @@ class _Company:
         self.paces, self.loads = paces, loads
         self.owner = np.repeat(np.arange(len(loads)), [load.routes.flows for load in loads])
         first = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(load.routes.first) for load in loads]))])
-        self.routes = Routes(first.astype(np.int64), np.concatenate([load.routes.links for load in loads]))
+        self.links, local = np.unique(np.concatenate([load.routes.links for load in loads]), return_inverse=True)
+        self.capacities = paces.capacities[self.links]
+        self.table = Routes(first.astype(np.int64), local).table(self.links.size)
         self.alone = np.concatenate([paces.alone(load) for load in loads])
 
     def solve(self) -> dict[Load, Pace]:
@@ -165,13 +169,14 @@ class _Company:
         for mine in every:
             duty = together if together is not None else self.duties([k for k in every if k != mine])
             slowdown, link = self.view(mine, duty)
+            most, _ = self.view(mine, ones)
             load = self.loads[mine]
-            if link < 0:
+            if max(most, slowdown) == 1.0:
                 answer[load] = _UNDISTURBED
                 continue
-            most, _ = self.view(mine, ones)
-            parts = self.parts(mine, link, duty)
-            answer[load] = Pace(slowdown, load.stretch(slowdown), load.stretch(max(most, slowdown)), link, parts)
+            parts = self.parts(mine, link, duty) if link >= 0 else {}
+            place = int(self.links[link]) if link >= 0 else -1
+            answer[load] = Pace(slowdown, load.stretch(slowdown), load.stretch(max(most, slowdown)), place, parts)
         return answer
 
     def duties(self, among: list[int]) -> FloatArray:
@@ -181,20 +186,21 @@ class _Company:
         if len(among) == 1:
             return duty
         for _ in range(_ROUNDS):
-            new = np.zeros_like(duty)
-            new[among] = [self.loads[k].duty_frac(self.view(k, duty)[0]) for k in among]
-            change = float(np.abs(new - duty).max())
-            duty = (new + duty) / 2
+            change = 0.0
+            for k in among:
+                new = self.loads[k].duty_frac(self.view(k, duty)[0])
+                change = max(change, abs(new - duty[k]))
+                duty[k] = new
             if change < _SETTLED:
                 break
         return duty
 
     def view(self, mine: int, duty: FloatArray) -> tuple[float, int]:
-        """Return the slowdown of a load's slowest flow among others with a duty, and the bottleneck of that flow; -1 where none."""
+        """Return the slowdown of a load's slowest flow among others with a duty, and which of the links is its bottleneck; -1 where none."""
         weight = duty.copy()
         weight[mine] = 1.0
         here = np.flatnonzero(weight[self.owner] > 0)
-        levels = fair_levels(self.paces.capacities, self.routes.take(here), weight[self.owner[here]])
+        levels = fair_levels(self.capacities, self.table[:, here], weight[self.owner[here]])
         own = np.flatnonzero(self.owner[here] == mine)
         ratio = self.alone[here[own]] / levels.level[own]
         worst = int(ratio.argmax())
@@ -203,8 +209,8 @@ class _Company:
 
     def parts(self, mine: int, link: int, duty: FloatArray) -> dict[str, float]:
         """Return which share of what others put on a link is whose."""
-        flow = np.repeat(np.arange(self.routes.flows), np.diff(self.routes.first))[self.routes.links == link]
-        mass = np.bincount(self.owner[flow], minlength=len(self.loads)) * duty
+        crossing = (self.table == link).sum(axis=0)
+        mass = np.bincount(self.owner, crossing, len(self.loads)) * duty
         mass[mine] = 0.0
         parts: dict[str, float] = {}
         for k in np.flatnonzero(mass).tolist():

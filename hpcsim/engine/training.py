@@ -202,17 +202,13 @@ class TrainingRun:
 
     def _sleep(self, clock: Clock, time_s: float) -> Generator[simpy.Event, Any, bool]:
         """Wait, and return whether company came before the time was over."""
-        if self.member is None:
-            yield clock.timeout(time_s)
-            return False
-        woken = simpy.Event(clock)
-        due = clock.at(clock.now + time_s, lambda _: _wake(woken, False))
-        self.member.company = lambda: _wake(woken, True)
-        company: bool = yield woken
-        self.member.company = None
-        if company:
-            due.cancel()
-        return company
+        sleep = clock.sleep(time_s)
+        if self.member is not None:
+            self.member.company = lambda: clock.wake(sleep)
+        met: bool = yield sleep
+        if self.member is not None:
+            self.member.company = None
+        return met
 
     def _next_failure_s(self) -> float:
         return float(self.rng.exponential(1.0 / self.failures_per_s)) if self.failures_per_s > 0 else math.inf

@@ -81,3 +81,29 @@ def test_the_collectors_thresholds_are_put_back() -> None:
     clock.run()
     assert gc.get_threshold() == before
     assert seen[0] > before[0]
+
+
+def test_what_is_cancelled_does_not_happen_and_its_time_does_not_come() -> None:
+    clock, seen = Clock(), []
+    clock.at(1.0, lambda event: seen.append(clock.now))
+    clock.at(9.0, lambda event: seen.append(clock.now)).cancel()
+    clock.run()
+    assert (seen, clock.now, clock.handled) == ([1.0], 1.0, 1)
+
+
+def test_a_sleeper_can_be_woken() -> None:
+    clock, seen = Clock(), []
+    sleeps: list[Any] = []
+
+    def sleeper() -> Any:
+        for _ in range(2):
+            sleeps.append(clock.sleep(10.0))
+            woken = yield sleeps[-1]
+            seen.append((clock.now, woken))
+
+    clock.process(sleeper())
+    clock.at(4.0, lambda event: clock.wake(sleeps[-1]))
+    clock.at(20.0, lambda event: clock.wake(sleeps[0]))
+    clock.run()
+    assert seen == [(4.0, True), (14.0, False)]
+    assert clock.now == 20.0

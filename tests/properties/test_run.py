@@ -75,6 +75,10 @@ def runs(draw: st.DrawFn) -> hpcsim.Scenario:
 @given(which=runs())
 def test_estimate_and_simulation_agree_where_nothing_fails(which: hpcsim.Scenario) -> None:
     one, other = hpcsim.estimate(which), hpcsim.simulate(which)
+    if "contention_s" in other.summary:  # checkpoints that meet in the disk, which the closed form does not see
+        assert other.summary["makespan_s"] >= one.summary["makespan_s"] * (1 - 1e-9)
+        assert {"a", "b", "c"} >= set(other.tables["contention"]["name"])
+        return
     for key, value in one.summary.items():
         if key not in ("wall_s", "cpu_s", "events", "peak_power_w"):
             assert other.summary[key] == pytest.approx(value, rel=1e-9), key

@@ -142,7 +142,17 @@ def test_a_sweep_may_have_any_columns():
 
 
 def test_every_column_has_a_meaning_a_type_and_a_unit_that_its_suffix_promises():
-    suffixes = {"_s": "s", "_bytes": "B", "_w": "W", "_j": "J", "_usd": "USD", "_kg_co2e": "kg", "_frac": "1", "tokens_per_s": "tokens/s"}
+    suffixes = {
+        "_s": "s",
+        "_bytes_per_s": "B/s",
+        "_bytes": "B",
+        "_w": "W",
+        "_j": "J",
+        "_usd": "USD",
+        "_kg_co2e": "kg",
+        "_frac": "1",
+        "tokens_per_s": "tokens/s",
+    }
     for table in TABLES.values():
         assert table.meaning.endswith(".")
         names = [column.name for column in table.columns]
