@@ -7,16 +7,20 @@ a step takes that gets a share only; what is hidden behind the computation costs
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.cluster.parts import Cluster, NodeGroup
+from hpcsim.cluster.trunks import Trunks, trunks_of
 from hpcsim.cost.collectives import Fabric
+from hpcsim.cost.maxmin import fair_rates
 from hpcsim.cost.training import StepCost
 
-__all__ = ["Pairs", "StepTraffic", "node_pairs", "step_traffic"]
+__all__ = ["Pairs", "StepTraffic", "met_oversubscription", "node_pairs", "placed_fabric", "step_traffic"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -89,7 +93,7 @@ def _all_pairs(block: IntArray, domain: int) -> tuple[IntArray, IntArray]:
     return source[apart], target[apart]
 
 
-def node_pairs(kind: str, layout: dict[str, int], *, nodes: int, per_node: int, domain: int) -> tuple[IntArray, IntArray]:
+def node_pairs(kind: str, layout: Mapping[str, Any], *, nodes: int, per_node: int, domain: int) -> tuple[IntArray, IntArray]:
     """Return which nodes send to which for one kind of communication of a layout, between scale-up domains only.
 
     Ranks fill the nodes in the order tensor, context, data, pipeline (Megatron's). Rings go from each domain to the next that has a
@@ -109,11 +113,11 @@ def node_pairs(kind: str, layout: dict[str, int], *, nodes: int, per_node: int, 
     (array of int, array of int)
         Nodes of the run, from 0.
     """
-    tp, cp, dp, pp = (layout[key] for key in ("tp", "cp", "dp", "pp"))
+    tp, cp, dp, pp = (int(layout[key]) for key in ("tp", "cp", "dp", "pp"))
     none = np.empty(0, np.int64), np.empty(0, np.int64)
     every = np.arange(nodes)
     stage = max(dp * cp * tp // per_node, 1)
-    spans = {"data": dp * cp * tp, "context": cp * tp, "tensor": tp, "expert": layout["ep"] * max(layout["etp"], 1)}
+    spans = {"data": dp * cp * tp, "context": cp * tp, "tensor": tp, "expert": int(layout["ep"]) * max(int(layout["etp"]), 1)}
     if kind == "pipeline":
         if pp <= 1 or nodes <= 1:
             return none
@@ -134,8 +138,46 @@ def node_pairs(kind: str, layout: dict[str, int], *, nodes: int, per_node: int, 
     return source[apart], target[apart]
 
 
+def met_oversubscription(trunks: Trunks, layout: Mapping[str, Any], *, first: int, nodes: int, per_node: int, domain: int) -> float:
+    """Return by what factor the trunks of a fabric slow the flows of a layout that has the nodes from ``first`` on to itself; at least 1.
+
+    The worst of its kinds of communication, each by itself: the max-min rate of its slowest flow with nothing but the nodes' ports in the
+    way, over that with all trunks. A ring crosses between two leaf switches with one node's traffic only, whatever their oversubscription.
+    """
+    worst = 1.0
+    ports = np.full(trunks.capacity_bytes_per_s.size, np.inf)
+    inside = trunks.first[1] if len(trunks.first) > 1 else ports.size
+    ports[:inside] = trunks.capacity_bytes_per_s[:inside]
+    wide = np.where(np.isfinite(ports), ports, float(trunks.capacity_bytes_per_s.sum()))
+    for kind in KINDS:
+        source, target = node_pairs(kind, layout, nodes=nodes, per_node=per_node, domain=domain)
+        if source.size:
+            routes = trunks.between(source + first, target + first)
+            free, met = fair_rates(wide, routes), fair_rates(trunks.capacity_bytes_per_s, routes)
+            worst = max(worst, float((free / met).max()))
+    return worst
+
+
+def placed_fabric(
+    fabric: Fabric, layout: Mapping[str, Any], cluster: Cluster, group: NodeGroup, *, nodes: int, name: str
+) -> tuple[Fabric, tuple[str, ...]]:
+    """Return a run's fabric with the oversubscription that its traffic meets on the first nodes in their order, and a note where that is less.
+
+    The fabric as it comes is charged in full, as if all nodes of every leaf sent up at once. Where the trunks are not known it stays so.
+    """
+    charged = float(np.asarray(fabric.oversubscription))
+    if charged <= 1.0 or cluster.fabric is None or not (trunks := trunks_of(cluster)).shaped:
+        return fabric, ()
+    domain = max(group.domain // group.per_node, 1)
+    met = met_oversubscription(trunks, layout, first=trunks.offsets[group.name], nodes=nodes, per_node=group.per_node, domain=domain)
+    if met >= charged:
+        return fabric, ()
+    said = f"Training {name}: the fabric is oversubscribed {charged:.3g}:1; its traffic, on nodes in their order, meets {met:.3g}:1."
+    return dataclasses.replace(fabric, oversubscription=met), (said,)
+
+
 def step_traffic(
-    cost_at: Callable[[Fabric], StepCost], fabric: Fabric, layout: dict[str, int], *, nodes: int, per_node: int, step_s: float
+    cost_at: Callable[[Fabric], StepCost], fabric: Fabric, layout: Mapping[str, Any], *, nodes: int, per_node: int, step_s: float
 ) -> StepTraffic | None:
     """Return the traffic of a run's steps between scale-up domains, or None without any.
 

@@ -37,7 +37,7 @@ from hpcsim.scenario.workload import LayoutSpec, TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
-from hpcsim.workload.traffic import StepTraffic, step_traffic
+from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic
 
 __all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "cost_device", "cost_fabric", "of_length", "plan_training"]
 
@@ -272,7 +272,7 @@ class _Setting:
     splits_sequence: bool = False
     """Whether the software is one that splits activations outside the tensor-parallel products by default."""
 
-    def cost(self, layout: Layout, *, check: bool = True, fabric: Fabric | None = None) -> StepCost:
+    def cost(self, layout: Layout, check: bool = True, fabric: Fabric | None = None) -> StepCost:
         return step(
             self.model,
             self.device,
@@ -502,6 +502,10 @@ def plan_training(
         layout, cost, searched = _choose(spec.layout, setting, network, path)
     except InputError as error:
         raise InputError([_under(p, path) for p in error.problems]) from None
+    fabric, met = placed_fabric(setting.fabric, layout.row(), cluster, group, nodes=nodes, name=name)
+    if met:
+        setting = dataclasses.replace(setting, fabric=fabric)
+        cost = setting.cost(layout, check=False)
     count = parameters(network)
     replicas = int(np.asarray(layout.dp))
     cost, said = synchronised(
@@ -543,7 +547,7 @@ def plan_training(
         submit_s=spec.submit,
         draw_w=draw_w,
         device_w=device_w,
-        notes=_notes(name, spec, group, searched, stack) + said,
+        notes=_notes(name, spec, group, searched, stack) + met + said,
         traffic_of=partial(_traffic, setting, layout, group, nodes, float(cost.step_time_s)),
     )
 
@@ -551,15 +555,8 @@ def plan_training(
 def _traffic(setting: _Setting, layout: Layout, group: NodeGroup, nodes: int, step_s: float) -> StepTraffic | None:
     if nodes * group.per_node <= max(group.domain, 1):
         return None
-    numbers = {key: int(value) for key, value in layout.row().items() if key in ("dp", "tp", "pp", "vpp", "cp", "ep", "etp")}
-    return step_traffic(
-        lambda fabric: setting.cost(layout, check=False, fabric=fabric),
-        setting.fabric,
-        numbers,
-        nodes=nodes,
-        per_node=group.per_node,
-        step_s=step_s,
-    )
+    cost_at = partial(setting.cost, layout, False)
+    return step_traffic(cost_at, setting.fabric, layout.row(), nodes=nodes, per_node=group.per_node, step_s=step_s)
 
 
 def of_length(plan: TrainingPlan, spec: TrainingSpec) -> TrainingPlan:
