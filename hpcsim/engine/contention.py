@@ -26,6 +26,7 @@ _EXACT_UP_TO = 8
 _ROUNDS = 60
 _SETTLED = 1e-9
 _SAME = 1e-12
+_TIE = 1e-9
 
 
 def _whole(slowdown: float) -> float:
@@ -203,8 +204,8 @@ class _Company:
         levels = fair_levels(self.capacities, self.table[:, here], weight[self.owner[here]])
         own = np.flatnonzero(self.owner[here] == mine)
         ratio = self.alone[here[own]] / levels.level[own]
-        worst = int(ratio.argmax())
-        slowdown = float(ratio[worst])
+        slowdown = float(ratio.max())
+        worst = int((ratio >= slowdown * (1 - _TIE)).argmax())
         return (slowdown, int(levels.bottleneck[own[worst]])) if slowdown > 1.0 + _SAME else (1.0, -1)
 
     def parts(self, mine: int, link: int, duty: FloatArray) -> dict[str, float]:

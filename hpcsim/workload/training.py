@@ -414,6 +414,22 @@ def _choose(spec: LayoutSpec, setting: _Setting, network: Network, path: str) ->
     return layout, cost, 0
 
 
+def _settled(
+    spec: TrainingSpec, setting: _Setting, network: Network, cluster: Cluster, group: NodeGroup, nodes: int, name: str
+) -> tuple[_Setting, Layout, StepCost, int, tuple[str, ...]]:
+    """Return the layout and its cost on the fabric as its traffic meets it, how many layouts were evaluated, and notes."""
+    path = f"workload.training.{name}"
+    try:
+        layout, cost, searched = _choose(spec.layout, setting, network, path)
+    except InputError as error:
+        raise InputError([_under(p, path) for p in error.problems]) from None
+    fabric, met = placed_fabric(setting.fabric, layout.row(), cluster, group, nodes=nodes, name=name)
+    if met:
+        setting = dataclasses.replace(setting, fabric=fabric)
+        cost = setting.cost(layout, check=False)
+    return setting, layout, cost, searched, met
+
+
 def _steps(spec: TrainingSpec) -> int:
     if spec.steps is not None:
         return spec.steps
@@ -498,14 +514,7 @@ def plan_training(
         spec.precision,
         _splits_sequence(spec.framework, spec.year or 2024),
     )
-    try:
-        layout, cost, searched = _choose(spec.layout, setting, network, path)
-    except InputError as error:
-        raise InputError([_under(p, path) for p in error.problems]) from None
-    fabric, met = placed_fabric(setting.fabric, layout.row(), cluster, group, nodes=nodes, name=name)
-    if met:
-        setting = dataclasses.replace(setting, fabric=fabric)
-        cost = setting.cost(layout, check=False)
+    setting, layout, cost, searched, met = _settled(spec, setting, network, cluster, group, nodes, name)
     count = parameters(network)
     replicas = int(np.asarray(layout.dp))
     cost, said = synchronised(
