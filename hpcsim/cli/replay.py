@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("follow", "ignore"),
         help="whether jobs wait for those that the log names (default: follow, except in SWF)",
     )
+    parser.add_argument("--power", metavar="BUSY[,IDLE]", help="power of a processor, such as '12 W,4 W': gives the energy per job")
     parser.add_argument("--whole-nodes", action="store_true", help="round a job's processors up to whole nodes")
     parser.add_argument("--cut", action="store_true", help="cut jobs at their requested time (default: they run on)")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="read no more than so many jobs")
@@ -67,6 +68,25 @@ def column_map(given: list[str]) -> dict[str, str] | None:
     return found or None
 
 
+def power_of(text: str | None) -> tuple[float, float] | None:
+    """Return the power of a busy and an idle processor [W] of ``--power``.
+
+    Raises
+    ------
+    InputError
+        No one or two powers.
+    """
+    from hpcsim.base.units import parse_quantity
+
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not 1 <= len(parts) <= 2:
+        raise BAD_COLUMNS.error(path="--power", part=text, why="is not of the form BUSY[,IDLE]", hint="for example --power '12 W,4 W'")
+    values = [parse_quantity(part, "power") for part in parts]
+    return values[0], values[1] if len(values) > 1 else 0.0
+
+
 def run(args: argparse.Namespace) -> int:
     """Replay the log under every policy."""
     from hpcsim.cli.output import prepare_folder, print_results, write_results
@@ -82,6 +102,7 @@ def run(args: argparse.Namespace) -> int:
         gpus_per_node=args.gpus_per_node,
         columns=column_map(args.columns),
         zone=args.zone,
+        power_w=power_of(args.power),
         dependencies=None if args.dependencies is None else args.dependencies == "follow",
         policies=tuple(name.strip() for name in args.policy.split(",") if name.strip()),
         estimates=args.estimates,

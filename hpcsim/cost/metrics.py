@@ -18,12 +18,18 @@ __all__ = [
     "Intervals",
     "bounded_slowdown",
     "busy_processor_s",
+    "IdleParts",
+    "idle_parts",
     "jain_index",
+    "job_energy_j",
+    "little_gap_frac",
     "makespan_s",
     "nearest_rank",
     "occupancy",
+    "slowdown",
     "steady_window",
     "utilisation",
+    "weighted_mean",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -56,6 +62,36 @@ def bounded_slowdown(wait_s: npt.ArrayLike, run_s: npt.ArrayLike, *, bound_s: fl
     run = np.asarray(run_s, dtype=np.float64)
     slowdown: Floats = np.maximum(1.0, (np.asarray(wait_s, dtype=np.float64) + run) / np.maximum(run, bound_s))
     return slowdown
+
+
+def slowdown(wait_s: npt.ArrayLike, run_s: npt.ArrayLike) -> Floats:
+    """Return how many times longer than its run a job took, ``(wait + run) / run``; run times above 0.
+
+    >>> slowdown([100.0], [50.0]).tolist()
+    [3.0]
+    """
+    run = np.asarray(run_s, dtype=np.float64)
+    return np.asarray((np.asarray(wait_s, dtype=np.float64) + run) / run)
+
+
+def weighted_mean(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
+    """Return ``Σ w·x / Σ w``; with processor-seconds as weights a large job counts as much as the many small ones that would take its place.
+
+    Raises
+    ------
+    InputError
+        The weights add up to nothing.
+
+    Examples
+    --------
+    >>> weighted_mean([10.0, 40.0], [3.0, 1.0])
+    17.5
+    """
+    weight = np.asarray(weights, dtype=np.float64)
+    total = float(weight.sum())
+    if not total > 0:
+        raise NO_VALUES.error(what="a weighted mean")
+    return float(np.dot(np.asarray(values, dtype=np.float64), weight) / total)
 
 
 def makespan_s(submit_s: npt.ArrayLike, end_s: npt.ArrayLike) -> float:
@@ -250,3 +286,116 @@ def occupancy(
     moments, levels = moments[changed], levels[changed]
     busy, down, jobs, queued = levels.T
     return Intervals(moments, np.append(moments[1:], high), busy, size - busy - down, down, jobs, queued)
+
+
+def little_gap_frac(states: Intervals, wait_s: npt.ArrayLike) -> float:
+    """Return how far Little's law is missed: the integral of the queue's length over the sum of the waits, less one; 0 where both are 0.
+
+    Over a horizon in which every job arrives and starts, ``∫ N dt = Σ wait`` holds exactly (J. D. C. Little, Operations Research 9, 1961).
+    """
+    queue = float(np.dot(states.queued_jobs, states.end_s - states.start_s))
+    waits = float(np.sum(np.asarray(wait_s, dtype=np.float64)))
+    return 0.0 if queue == waits else queue / waits - 1.0 if waits > 0 else float("inf")
+
+
+class IdleParts(NamedTuple):
+    """Why processors stood idle, as shares of all processor-seconds of the horizon; with the busy and the down they add up to one.
+
+    Attributes
+    ----------
+    nothing_waits : float
+        Nobody waited.
+    fits : float
+        Loss of capacity: some waiting job would have fitted, and the policy held it back.
+    fragmented : float
+        Jobs waited, and the smallest needs more than was idle.
+    """
+
+    nothing_waits: float
+    fits: float
+    fragmented: float
+
+
+def idle_parts(states: Intervals, submit_s: npt.ArrayLike, start_s: npt.ArrayLike, processors: npt.ArrayLike) -> IdleParts:
+    """Return the parts of the idle processor-seconds, for a pool whose processors are all alike.
+
+    Reference for the loss of capacity: V. J. Leung, G. Sabin, P. Sadayappan, "Parallel job scheduling policies to improve fairness", 2010.
+
+    Parameters
+    ----------
+    states : Intervals
+        Of :func:`occupancy`.
+    submit_s, start_s : array-like, shape (jobs,) [s]
+    processors : array-like of int, shape (jobs,)
+
+    Examples
+    --------
+    Four processors, a job on 3, and one on 2 that waits for it: one processor is idle and too few.
+
+    >>> states = occupancy([0, 0], [0, 10], [10, 20], [3, 2], size=4, window_s=(0.0, 20.0))
+    >>> idle_parts(states, [0, 0], [0, 10], [3, 2])
+    IdleParts(nothing_waits=0.25, fits=0.0, fragmented=0.125)
+    """
+    submit, start = np.asarray(submit_s, dtype=np.float64), np.asarray(start_s, dtype=np.float64)
+    need = np.asarray(processors, dtype=np.int64)
+    smallest = _smallest_waiting(states.start_s, submit, np.where(np.isnan(start), np.inf, start), need)
+    length = states.end_s - states.start_s
+    whole = float(length.sum()) * float((states.busy + states.idle + states.down)[0]) if len(length) else 0.0
+    idle = states.idle * length
+    waiting = states.queued_jobs > 0
+    fits = waiting & (smallest <= states.idle)
+    parts = (idle[~waiting].sum(), idle[fits].sum(), idle[waiting & ~fits].sum())
+    return IdleParts(*(float(part / whole) if whole else 0.0 for part in parts))
+
+
+def _smallest_waiting(moments: Floats, submit: Floats, start: Floats, need: Integers) -> Floats:
+    """Return the fewest processors that a waiting job asks for in each interval, infinite where none waits; one pass for each size."""
+    smallest = np.full(len(moments), np.inf)
+    for size in np.unique(need).tolist():
+        mine = (need == size) & (start > submit)
+        if not mine.any():
+            continue
+        changes = np.zeros(len(moments) + 1, dtype=np.int64)
+        np.add.at(changes, np.searchsorted(moments, submit[mine]), 1)
+        np.add.at(changes, np.searchsorted(moments, start[mine]), -1)
+        np.minimum(smallest, np.where(np.cumsum(changes[:-1]) > 0, float(size), np.inf), out=smallest)
+    return smallest
+
+
+def job_energy_j(
+    start_s: npt.ArrayLike,
+    end_s: npt.ArrayLike,
+    processors: npt.ArrayLike,
+    *,
+    size: int,
+    busy_w: float,
+    idle_w: float,
+    window_s: tuple[float, float],
+) -> Floats:
+    """Return the energy of each job [J]: its own processors at ``busy_w``, and its part of the idle ones at ``idle_w`` by processor-seconds.
+
+    The sum over all jobs is the energy of the pool over the window: ``busy_w·busy + idle_w·idle``.
+
+    Parameters
+    ----------
+    start_s, end_s, processors : array-like, shape (jobs,)
+    size : int
+        Processors of the pool.
+    busy_w, idle_w : float [W]
+        Power of one processor.
+    window_s : (float, float) [s]
+
+    Examples
+    --------
+    >>> job_energy_j([0.0, 0.0], [10.0, 5.0], [1, 2], size=4, busy_w=100.0, idle_w=10.0, window_s=(0.0, 10.0)).tolist()
+    [1100.0, 1100.0]
+    """
+    low, high = window_s
+    if not high > low:
+        raise BAD_WINDOW.error(start=low, stop=high)
+    start, end = np.clip(np.asarray(start_s, dtype=np.float64), low, high), np.clip(np.asarray(end_s, dtype=np.float64), low, high)
+    used = np.nan_to_num(end - start) * np.asarray(processors, dtype=np.float64)
+    total = float(used.sum())
+    idle = size * (high - low) - total
+    share = used / total if total > 0 else np.zeros_like(used)
+    return np.asarray(used * busy_w + share * idle * idle_w)

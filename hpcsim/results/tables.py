@@ -70,7 +70,41 @@ _POLICIES = Table(
         _real("makespan_s", "s", "Last end less first submission."),
         _real("utilisation_frac", "1", "Busy processor-seconds over processors times makespan."),
         _real("steady_utilisation_frac", "1", "The same without the run-in and the drain.", null=True),
+        _real("p99_wait_s", "s", "99th percentile of the wait.", null=True),
+        _real("mean_response_s", "s", "Mean of wait and run together.", null=True),
+        _real("weighted_wait_s", "s", "Mean wait, each job weighted by its processor-seconds.", null=True),
+        _real("mean_slowdown", "1", "Mean of (wait + run) / run, unbounded.", null=True),
+        _real("median_bounded_slowdown", "1", "Median of the bounded slowdown.", null=True),
+        _real("p95_bounded_slowdown", "1", "95th percentile of the bounded slowdown.", null=True),
+        _real("p99_bounded_slowdown", "1", "99th percentile of the bounded slowdown.", null=True),
+        _real("weighted_bounded_slowdown", "1", "Mean bounded slowdown, each job weighted by its processor-seconds.", null=True),
+        _real("capacity_loss_frac", "1", "Idle processor-seconds while a waiting job would have fitted, over all of them.", null=True),
+        _real(
+            "fragmentation_frac", "1", "Idle processor-seconds while jobs waited and none would have fitted, over all of them.", null=True
+        ),
+        _real("fairness_jain_frac", "1", "Jain's index of the users' mean bounded slowdowns: 1 where all fare alike.", null=True),
+        _real("overtaken_frac", "1", "Share of the jobs that some later one passed.", null=True),
+        _real(
+            "envious_frac", "1", "Share of the jobs that a later one of another user passed that asked for no fewer processors.", null=True
+        ),
+        _count("starved_jobs", "Jobs that waited over a day and over ten times their own estimate.", null=True),
+        _real("energy_per_job_j", "J", "Energy of the pool over its jobs, where the power of a processor is given.", null=True),
         _real("cpu_s", "s", "Processor seconds of the simulation itself; differs between machines and runs.", null=True),
+    ),
+)
+
+_SHARES = Table(
+    "shares",
+    "Figures by user, group and queue, where the log tells them apart.",
+    (
+        _POLICY,
+        _text("kind", "What the row stands for.", values=("user", "group", "queue", "qos")),
+        _text("name", "Which one."),
+        _count("jobs", "Jobs."),
+        _real("processor_frac", "1", "Part of all processor-seconds that were used."),
+        _real("mean_wait_s", "s", "Mean wait."),
+        _real("max_wait_s", "s", "Longest wait."),
+        _real("mean_bounded_slowdown", "1", "Mean bounded slowdown."),
     ),
 )
 
@@ -375,6 +409,7 @@ TABLES: dict[str, Table] = {
     for table in (
         _JOBS,
         _POLICIES,
+        _SHARES,
         _TRAINING,
         _BREAKDOWN,
         _MEMORY,

@@ -15,6 +15,7 @@ from hpcsim.cost import metrics
 from hpcsim.engine.jobs import EventOrder, run_jobs
 from hpcsim.engine.outcome import Outcome
 from hpcsim.scheduling.policies import make_policy
+from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
 
 if TYPE_CHECKING:
@@ -30,43 +31,6 @@ NO_JOBS_LEFT = problem_kind(
 )
 
 _MOST_PROCESSORS = 10**9
-
-
-def policy_metrics(jobs: JobTable, outcome: Outcome) -> dict[str, float | int]:
-    """Return the figures of one schedule.
-
-    Parameters
-    ----------
-    jobs : JobTable
-        By submission, as the outcome has them; every job must have ended.
-    outcome : Outcome
-        What :func:`~hpcsim.engine.jobs.run_jobs` returned.
-
-    Returns
-    -------
-    dict
-        ``jobs, mean_wait_s, median_wait_s, p95_wait_s, max_wait_s, mean_bounded_slowdown, makespan_s, utilisation_frac,
-        steady_utilisation_frac``. Percentiles are nearest ranks; the bound of the slowdown is 10 s.
-    """
-    wait = outcome.wait_s
-    first, last = float(jobs.submit_s.min()), float(outcome.end_s.max())
-    busy = {"capacity": outcome.size}
-    window = metrics.steady_window(jobs.submit_s)
-    steady = (
-        metrics.utilisation(outcome.start_s, outcome.end_s, jobs.processors, **busy, window_s=window) if window[1] > window[0] else np.nan
-    )
-    whole = metrics.utilisation(outcome.start_s, outcome.end_s, jobs.processors, **busy, window_s=(first, last)) if last > first else 0.0
-    return {
-        "jobs": len(jobs),
-        "mean_wait_s": float(wait.mean()),
-        "median_wait_s": metrics.nearest_rank(wait, 0.5),
-        "p95_wait_s": metrics.nearest_rank(wait, 0.95),
-        "max_wait_s": float(wait.max()),
-        "mean_bounded_slowdown": float(metrics.bounded_slowdown(wait, outcome.end_s - outcome.start_s).mean()),
-        "makespan_s": metrics.makespan_s(jobs.submit_s, outcome.end_s),
-        "utilisation_frac": whole,
-        "steady_utilisation_frac": steady,
-    }
 
 
 def _size(name: str, value: Any, most: int) -> int:
@@ -186,6 +150,7 @@ def replay(
     columns: Mapping[str, str] | None = None,
     zone: str = "UTC",
     dependencies: bool | None = None,
+    power_w: tuple[float, float] | None = None,
     check: bool = False,
 ) -> Results:
     """Replay a job log under one or several queueing policies.
@@ -221,13 +186,15 @@ def replay(
         Time zone of dates that state none; dates are also shown in it.
     dependencies : bool, optional
         Whether jobs wait for those that the log names; without it, they do except in SWF.
+    power_w : (float, float), optional [W]
+        Power of a busy and of an idle processor: gives the energy per job.
     check : bool
         Assert the engine's invariants meanwhile; slow.
 
     Returns
     -------
     Results
-        Of kind ``"replay"``: tables ``policies``, ``jobs`` (with a column ``policy`` where there are several), ``states`` (where there is one) and
+        Of kind ``"replay"``: tables ``policies``, ``jobs`` and ``states`` and ``shares`` (with a column ``policy`` where there are several) and
         ``quality``. ``cpu_s`` of each policy is the processor time of the simulation itself, without reading and writing. The summary is
         that of the first policy.
 
@@ -270,17 +237,25 @@ def replay(
     jobs = trace.jobs.sorted_by_submit()
     rows: dict[str, dict[str, float | int]] = {}
     parts: list[dict[str, Any]] = []
+    by_user: list[dict[str, Any]] = []
+    levels: list[dict[str, Any]] = []
+    ranges: dict[str, tuple[float, float]] = {}
     for name in names:
         outcome, cpu_s = _timed(jobs, total, name, order, check)
-        rows[name] = policy_metrics(jobs, outcome) | {"cpu_s": cpu_s}
+        states = occupancy_of(jobs, outcome)
+        rows[name] = policy_metrics(jobs, outcome, states=states, power_w=power_w) | {"cpu_s": cpu_s}
+        ranges = ranges or policy_ranges(jobs, outcome)
+        by_user.append(shares(jobs, outcome, name if len(names) > 1 else None))
+        levels.append(_states(states, name if len(names) > 1 else None))
         parts.append(_jobs_columns(jobs, outcome, name if len(names) > 1 else None, cores) | _dates(jobs, trace))
     tables = {
         "policies": frame("policies", {"policy": names} | {key: [row[key] for row in rows.values()] for key in next(iter(rows.values()))}),
         "jobs": frame("jobs", _joined(parts)),
         "quality": frame("quality", _quality(trace)),
     }
-    if len(names) == 1:
-        tables["states"] = frame("states", _states(jobs, outcome))
+    tables["states"] = frame("states", _joined(levels))
+    if by_user[0]["kind"]:
+        tables["shares"] = frame("shares", {key: [x for part in by_user for x in part[key]] for key in by_user[0]})
     wall_s = time.perf_counter() - begun
     return Results(
         name=Path(trace.file).name.partition(".")[0] or "replay",
@@ -288,6 +263,7 @@ def replay(
         answer=_answer(rows),
         kind="replay",
         summary={**rows[names[0]], "wall_s": wall_s},
+        ranges=ranges,
         tables=tables,
         notes=_notes(trace, options, order),
         provenance=provenance(log=trace.file, log_header=dict(trace.header), options=dataclasses.asdict(options), order=order),
@@ -310,7 +286,6 @@ def _quality(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _states(jobs: JobTable, outcome: Outcome) -> dict[str, Any]:
-    window = (float(jobs.submit_s.min()), float(max(outcome.end_s.max(), jobs.submit_s.min() + 1.0)))
-    states = metrics.occupancy(jobs.submit_s, outcome.start_s, outcome.end_s, jobs.processors, size=outcome.size, window_s=window)
-    return {"group": np.full(len(states.start_s), "machine"), **states._asdict()}
+def _states(states: metrics.Intervals, policy: str | None) -> dict[str, Any]:
+    columns = {"group": np.full(len(states.start_s), "machine"), **states._asdict()}
+    return columns if policy is None else {"policy": np.full(len(states.start_s), policy), **columns}
