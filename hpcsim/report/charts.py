@@ -7,6 +7,7 @@ import pandas as pd
 from hpcsim.report import bars
 from hpcsim.report.accuracy import accuracy_charts
 from hpcsim.report.comparison import comparison
+from hpcsim.report.policies import busiest_stretch, by_size, detail, over_time, users
 from hpcsim.report.power import power
 from hpcsim.report.schedule import gantt, pool_unit, slowdowns, utilisation, waits
 from hpcsim.report.style import Chart
@@ -28,7 +29,8 @@ def charts(results: Results) -> list[Chart]:
     -------
     list of Chart
         Published against predicted first; then time, memory, energy, money; then the schedule. A replay under several policies has
-        its waits and slowdowns side by side, and the schedule of the first policy. Utilisation is drawn where it changes or anything waits.
+        its waits, slowdowns, use, queues and users side by side, and the same stretch of the schedule under the best and the worst of them.
+        Utilisation is drawn where it changes or anything waits.
     """
     tables = {name: table for name, table in results.tables.items() if len(table)}
     found: list[Chart] = []
@@ -56,20 +58,27 @@ def charts(results: Results) -> list[Chart]:
 
 def _of_schedule(results: Results) -> list[Chart]:
     jobs, states = results.tables.get("jobs"), results.tables.get("states")
+    policies, shares = results.tables.get("policies"), results.tables.get("shares")
+    several = policies is not None and len(policies) > 1
     found: list[Chart] = []
     if jobs is not None and len(jobs):
-        if "policies" in results.tables and len(results.tables["policies"]) > 1:
-            found.append(slowdowns(results.tables["policies"]))
-        if (jobs["kind"] == "batch").sum() > 1:
-            found.append(waits(jobs[jobs["kind"] == "batch"]))
-    policy = None
-    if jobs is not None and "policy" in jobs.columns and len(jobs):
-        policy = jobs["policy"].iloc[0]
-        jobs = jobs[jobs["policy"] == policy]
-    if states is not None and "policy" in states.columns and len(states):
-        states = states[states["policy"] == (policy or states["policy"].iloc[0])]
+        if policies is not None and several:
+            found.append(slowdowns(policies))
+        batch = jobs[jobs["kind"] == "batch"]
+        if len(batch) > 1:
+            found.append(waits(batch))
+        if policies is not None and len(batch) > 1 and batch["processors"].nunique() > 1:
+            found.append(by_size(batch))
+    if policies is not None and several and jobs is not None and states is not None and "policy" in states.columns and len(states):
+        found.append(over_time(states))
+        if shares is not None and (shares["kind"] == "user").any():
+            found.append(users(shares, policies))
+        ranked = policies.sort_values(["mean_bounded_slowdown", "policy"], kind="stable")["policy"].astype(str).tolist()
+        span = busiest_stretch(jobs, states, ranked[-1])
+        return [*found, *(detail(jobs, states, name, span) for name in (ranked[0], ranked[-1]))]
     if jobs is not None and len(jobs):
-        found.append(gantt(jobs, states, policy=str(policy or "")))
+        policy = "" if policies is None or "policy" not in jobs.columns else str(jobs["policy"].iloc[0])
+        found.append(gantt(jobs, states, policy=policy))
     if states is not None and not _steady(states):
         found.append(utilisation(states, unit=pool_unit(jobs) if jobs is not None else "processors"))
     return found

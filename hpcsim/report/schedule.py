@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from hpcsim.report.intervals import concurrency, means, pack, size_classes
 from hpcsim.report.style import (
@@ -377,6 +377,14 @@ def slowdowns(policies: pd.DataFrame) -> Chart:
         )
     axes.set_yticks(places, names)
     axes.tick_params(axis="y", length=0)
-    axes.set_xlim(0, float(values.max()) * 1.18 or 1.0)
+    if values.max() > 20 * values.min() > 0:  # a bar's length would say nothing of the short ones
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(10, numticks=10))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        axes.set_xlabel("mean bounded slowdown (logarithmic; 1 = no wait)")
+        axes.set_xlim(1.0, float(values.max()) * 3)
+    else:
+        axes.set_xlim(0, float(values.max()) * 1.18 or 1.0)
     axes.xaxis.grid(True, color=GRID)
     return Chart("slowdown", message, "Mean of max(1, (wait + run) / max(run, 10 s)) over all jobs, by policy.", figure)

@@ -47,4 +47,6 @@ def write_report(results: Results, folder: str | Path, *, charts: bool = True, p
             files[f"charts/{chart.name}.png"] = chart.png()
         else:
             files[f"charts/{chart.name}.svg"] = picture
+            if results.kind == "replay":  # for slides, which take no SVG
+                files[f"charts/{chart.name}.png"] = chart.png()
     return results.write_with(files, folder, parquet=parquet, timings=timings)
