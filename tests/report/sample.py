@@ -330,6 +330,24 @@ def replay_results(count=300):
     keys = (*keys, "steady_utilisation_frac", "cpu_s")
     both = {key: np.concatenate([part[key].to_numpy(dtype=object) for part in parts]) for key in parts[0].columns}
     tables = {"policies": frame("policies", {key: [row[i] for row in rows] for i, key in enumerate(keys)}), "jobs": frame("jobs", both)}
+    tables["policies"]["fairness_jain_frac"] = [0.31, 0.62]
+    levels = [states_table(part).assign(policy=part["policy"].iloc[0]) for part in parts]
+    tables["states"] = frame("states", {key: np.concatenate([level[key].to_numpy() for level in levels]) for key in levels[0].columns})
+    names = [f"user{n}" for n in range(40)]
+    spread = np.random.default_rng(2).lognormal(2.0, 1.5, (2, 40)) + 1.0
+    tables["shares"] = frame(
+        "shares",
+        {
+            "policy": ["fcfs"] * 40 + ["easy"] * 40,
+            "kind": "user",
+            "name": names * 2,
+            "jobs": [count // 40] * 80,
+            "processor_frac": [1 / 40] * 80,
+            "mean_wait_s": [100.0] * 80,
+            "max_wait_s": [900.0] * 80,
+            "mean_bounded_slowdown": spread.ravel(),
+        },
+    )
     return Results(
         "night", "Which policy waits least?", "EASY waits least.", "replay", {"jobs": count, "wall_s": 0.3}, {}, tables, [], _provenance()
     )

@@ -20,17 +20,19 @@ from hpcsim.report import bars
 from hpcsim.report.charts import charts
 from hpcsim.report.comparison import comparison
 from hpcsim.report.intervals import concurrency, means, pack, size_classes
+from hpcsim.report.policies import busiest_stretch, by_size, over_time, users
 from hpcsim.report.power import power
 from hpcsim.report.schedule import MOST_JOBS, gantt, slowdowns, utilisation, waits
 from hpcsim.report.sweep import axes_of, metrics_of, sweep_chart, sweep_charts
 from hpcsim.report.tasks import tasks
 from hpcsim.results.tables import TABLES, frame
 
+POLICY_FIGURES = ("mean_wait_s", "median_wait_s", "p95_wait_s", "max_wait_s", "mean_bounded_slowdown", "makespan_s", "utilisation_frac")
 KINDS = ("training", "batch", "replay", "sweep", "task")
 EXPECTED = {
     "training": ["comparison", "breakdown", "memory", "schedule", "power", "energy", "costs"],
     "batch": ["waits", "schedule", "utilisation", "power", "energy"],
-    "replay": ["slowdown", "waits", "schedule"],
+    "replay": ["slowdown", "waits", "slowdown-by-size", "use-and-queue", "fairness", "detail-fcfs", "detail-easy"],
     "sweep": ["sweep-step-time-s", "sweep-mfu-frac", "sweep-cost-usd"],
     "task": ["breakdown", "tasks"],
 }
@@ -316,3 +318,47 @@ def test_the_examples_in_the_docstrings_hold(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
     assert outcome.failed == 0
+
+
+def test_charts_of_policies_say_what_the_tables_say():
+    jobs = frame(
+        "jobs",
+        {
+            "policy": ["a", "a", "b", "b"],
+            "job_id": [1, 2, 1, 2],
+            "kind": "batch",
+            "submit_s": [0.0, 0.0, 0.0, 0.0],
+            "start_s": [0.0, 100.0, 0.0, 700.0],
+            "end_s": [100.0, 200.0, 100.0, 800.0],
+            "wait_s": [0.0, 100.0, 0.0, 700.0],
+            "run_s": [100.0] * 4,
+            "processors": [1, 8, 1, 8],
+            "status": "finished",
+            "bounded_slowdown": [1.0, 2.0, 1.0, 8.0],
+        },
+    )
+    chart = by_size(jobs)
+    check_legible(chart)
+    assert "Under a, jobs on 8 processors are slowed down most (2 times), on 1 least (1)" in chart.title.replace("\u00a0", " ")
+    states = frame(
+        "states",
+        {
+            "policy": ["a", "a", "b"],
+            "group": "machine",
+            "start_s": [0.0, 100.0, 0.0],
+            "end_s": [100.0, 800.0, 800.0],
+            "busy": [1, 0, 1],
+            "idle": [7, 8, 7],
+            "down": 0,
+            "queued_jobs": [1, 0, 1],
+            "queued_processors": [8, 0, 8],
+        },
+    )
+    assert "stays" in over_time(states).title or "equally" in over_time(states).title
+    low, high = busiest_stretch(jobs, states, "b")
+    assert 0.0 <= low < high <= 800.0
+    policies = frame("policies", {"policy": ["a", "b"], **{key: [1.0, 2.0] for key in POLICY_FIGURES}, "jobs": [2, 2]})
+    nobody = frame(
+        "shares", {key: [] for key in ("kind", "name", "jobs", "processor_frac", "mean_wait_s", "max_wait_s", "mean_bounded_slowdown")}
+    )
+    assert users(nobody, policies).title == "The log does not tell its users apart"
