@@ -17,6 +17,7 @@ from hpcsim.results.quantities import brief
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.planning.choose import Choice, Nearest, choose, nearest, residual
 from hpcsim.study.planning.machines import kinds_of
+from hpcsim.study.planning.queue_work import queue_work
 from hpcsim.study.planning.sheet import Sheet
 from hpcsim.study.planning.sources import terms_of
 from hpcsim.study.planning.works import GoalWork, TrainWork, columns_of, role_rows, train_work
@@ -41,6 +42,8 @@ def _works(scenario: Scenario, catalog: Catalog, notes: list[str]) -> list[GoalW
     kinds = kinds_of(scenario, catalog) if scenario.plan.goals.train or scenario.plan.goals.queue else ()
     terms = terms_of(scenario, catalog)
     works: list[GoalWork] = [train_work(scenario, run, kinds, terms, catalog) for run in scenario.plan.goals.train]
+    if scenario.plan.goals.queue is not None:
+        works.append(queue_work(scenario, kinds, terms, catalog))
     notes += terms.notes
     return works
 
