@@ -63,6 +63,9 @@ class TrainGoalSpec(Spec):
         0.5, description="probability that the predicted step time is not exceeded; 0.5 plans with the prediction itself"
     )
 
+    data: Annotated[float, Quantity("data size")] | None = Field(None, description="size of the training data; 4 bytes a token by default")
+    passes: Annotated[float, Share(1e-6, 1e6)] = Field(1.0, description="times that the run reads its data")
+
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
         """A deadline is given."""
@@ -166,6 +169,10 @@ class StorageOptionSpec(StorageSpec):
     rent: Annotated[float, Quantity("price of storage", zero=True)] | None = Field(
         None, description="price of keeping a byte for a time; the catalog's by default"
     )
+    provider: str | None = Field(None, description="cloud that rents it out; it is bought and stands at a site without one")
+    region: str | None = Field(None, description="region of the cloud, for limits on where data may live")
+    drive: str | None = Field(None, description="catalog drive that a bought tier is made of; the type itself where that is a drive")
+    per_rack: Annotated[int, Count(1, 100_000)] = Field(500, description="drives of a rack, of a bought tier")
 
 
 class SiteOptionSpec(Spec):

@@ -44,7 +44,7 @@ def _bill(c: TrainContext, sheet: Sheet) -> None:
             source.words,
         )
     if c.part("storage") > 0:
-        held = data_bytes(machine) / 1e12 * c.value("time_s") / MONTH_S
+        held = data_bytes(c.scenario, machine) / 1e12 * c.value("time_s") / MONTH_S
         sheet.buy(goal, "storage", f"storage {machine.storage}", held, "TB-months", c.part("storage") / held, "rent of the tier")
 
 
@@ -128,7 +128,7 @@ def _compute(c: TrainContext, add: Pen) -> None:
 
 
 def _storage(c: TrainContext, add: Pen) -> None:
-    need = data_bytes(c.machine)
+    need = data_bytes(c.scenario, c.machine)
     add("capacity to provide", need, "capacity_bytes", f"on tier {c.machine.storage or 'none'}")
     tier = c.machine.bound.cluster.storage.get(c.machine.storage)
     if tier is not None and tier.capacity_bytes:
@@ -164,7 +164,7 @@ def train_build(c: TrainContext, sheet: Sheet) -> None:
     _compute(c, sheet.pen(STEP, c.goal, "compute"))
     _storage(c, sheet.pen(STEP, c.goal, "storage"))
     _network(c, sheet.pen(STEP, c.goal, "network"))
-    arrive = data_bytes(c.machine) / WAN_BYTES_PER_S
+    arrive = data_bytes(c.scenario, c.machine) / WAN_BYTES_PER_S
     why = f"d/v over a port of {readable(WAN_BYTES_PER_S, 'data rate', 3)}"
     sheet.pen(STEP, c.goal, "data")("time for the data to arrive", arrive, "arrive_s", why, "a wider port, in proportion")
     add = sheet.pen(STEP, c.goal, "AI platform")

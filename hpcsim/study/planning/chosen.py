@@ -46,6 +46,9 @@ def own_break_even(c: TrainContext) -> tuple[float, int, int] | None:
     """Return the utilisation from which owning the chosen kind of machine is cheaper by the hour than renting it, and both combinations."""
     node = c.found.axes["nodes"] == c.machine.kind.name
     same = node & (c.found.extra["machine"] == c.found.extra["machine"][c.row]) & np.isfinite(c.found.values["cost_usd"])
+    for name in ("data_in", "operators"):
+        if name in c.found.over:
+            same &= np.isfinite(c.found.over[name])
     own = np.flatnonzero(same & (c.found.axes["provider"] == "own"))
     kinds = np.array([c.sources[k].kind for k in c.found.extra["source"]])
     rented = np.flatnonzero(same & (kinds == "on-demand"))

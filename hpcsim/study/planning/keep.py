@@ -150,7 +150,7 @@ def _parts(c: TrainContext, sheet: Sheet) -> None:
         sheet.add(STEP, "network", "switches in store", float(spare), why=f"{switches:,.0f} × {dead:.3g} a year", goal=c.goal)
     else:
         sheet.add(STEP, "network", "transceivers in store", 0.0, why="the fabric is part of the rented machine or of the node", goal=c.goal)
-    drives = math.ceil(data_bytes(c.machine) / DRIVE_BYTES)
+    drives = math.ceil(data_bytes(c.scenario, c.machine) / DRIVE_BYTES)
     annual = _annual(c.catalog, "nvme")
     sheet.add(
         STEP,

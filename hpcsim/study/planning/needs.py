@@ -10,7 +10,7 @@ from hpcsim.base.units import readable
 from hpcsim.cost.storage import CHECKPOINT_BYTES_PER_PARAMETER, encryption_cores
 from hpcsim.study.planning.context import TrainContext
 from hpcsim.study.planning.sheet import Pen, Sheet
-from hpcsim.study.planning.train import BYTES_PER_TOKEN, CHECKPOINTS_KEPT, data_bytes
+from hpcsim.study.planning.train import BYTES_PER_TOKEN, CHECKPOINTS_KEPT, data_bytes, training_bytes
 
 __all__ = ["train_needs"]
 
@@ -42,8 +42,9 @@ def _compute(c: TrainContext, add: Pen) -> None:
 
 
 def _storage(c: TrainContext, add: Pen) -> None:
-    why = f"tokens × {BYTES_PER_TOKEN:g} B and {CHECKPOINTS_KEPT} checkpoints of {CHECKPOINT_BYTES_PER_PARAMETER:g} B a parameter"
-    add("capacity", data_bytes(c.machine), "capacity_bytes", why)
+    data = "training data" if c.scenario.plan.goals.train[c.run].data is not None else f"tokens × {BYTES_PER_TOKEN:g} B"
+    why = f"{data} and {CHECKPOINTS_KEPT} checkpoints of {CHECKPOINT_BYTES_PER_PARAMETER:g} B a parameter"
+    add("capacity", data_bytes(c.scenario, c.machine), "capacity_bytes", why)
     if c.failures_per_s > 0:
         write = CHECKPOINT_WASTE**2 / (2.0 * c.failures_per_s)
         every = readable(1 / c.failures_per_s, "time", 3)
@@ -60,7 +61,8 @@ def _network(c: TrainContext, add: Pen) -> None:
     held = plan.parameters / (int(layout["tp"]) * int(layout["pp"])) * min(int(layout["tp"]), machine.kind.per_node)
     volume = passes * GRADIENT_BYTES * held * (dp - 1) / dp if dp > 1 else 0.0
     port = volume / float(plan.cost.step_time_s)
-    have = readable(machine.bound.cluster.groups["nodes"].injection_bytes_per_s, "data rate", 3)
+    there = machine.bound.cluster.groups["nodes"].injection_bytes_per_s
+    have = readable(there, "data rate", 3) if math.isfinite(there) else "no network"
     why = f"{passes:g} × 2 B × the parameters that a node holds × (dp−1)/dp, reduced inside the node first, spread over the step"
     add("injection of a node", port, "injection_bytes_per_s", f"{why}; {have} are there")
     why = "half the nodes inject into the other half: enough for any placement of the ranks"
@@ -96,12 +98,15 @@ def _governance(c: TrainContext, add: Pen, read: float) -> None:
 def train_needs(c: TrainContext, sheet: Sheet) -> None:
     """Add the rows of the requirement analysis over the six facets."""
     plan = c.machine.plan
-    read = float(plan.cost.tokens_per_s) * BYTES_PER_TOKEN
+    goal = c.scenario.plan.goals.train[c.run]
+    size = training_bytes(c.scenario, c.machine)
+    read = size * goal.passes / plan.work_s
     _compute(c, sheet.pen(STEP, c.goal, "compute"))
     _storage(c, sheet.pen(STEP, c.goal, "storage"))
     _network(c, sheet.pen(STEP, c.goal, "network"))
     add = sheet.pen(STEP, c.goal, "data")
     add("tokens", plan.steps * plan.tokens_per_step, why="steps × batch × sequence")
-    add("read rate of the tokens", read, "read_bytes_per_s", f"{BYTES_PER_TOKEN:g} B a token at the predicted rate")
+    add("training data", size, "data_bytes", "as the goal states" if goal.data is not None else f"{BYTES_PER_TOKEN:g} B a token")
+    add("read rate", read, "read_bytes_per_s", f"read {goal.passes:g} times over the predicted run")
     _platform(c, sheet.pen(STEP, c.goal, "AI platform"))
     _governance(c, sheet.pen(STEP, c.goal, "governance"), read)

@@ -17,9 +17,10 @@ from hpcsim.results.quantities import brief
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.planning.choose import Choice, Nearest, choose, nearest, residual
 from hpcsim.study.planning.machines import kinds_of
-from hpcsim.study.planning.queue_work import queue_work
+from hpcsim.study.planning.queue_work import QueueWork, queue_work
 from hpcsim.study.planning.sheet import Sheet
 from hpcsim.study.planning.sources import terms_of
+from hpcsim.study.planning.store_work import store_work
 from hpcsim.study.planning.works import GoalWork, TrainWork, columns_of, role_rows, train_work
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def _works(scenario: Scenario, catalog: Catalog, notes: list[str]) -> list[GoalW
     works: list[GoalWork] = [train_work(scenario, run, kinds, terms, catalog) for run in scenario.plan.goals.train]
     if scenario.plan.goals.queue is not None:
         works.append(queue_work(scenario, kinds, terms, catalog))
+    works += [store_work(scenario, name, terms, catalog) for name in scenario.plan.goals.store]
     notes += terms.notes
     return works
 
@@ -158,7 +160,7 @@ def _limit_words(scenario: Scenario, works: Sequence[GoalWork], name: str, facto
 def _answer(scenario: Scenario, works: Sequence[GoalWork], rows: Sequence[int], choice: Choice | None, near: Nearest | None) -> str:
     said = "; ".join(work.says(row) for work, row in zip(works, rows))
     cost = sum(float(w.found.values["cost_usd"][r]) for w, r in zip(works, rows))
-    carbon = sum(float(w.found.values["carbon_kg_co2e"][r]) for w, r in zip(works, rows))
+    carbon = sum(np.nan_to_num(float(w.found.values["carbon_kg_co2e"][r])) for w, r in zip(works, rows))
     takes = f"{brief('cost_usd', cost)}" + (f", {readable(carbon, 'carbon mass', 3)} CO2e" if math.isfinite(carbon) else "")
     times = [float(w.found.values["time_s"][r]) for w, r in zip(works, rows) if isinstance(w, TrainWork)]
     if len(times) == 1:
@@ -166,6 +168,8 @@ def _answer(scenario: Scenario, works: Sequence[GoalWork], rows: Sequence[int], 
     if choice:
         done = [w.confirmed[r] for w, r in zip(works, rows) if r in w.confirmed and not w.confirmed[r].why and isinstance(w, TrainWork)]
         seen = f"; simulated: {readable(done[0].time_s, 'time', 3)}" if len(done) == 1 else ""
+        waits = [w.confirmed[r].high_s for w, r in zip(works, rows) if isinstance(w, QueueWork) and r in w.confirmed]
+        seen += f"; wait at the quantile, simulated: {readable(waits[0], 'time', 3)} at most" if waits else ""
         return f"{said[:1].upper()}{said[1:]}: {takes}{seen}."
     assert near is not None
     binds = ", ".join(_limit_words(scenario, works, name, factor) for name, factor in near.binding.items())
@@ -176,7 +180,8 @@ def _answer(scenario: Scenario, works: Sequence[GoalWork], rows: Sequence[int], 
 
 def _summary(works: Sequence[GoalWork], rows: Sequence[int], choice: Choice | None, near: Nearest | None) -> dict[str, Any]:
     def total(name: str) -> float:
-        return sum(float(w.found.values[name][r]) for w, r in zip(works, rows))
+        known = [value for w, r in zip(works, rows) if math.isfinite(value := float(w.found.values[name][r]))]
+        return sum(known) if known else math.nan
 
     summary: dict[str, Any] = {
         "goals": len(works),

@@ -22,7 +22,7 @@ from hpcsim.study.planning.candidates import EMPTY, Candidates, joined
 from hpcsim.study.planning.machines import Machine
 from hpcsim.study.planning.sources import Source, Terms, sources_of
 
-__all__ = ["CHECKPOINTS_KEPT", "data_bytes", "shared_limits", "sigma_of", "train_candidates"]
+__all__ = ["CHECKPOINTS_KEPT", "data_bytes", "shared_limits", "sigma_of", "train_candidates", "training_bytes"]
 
 CHECKPOINTS_KEPT = 3
 """Full checkpoints that are kept at a time."""
@@ -37,10 +37,15 @@ def sigma_of(machine: Machine) -> float:
     return math.log(float(cost.high_s) / float(cost.low_s)) / (2.0 * Z80)
 
 
-def data_bytes(machine: Machine) -> float:
-    """Return the capacity that a run needs: its tokens as stored, and the checkpoints that are kept."""
-    plan = machine.plan
-    return plan.steps * plan.tokens_per_step * BYTES_PER_TOKEN + CHECKPOINTS_KEPT * plan.checkpoint_bytes
+def training_bytes(scenario: Scenario, machine: Machine) -> float:
+    """Return the size of the training data: what the goal says, else its tokens as stored."""
+    given = scenario.plan.goals.train[machine.plan.name].data
+    return float(given) if given is not None else machine.plan.steps * machine.plan.tokens_per_step * BYTES_PER_TOKEN
+
+
+def data_bytes(scenario: Scenario, machine: Machine) -> float:
+    """Return the capacity that a run needs: the training data, and the checkpoints that are kept."""
+    return training_bytes(scenario, machine) + CHECKPOINTS_KEPT * machine.plan.checkpoint_bytes
 
 
 def shared_limits(limits: LimitsSpec) -> dict[str, float]:
@@ -128,7 +133,7 @@ def _of_kind(
         energy = (base * time_s + draw * np.minimum(work, time_s)) * pue
     usd_per_j = _column(sources, "usd_per_j")[None, :]
     network = np.array([m.network_usd for m in machines])[:, None]
-    rent = np.array([_rent(scenario, terms.catalog, m) * data_bytes(m) for m in machines])[:, None]
+    rent = np.array([_rent(scenario, terms.catalog, m) * data_bytes(scenario, m) for m in machines])[:, None]
     parts = {
         "devices": held * _column(sources, "usd_per_device_s")[None, :] * charge,
         "network": network * _column(sources, "usd_per_s_of_usd")[None, :] * charge,

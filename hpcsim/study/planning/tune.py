@@ -22,7 +22,7 @@ from hpcsim.study.planning.context import TrainContext
 from hpcsim.study.planning.machines import network_price
 from hpcsim.study.planning.sheet import Sheet
 from hpcsim.study.planning.sources import MONTH_S
-from hpcsim.study.planning.train import BYTES_PER_TOKEN, data_bytes
+from hpcsim.study.planning.train import data_bytes, training_bytes
 from hpcsim.study.search import layout_search
 
 __all__ = ["train_tune"]
@@ -108,15 +108,17 @@ def _interval(c: TrainContext, sheet: Sheet) -> None:
 
 def _data(c: TrainContext, sheet: Sheet) -> None:
     plan = c.machine.plan
-    tokens = plan.steps * plan.tokens_per_step * BYTES_PER_TOKEN
-    rent = c.part("storage") / max(data_bytes(c.machine) * c.value("time_s"), 1e-300)
+    tokens = training_bytes(c.scenario, c.machine)
+    rent = c.part("storage") / max(data_bytes(c.scenario, c.machine) * c.value("time_s"), 1e-300)
     span = c.value("time_s")
     saved = tokens * (1.0 - 1.0 / TOKEN_CODEC.ratio)
-    cores = float(plan.cost.tokens_per_s) * BYTES_PER_TOKEN / TOKEN_CODEC.decompress_bytes_per_s
-    sheet.save(
-        c.goal, "data", f"compress the tokens ({TOKEN_CODEC.name})", readable(tokens, "data size", 3), readable(tokens - saved, "data size", 3),
-        f"ratio {TOKEN_CODEC.ratio}; decompressing takes {cores:.2g} cores", bytes=saved, usd=saved * rent * span,
-    )  # fmt: skip
+    goal = c.scenario.plan.goals.train[c.run]
+    cores = tokens * goal.passes / plan.work_s / TOKEN_CODEC.decompress_bytes_per_s
+    if goal.data is None:
+        sheet.save(
+            c.goal, "data", f"compress the tokens ({TOKEN_CODEC.name})", readable(tokens, "data size", 3), readable(tokens - saved, "data size", 3),
+            f"ratio {TOKEN_CODEC.ratio}; decompressing takes {cores:.2g} cores", bytes=saved, usd=saved * rent * span,
+        )  # fmt: skip
     if plan.checkpoint_bytes:
         kept = plan.checkpoint_bytes * (1.0 - 1.0 / WEIGHT_CODEC.ratio)
         seconds = plan.checkpoint_bytes / (c.machine.nodes * 32 * WEIGHT_CODEC.compress_bytes_per_s)
@@ -148,7 +150,7 @@ def _archive(c: TrainContext, sheet: Sheet) -> None:
     price = float(tape.price_usd_per_byte or 0.0)
     final = plan.parameters * 2.0
     hot = 3 * plan.checkpoint_bytes
-    rent = c.part("storage") / max(data_bytes(c.machine) * c.value("time_s"), 1e-300)
+    rent = c.part("storage") / max(data_bytes(c.scenario, c.machine) * c.value("time_s"), 1e-300)
     years = 5.0
     sheet.save(
         c.goal, "storage", "archive the final weights, drop the checkpoints", f"{readable(hot, 'data size', 3)} on {c.machine.storage}", f"{readable(final, 'data size', 3)} on two tapes' copies",
