@@ -274,6 +274,11 @@ def _tune(w: StoreWork, sheet: Sheet, found: Candidates, row: int) -> None:
         readable(AUDIT_FRAC * size, "data size", 3),
         f"finds a breach that touches ten objects with {1 - (1 - AUDIT_FRAC) ** 10:.0%}: 1 − (1 − q)^n",
     )
+    _best(sheet, name, before)
+
+
+def _best(sheet: Sheet, name: str, before: int) -> None:
+    """Add the best measures of each facet as rows of the step."""
     for facet in FACETS:
         mine = [s for s in sheet.savings[before:] if s["facet"] == facet]
         pen = sheet.pen(TUNE, name, facet)
