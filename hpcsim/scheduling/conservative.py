@@ -13,6 +13,8 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from hpcsim.scheduling.policies import Decision, QueueKey, Reservation, View, policies
+from hpcsim.scheduling.room import Room
+from hpcsim.scheduling.timetable import Plans, conservative_in_room, planned_end_s
 
 __all__ = ["Conservative", "Plan", "Profile"]
 
@@ -36,12 +38,6 @@ class Plan(NamedTuple):
     first_s: float
     capacity: int
     settled: bool = True
-
-
-def planned_end_s(start_s: float, estimate_s: float) -> float:
-    """Return when a job ends by its estimate: later than it starts, by the least that the clock can tell where the estimate is nil."""
-    end = start_s + estimate_s
-    return end if end > start_s else math.nextafter(start_s, math.inf)
 
 
 class Profile:
@@ -228,6 +224,16 @@ def _head(promised: Mapping[int, float], profile: Profile) -> Reservation:
     return Reservation(job, time, max(0, profile.at(time)))
 
 
+def _decide_in(view: View, room: Room) -> Decision:
+    planned = conservative_in_room(view, room, view.memo if isinstance(view.memo, Plans) else None)
+    promised = planned.plans.table.promised
+    reservation = None
+    if view.explain and promised:
+        job, slot = next(iter(promised.items()))
+        reservation = Reservation(job, slot.start_s, 0)
+    return Decision(planned.start, reservation, planned.plans, planned.wake_s, planned.places)
+
+
 @policies.register("conservative")
 class Conservative:
     """Conservative backfilling: a later job may pass where that delays nobody who came before it, judged by estimates.
@@ -254,5 +260,9 @@ class Conservative:
     name = "conservative"
     key: QueueKey | None = None
     plans = True
+    rooms = True
 
-    decide = staticmethod(_decide)
+    @staticmethod
+    def decide(view: View, /) -> Decision:
+        """Return the jobs whose time has come, and what the others are promised."""
+        return _decide(view) if view.room is None else _decide_in(view, view.room)

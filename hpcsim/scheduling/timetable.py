@@ -1,0 +1,472 @@
+"""What is free on the nodes of a machine from each time on, as far as is planned; and conservative backfilling by it.
+
+A step function of time whose values are whole states of the machine. A promise fixes nodes, and a job fits from a time on if the chunks that each
+node can take *throughout* are enough. Sums over all nodes rule out most times before a node is looked at.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.scheduling.machine import CORES, DEVICE, GPUS, MEMORY, Allocation, Demand, Free, Integers
+from hpcsim.scheduling.room import Room
+
+if TYPE_CHECKING:
+    from hpcsim.scheduling.policies import View
+
+__all__ = ["Timetable", "conservative_in_room"]
+
+_BLOCK = 64
+
+
+def planned_end_s(start_s: float, estimate_s: float) -> float:
+    """Return when a job ends by its estimate: later than it starts, by the least that the clock can tell where the estimate is nil."""
+    end = start_s + estimate_s
+    return end if end > start_s else math.nextafter(start_s, math.inf)
+
+
+class Slot(NamedTuple):
+    """A place in the timetable: which nodes, from when to when."""
+
+    start_s: float
+    end_s: float
+    place: Allocation
+
+
+class Timetable:
+    """States of a machine over time.
+
+    Parameters
+    ----------
+    now_s : float [s]
+        Where it begins.
+    room : Room
+        The machine; what is free now is its first state.
+
+    """
+
+    def __init__(self, now_s: float, room: Room) -> None:
+        self.room = room
+        free = room.free
+        self._wide = 3 * room.machine.nodes
+        first = self._flat(free)
+        self.times: npt.NDArray[np.float64] = np.array([now_s])
+        self.slots: Integers = np.zeros(1, dtype=np.int64)
+        self._unused: list[int] = []
+        self.cells: Integers = np.empty((_BLOCK, len(first)), dtype=np.int64)
+        self.cells[0] = first
+        self.pools: Integers = np.empty((_BLOCK, len(free.pools)), dtype=np.int64)
+        self.pools[0] = free.pools
+        self.sums: Integers = np.empty((_BLOCK, 3), dtype=np.int64)
+        self.sums[0] = free.total
+        self._unused += range(_BLOCK - 1, 0, -1)
+        self.running: dict[int, Slot] = {}
+        """Jobs that run, or did a little while ago."""
+        self.promised: dict[int, Slot] = {}
+        """What every waiting job is promised, in queue order; from infinity on where the machine, as it was, cannot hold it."""
+        self._due: list[tuple[float, int]] = []
+        self._order: dict[int, int] = {}
+        self._started = 0
+        self._bounds: dict[int, tuple[list[float], list[float]]] = {}
+        for window in room.machine.windows:
+            for time in (window.start_s, window.end_s):
+                if now_s < time < math.inf:
+                    self._step(time)
+
+    def __deepcopy__(self, memo: object) -> Timetable:
+        other = Timetable.__new__(Timetable)
+        other.room, other._wide = self.room, self._wide
+        other.times, other.slots = self.times.copy(), self.slots.copy()
+        other.cells, other.pools, other.sums = self.cells.copy(), self.pools.copy(), self.sums.copy()
+        other._unused, other._due = self._unused.copy(), self._due.copy()
+        other.running, other.promised = self.running.copy(), self.promised.copy()
+        other._order, other._started = self._order.copy(), self._started
+        other._bounds = {kind: (a.copy(), b.copy()) for kind, (a, b) in self._bounds.items()}
+        return other
+
+    def _flat(self, free: Free) -> Integers:
+        flat = free.free.reshape(-1)
+        return flat if free.devices is None else np.concatenate([flat, free.devices.reshape(-1)])
+
+    # -- steps --------------------------------------------------------------------------------------------------------------------
+
+    def _step(self, time_s: float) -> int:
+        """Return the index of the step that begins at ``time_s``, which is made where there is none."""
+        times = self.times
+        at = int(times.searchsorted(time_s))
+        if at < len(times) and times[at] == time_s:
+            return at
+        if not self._unused:
+            size = len(self.cells)
+            self.cells = np.concatenate([self.cells, np.empty_like(self.cells)])
+            self.pools = np.concatenate([self.pools, np.empty_like(self.pools)])
+            self.sums = np.concatenate([self.sums, np.empty_like(self.sums)])
+            self._unused = list(range(2 * size - 1, size - 1, -1))
+        slot, before = self._unused.pop(), self.slots[at - 1]
+        self.cells[slot], self.pools[slot], self.sums[slot] = self.cells[before], self.pools[before], self.sums[before]
+        self.times = np.concatenate([times[:at], [time_s], times[at:]])
+        self.slots = np.concatenate([self.slots[:at], [slot], self.slots[at:]])
+        return at
+
+    def advance(self, now_s: float) -> None:
+        """Forget what lies before ``now_s``."""
+        last = int(self.times.searchsorted(now_s, "right")) - 1
+        if last > 0:
+            self._unused += self.slots[:last].tolist()
+            self.times, self.slots = self.times[last:], self.slots[last:]
+        if self.times[0] < now_s:
+            self.times = self.times.copy()
+            self.times[0] = now_s
+
+    def take(self, begin_s: float, end_s: float, demand: Demand, place: Allocation, sign: int = -1) -> None:
+        """Take what a job holds from ``begin_s`` to ``end_s``; with ``sign`` 1 give it back."""
+        last = self._step(end_s) if end_s < math.inf else len(self.times)
+        first = self._step(begin_s)
+        if end_s < math.inf:
+            last = int(self.times.searchsorted(end_s))
+        slots = self.slots[first:last]
+        nodes, machine = list(place.nodes), self.room.machine
+        counts = np.array(place.counts, dtype=np.int64)
+        wide = machine.nodes
+        for row, amount in ((CORES, demand.cores), (GPUS, demand.gpus), (MEMORY, demand.memory)):
+            if not amount and not demand.exclusive:
+                continue
+            moved = sign * (machine.total[row, nodes] if demand.exclusive else amount * counts)
+            if len(nodes) == 1:
+                self.cells[slots, row * wide + nodes[0]] += moved[0]
+            else:
+                self.cells[slots[:, None], np.array(nodes) + row * wide] += moved
+            self.sums[slots, row] += int(moved.sum())
+        for pool, amount in demand.pooled:
+            self.pools[slots, pool] += sign * amount
+        if self.cells.shape[1] > self._wide:
+            self._take_devices(slots, demand, place, sign)
+        if sign > 0:
+            self._bounds.clear()
+
+    def _take_devices(self, slots: Integers, demand: Demand, place: Allocation, sign: int) -> None:
+        machine = self.room.machine
+        wide, most = machine.nodes, (self.cells.shape[1] - self._wide) // machine.nodes
+        moved = place.devices
+        if demand.exclusive:
+            moved = tuple((node, device, DEVICE) for node in place.nodes for device in range(int(machine.total[GPUS, node])))
+        for node, device, shares in moved:
+            self.cells[slots, self._wide + node * most + device] += sign * shares
+        for node in {node for node, _, shares in moved if shares < DEVICE}:
+            first = self._wide + node * most
+            whole = (self.cells[slots, first : first + most] == DEVICE).sum(axis=1)
+            self.sums[slots, GPUS] += whole - self.cells[slots, wide + node]
+            self.cells[slots, wide + node] = whole
+
+    def scratch(self, cells: Integers, pools: Integers) -> Free:
+        """Return a state as what is free."""
+        free = self.room.free.copy()
+        machine = self.room.machine
+        free.free[:] = cells[: self._wide].reshape(3, machine.nodes)
+        if free.devices is not None:
+            free.devices[:] = cells[self._wide :].reshape(machine.nodes, -1)
+        free.pools = pools.tolist()
+        free.total = [int(row.sum()) for row in free.free]
+        free._yes.clear()
+        free._no.clear()
+        free._last = None
+        return free
+
+    # -- where a job fits ---------------------------------------------------------------------------------------------------------
+
+    def _may(self, slots: Integers, demand: Demand) -> npt.NDArray[np.bool_]:
+        """Return in which states the amounts that are free would do if they lay where they are needed."""
+        sums, chunks = self.sums[slots], demand.chunks
+        may = sums[:, CORES] >= chunks * demand.cores
+        if demand.gpus:
+            may &= sums[:, GPUS] >= chunks * demand.gpus
+        if demand.memory:
+            may &= sums[:, MEMORY] >= chunks * demand.memory
+        for pool, amount in demand.pooled:
+            may &= self.pools[slots, pool] >= amount
+        return may
+
+    def _instants(self, slots: Integers, kind: int) -> npt.NDArray[np.bool_]:
+        """Return in which states a job could run for an instant."""
+        demand, machine = self.room.demands[kind], self.room.machine
+        may = self._may(slots, demand)
+        if not may.any() or demand.share:
+            return may
+        held = np.flatnonzero(may)
+        cells = self.cells[slots[held], : self._wide].reshape(len(held), 3, machine.nodes)
+        chunks = cells[:, CORES] // demand.cores
+        if demand.gpus:
+            chunks = np.minimum(chunks, cells[:, GPUS] // demand.gpus)
+        if demand.memory:
+            chunks = np.minimum(chunks, cells[:, MEMORY] // demand.memory)
+        if demand.exclusive:
+            chunks = np.where(cells[:, CORES] == machine.total[CORES], chunks, 0)
+        chunks = np.maximum(chunks, 0)
+        if demand.apart:
+            chunks = np.minimum(chunks, 1)
+        if demand.where:
+            chunks = np.where(machine.sets[demand.where], chunks, 0)
+        may[held] = chunks.sum(axis=1) >= demand.chunks
+        return may
+
+    def first_instant_s(self, kind: int, before_s: float) -> float:
+        """Return the earliest time at which a job of a kind could run for an instant, windows aside; ``before_s`` where there is none before."""
+        stop = int(self.times.searchsorted(before_s))
+        for low in range(0, stop, _BLOCK):
+            fits = self._instants(self.slots[low : min(low + _BLOCK, stop)], kind)
+            if fits.any():
+                return float(self.times[low + int(fits.argmax())])
+        return before_s
+
+    def earliest(self, job: int, before_s: float = math.inf) -> tuple[float, Allocation | None]:
+        """Return the earliest time from which a job fits for its estimate, and where; (``before_s``, None) where there is none before it."""
+        room = self.room
+        kind, estimate = int(room.kind[job]), float(room.estimate_s[job])
+        demand, windows = room.demands[kind], room.machine.windows
+        times, slots = self.times, self.slots
+        bound = self._bound(kind, estimate) if not windows else -math.inf
+        at = max(0, int(times.searchsorted(bound)))
+        steps, ahead = len(times), 4
+        while at < steps and times[at] < before_s:
+            fits = self._instants(slots[at : at + ahead], kind)
+            hit = int(fits.argmax())
+            if not fits[hit]:
+                at += ahead
+                ahead = min(2 * ahead, _BLOCK)
+                continue
+            at += hit
+            ahead = 4
+            start = float(times[at])
+            if start >= before_s:
+                break
+            stop = int(times.searchsorted(planned_end_s(start, estimate)))
+            inside = slots[at:stop]
+            short = np.flatnonzero(~self._may(inside, demand))
+            if len(short):
+                at += int(short[-1]) + 1
+                continue
+            place = self._place(job, kind, start, inside)
+            if place is not None:
+                if not windows:
+                    self._learn(kind, estimate, start)
+                return start, place
+            at += 1
+        return before_s, None
+
+    def _place(self, job: int, kind: int, start_s: float, slots: Integers) -> Allocation | None:
+        """Return where a job fits throughout some states."""
+        room, demand = self.room, self.room.demands[kind]
+        if len(slots) == 1:
+            free = self.scratch(self.cells[slots[0]], self.pools[slots[0]])
+        else:
+            free = self.scratch(self.cells[slots].min(axis=0), self.pools[slots].min(axis=0))
+        capacity = free.capacity(kind, room.usable(job, start_s) if room.machine.windows else None)
+        if int(capacity.sum()) < demand.chunks:
+            return None
+        nodes, counts = room.placement.choose(demand, capacity, free)
+        return free.allocate(kind, nodes, counts)
+
+    def _bound(self, kind: int, estimate_s: float) -> float:
+        """Return a time before which a job of a kind and length fits nowhere: found for a shorter one, and only less has been free since."""
+        lengths, starts = self._bounds.get(kind, ((), ()))
+        at = bisect_right(lengths, estimate_s)
+        return starts[at - 1] if at else -math.inf
+
+    def _learn(self, kind: int, estimate_s: float, start_s: float) -> None:
+        lengths, starts = self._bounds.setdefault(kind, ([], []))
+        at = bisect_right(lengths, estimate_s)
+        if at and starts[at - 1] >= start_s:
+            return
+        stop = at
+        while stop < len(starts) and starts[stop] <= start_s:
+            stop += 1
+        lengths[at:stop], starts[at:stop] = [estimate_s], [start_s]
+
+    # -- promises -----------------------------------------------------------------------------------------------------------------
+
+    def promise(self, job: int) -> None:
+        """Promise a job the earliest hole."""
+        start, place = self.earliest(job)
+        self.put(job, _NEVER if place is None else Slot(start, planned_end_s(start, float(self.room.estimate_s[job])), place))
+
+    def put(self, job: int, slot: Slot) -> None:
+        """Promise a job a place that is free."""
+        self.promised[job] = slot
+        self._order.setdefault(job, len(self._order) + self._started)
+        if slot.start_s < math.inf:
+            self.take(slot.start_s, slot.end_s, self.room.demands[self.room.kind[job]], slot.place)
+            heappush(self._due, (slot.start_s, job))
+
+    def withdraw(self, job: int) -> Slot:
+        """Give back what a waiting job is promised, and return it; its place in the order of promises stays."""
+        slot = self.promised[job]
+        if slot.start_s < math.inf:
+            self.take(slot.start_s, slot.end_s, self.room.demands[self.room.kind[job]], slot.place, 1)
+        return slot
+
+    def drop(self, job: int) -> None:
+        """Forget a job that waits no longer."""
+        del self.promised[job], self._order[job]
+        self._started += 1
+
+    def first_s(self) -> float:
+        """Return the earliest promise; infinite where there is none."""
+        due, promised = self._due, self.promised
+        while due:
+            start, job = due[0]
+            slot = promised.get(job)
+            if slot is not None and slot.start_s == start:
+                return start
+            heappop(due)
+        return math.inf
+
+    def due(self, now_s: float) -> list[int]:
+        """Return the jobs whose time has come, in queue order."""
+        jobs = set()
+        while self.first_s() <= now_s:
+            jobs.add(heappop(self._due)[1])
+        return sorted(jobs, key=self._order.__getitem__)
+
+    def return_unused(self, now_s: float) -> None:
+        """Give back what jobs that ended early do not need any more."""
+        for job in [job for job in self.running if job not in self.room.allocations]:
+            slot = self.running.pop(job)
+            if slot.end_s > now_s:
+                self.take(now_s, slot.end_s, self.room.demands[self.room.kind[job]], slot.place, 1)
+
+    def compress(self) -> bool:
+        """Move promises forward: in queue order, each to the earliest hole that is there with all others in place. Return whether none moved."""
+        settled = True
+        first: dict[int, float] = {}
+        kinds = self.room.kind
+        for job, old in list(self.promised.items()):
+            kind = int(kinds[job])
+            soonest = first.get(kind)
+            if soonest is None:
+                soonest = first[kind] = self.first_instant_s(kind, math.inf)
+            if soonest >= old.start_s:
+                continue
+            self.withdraw(job)
+            start, place = self.earliest(job, old.start_s)
+            if place is None:
+                self.put(job, old)
+                continue
+            settled = False
+            self.put(job, Slot(start, planned_end_s(start, float(self.room.estimate_s[job])), place))
+            first = {other: min(time, old.start_s) for other, time in first.items()}
+        return settled
+
+
+_NEVER = Slot(math.inf, math.inf, Allocation((), ()))
+
+
+class Plans(NamedTuple):
+    """What conservative backfilling remembers on a machine of nodes: a timetable that moves on with time.
+
+    The timetable is changed from decision to decision, so a memo can be used once; to keep one, copy it with ``copy.deepcopy``.
+
+    Attributes
+    ----------
+    table : Timetable
+        Who is promised what.
+    closed : tuple of int
+        Nodes that were closed.
+    settled : bool
+        No job can be moved forward, all others in place, unless room comes that was not foreseen.
+    """
+
+    table: Timetable
+    closed: tuple[int, ...]
+    settled: bool
+
+
+def _anew(view: View, room: Room) -> Timetable:
+    """Return a timetable of what runs, with all promises made anew in queue order; a job that outran its estimate ends now."""
+    table = Timetable(view.now_s, room)
+    now = view.now_s
+    for end, job in zip(view.running_end_s, room.running, strict=True):
+        table.take(max(end, now), math.inf, room.demands[room.kind[job]], room.allocations[job], 1)
+        table.running[job] = Slot(now, max(end, now), room.allocations[job])
+    for job in view.queue[view.head :]:
+        table.promise(job)
+    return table
+
+
+def _moved_on(view: View, room: Room, memo: Plans | None) -> tuple[Timetable, bool]:
+    """Return the timetable with what has happened since, and whether nothing can move."""
+    now = view.now_s
+    late = bool(view.running_end_s) and view.running_end_s[0] <= now
+    if memo is None or late or tuple(sorted(room.free._closed)) != memo.closed or memo.table.first_s() < now:
+        return _anew(view, room), True
+    table = memo.table
+    table.room = room
+    table.advance(now)
+    settled = True
+    if view.unforeseen:
+        table.return_unused(now)
+        waiting = view.queue[view.head :]
+        gone = set(table.promised).difference(waiting) if len(table.promised) + len(view.arrived) != len(waiting) else ()
+        for job in sorted(gone):
+            table.withdraw(job)
+            table.drop(job)
+    if view.unforeseen or not memo.settled:
+        settled = table.compress()
+    for job in view.arrived:
+        if job not in table.promised:
+            table.promise(job)
+    return table, settled
+
+
+class Planned(NamedTuple):
+    """What :func:`conservative_in_room` decides."""
+
+    start: list[int]
+    places: list[Allocation]
+    plans: Plans
+    wake_s: float
+
+
+def conservative_in_room(view: View, room: Room, memo: Plans | None) -> Planned:
+    """Decide by conservative backfilling on a machine of nodes; see :class:`~hpcsim.scheduling.conservative.Conservative`."""
+    now = view.now_s
+    late = bool(view.running_end_s) and view.running_end_s[0] <= now
+    table, settled = _moved_on(view, room, memo)
+    start: list[int] = []
+    places: list[Allocation] = []
+    due = table.due(now)
+    free = room.free.copy() if due else room.free
+    for job in due:
+        kind, slot = int(room.kind[job]), table.promised[job]
+        if not _holds(free, kind, slot.place):
+            heappush(table._due, (slot.start_s, job))
+            continue
+        free.take(kind, slot.place)
+        start.append(job)
+        places.append(slot.place)
+        table.running[job] = slot
+        table.drop(job)
+        if not now + view.estimate_s[job] > now:
+            late, settled = True, False
+    if len(table.running) > 2 * len(room.allocations) + 64:
+        table.running = {job: slot for job, slot in table.running.items() if slot.end_s > now or job in room.allocations}
+    first = table.first_s()
+    wake = math.inf if late or first <= now else first
+    return Planned(start, places, Plans(table, tuple(sorted(room.free._closed)), settled), wake)
+
+
+def _holds(free: Free, kind: int, place: Allocation) -> bool:
+    """Return whether a place is free now."""
+    demand = free.demands[kind]
+    if not free._could(demand):
+        return False
+    capacity = free.capacity(kind)
+    if any(capacity[node] < count for node, count in zip(place.nodes, place.counts, strict=True)):
+        return False
+    devices = free.devices
+    return devices is None or all(devices[node, device] >= shares for node, device, shares in place.devices)
