@@ -21,6 +21,8 @@ class Column(NamedTuple):
     """The words a text column may hold; empty for free text."""
     optional: bool = False
     """Whether the whole column may be absent."""
+    formula: str = ""
+    """How it comes about, for ``hpcsim explain``; empty where the register of formulas says so."""
 
 
 class Table(NamedTuple):
@@ -45,11 +47,11 @@ def text_column(name: str, meaning: str, *, null: bool = False, values: tuple[st
     return Column(name, "str", "", meaning, null, values, optional)
 
 
-def count_column(name: str, meaning: str, *, unit: str = "", null: bool = False) -> Column:
+def count_column(name: str, meaning: str, *, unit: str = "", null: bool = False, formula: str = "") -> Column:
     """Return a column of whole numbers."""
-    return Column(name, "int64", unit, meaning, null)
+    return Column(name, "int64", unit, meaning, null, formula=formula)
 
 
-def real_column(name: str, unit: str, meaning: str, *, null: bool = False) -> Column:
+def real_column(name: str, unit: str, meaning: str, *, null: bool = False, formula: str = "") -> Column:
     """Return a column of numbers."""
-    return Column(name, "float64", unit, meaning, null)
+    return Column(name, "float64", unit, meaning, null, formula=formula)

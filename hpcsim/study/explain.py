@@ -97,7 +97,17 @@ def explain_term(name: str) -> dict[str, str]:
             return {**entry, "formula": formula.text, "symbols": formula.symbols, "source": formula.source}
         if place in GIVEN:
             return {**entry, "formula": GIVEN[place], "symbols": "", "source": ""}
-    return {**entry, "formula": "", "symbols": "", "source": ""}
+    return {**entry, "formula": _own_formula(table, column), "symbols": "", "source": ""}
+
+
+def _own_formula(table: str, column: str) -> str:
+    """Return the formula that a column is declared with; a column of text is a label."""
+    from hpcsim.results.tables import TABLES
+
+    declared = TABLES[table].column(column) if table in TABLES else None
+    if declared is None:
+        return ""
+    return declared.formula or ("a label of the row" if declared.dtype == "str" else "")
 
 
 def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Results:
