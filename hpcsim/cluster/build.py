@@ -7,7 +7,10 @@ import difflib
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
 from hpcsim.base.reuse import kept
@@ -18,6 +21,8 @@ from hpcsim.catalog.hardware import Link, Node, Storage
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.cluster.desk import Desk, first_of
 from hpcsim.cluster.fabrics import resolve_fabric
+from hpcsim.cluster.faults import left_over, worst_share
+from hpcsim.cluster.links import links_of
 from hpcsim.cluster.parts import (
     UNKNOWN_GROUP,
     Accelerator,
@@ -29,7 +34,9 @@ from hpcsim.cluster.parts import (
     StorageTier,
     missing,
 )
+from hpcsim.cluster.routing import NOT_JOINED
 from hpcsim.cluster.topologies import TOPOLOGIES, request_of
+from hpcsim.cluster.walks import GraphWalker
 from hpcsim.scenario.cluster import AcceleratorSpec, ClusterSpec, NodeGroupSpec, PriceSpec, SiteSpec, StorageSpec
 
 __all__ = ["GENERIC_STORAGE", "resolve"]
@@ -205,7 +212,34 @@ def _size(desk: Desk, cluster: Cluster) -> FabricSize | None:
     if request is None or cluster.fabric is None:
         return None
     topology = desk.find("cluster.fabric.topology", lambda: TOPOLOGIES.get(request.fabric.topology))
-    return desk.find("cluster.fabric", lambda: topology.size(request)) if topology else None
+    size: FabricSize | None = desk.find("cluster.fabric", lambda: topology.size(request)) if topology else None
+    if size is None or not cluster.fabric.faults:
+        return size
+    left: FabricSize | None = desk.find("cluster.fabric", lambda: _faulty(desk, cluster, size))
+    return left
+
+
+def _faulty(desk: Desk, cluster: Cluster, size: FabricSize) -> FabricSize:
+    """Return the size of a fabric with faults: what the nodes can send over what gets through where most is missing."""
+    assert cluster.fabric is not None
+    whole = links_of(cluster)
+    left = left_over(whole, cluster.fabric.faults)
+    lost = int(np.count_nonzero(~left.usable)) // 2
+    slow = int(np.count_nonzero(left.capacity_bytes_per_s < whole.capacity_bytes_per_s)) // 2
+    far = GraphWalker(left).distances(np.zeros(1, np.int64))[0, : whole.nodes]
+    apart = np.flatnonzero(far == 255)
+    if apart.size:
+        a, b = whole.vertex_name(0), whole.vertex_name(int(apart[0]))
+        more = f" (nor {apart.size - 1} other nodes)" if apart.size > 1 else ""
+        raise NOT_JOINED.error(
+            path="cluster.fabric.failed", source=a, target=b + more, remedy="take fewer cables out, or the nodes as well"
+        )
+    share = worst_share(whole, left)
+    desk.notes.append(
+        f"Of {whole.cables:,} cables of the fabric {lost:,} have failed and {slow:,} are degraded; where most is missing "
+        f"{100 * share:.3g} % of the capacity is left, which is what collectives over all nodes get."
+    )
+    return dataclasses.replace(size, oversubscription=size.oversubscription / share, bisection_bytes_per_s=None)
 
 
 def _storage_entry(desk: Desk, path: str, kind: str) -> Storage | None:
@@ -336,7 +370,7 @@ def _unknown_prices(desk: Desk, spec: ClusterSpec) -> None:
             desk.problems.add(UNKNOWN_GROUP(path=f"cluster.prices.{name}", name=name, near=hint))
 
 
-def resolve(spec: ClusterSpec, catalog: Catalog) -> Cluster:
+def resolve(spec: ClusterSpec, catalog: Catalog, *, folder: Path | None = None) -> Cluster:
     """Resolve a cluster: every value from the scenario or else from the catalog.
 
     Parameters
@@ -345,6 +379,8 @@ def resolve(spec: ClusterSpec, catalog: Catalog) -> Cluster:
         The cluster of a scenario.
     catalog : Catalog
         Where names and missing values are looked up.
+    folder : Path, optional
+        Where the scenario lies, from which files are named; the current one without it.
 
     Returns
     -------
@@ -359,7 +395,9 @@ def resolve(spec: ClusterSpec, catalog: Catalog) -> Cluster:
         only some questions need (power, prices, memory) stay None and are asked for by ``need``.
     """
     machine = kept(
-        "machine", lambda: (id(catalog), spec.model_dump_json(exclude={"site", "prices"})), lambda: _machine(Desk(catalog), spec)
+        "machine",
+        lambda: (id(catalog), str(folder or ""), spec.model_dump_json(exclude={"site", "prices"})),
+        lambda: _machine(Desk(catalog, folder=folder or Path()), spec),
     )
     desk = Desk(catalog, Problems(list(machine.desk.problems.items)), list(machine.desk.rows), list(machine.desk.notes))
     groups = machine.cluster.groups

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from hpcsim.base.errors import InputError, Problems
@@ -22,6 +23,8 @@ class Desk:
     problems: Problems = field(default_factory=Problems)
     rows: list[SourceRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    folder: Path = field(default_factory=Path)
+    """Where the scenario lies."""
 
     def fact(self, path: str, fact: Fact) -> Any:
         """Note that ``fact`` is used at ``path``, and return its value."""

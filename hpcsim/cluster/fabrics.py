@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.units import parse_quantity
 from hpcsim.catalog.hardware import FabricDesign, Link
 from hpcsim.cluster.desk import Desk, first_of
-from hpcsim.cluster.parts import Cable, Fabric, missing
-from hpcsim.scenario.cluster import FabricSpec
+from hpcsim.cluster.parts import Cable, Fabric, Fault, missing
+from hpcsim.scenario.cluster import DegradedSpec, FabricSpec, FaultSpec
 
 __all__ = ["default_routing", "resolve_fabric"]
 
@@ -79,19 +80,25 @@ class _Choice:
         return found or None
 
 
-def _cables(desk: Desk, spec: FabricSpec, rate: float, path: str) -> tuple[Cable, ...]:
+def _cables(desk: Desk, spec: FabricSpec, rate: float, path: str) -> tuple[Cable, ...] | None:
     found = []
     for name, item in spec.links.items():
         own: tuple[Link | None, float] | None = (None, rate)
         if item.link is not None:
             own = _link(desk, item.link, f"{path}.links.{name}.link")
         if own is None:
-            continue
+            return None
         latency_s = item.latency
         if latency_s is None and own[0] is not None and own[0].category == "wan" and own[0].round_trip_s is not None:
             latency_s = desk.take(f"{path}.links.{name}.link", own[0], "round_trip_s") / 2
         found.append(Cable(name, item.between[0], item.between[1], item.cables, own[1], latency_s))
     return tuple(found)
+
+
+def _faults(given: Mapping[str, FaultSpec], path: str) -> Iterator[Fault]:
+    for name, item in given.items():
+        rate = item.rate if isinstance(item, DegradedSpec) else None
+        yield Fault(name, f"{path}.{name}", item.between, item.vertex, item.tier, item.share, item.seed, rate)
 
 
 def resolve_fabric(desk: Desk, spec: FabricSpec) -> Fabric | None:
@@ -116,6 +123,9 @@ def resolve_fabric(desk: Desk, spec: FabricSpec) -> Fabric | None:
         return None
     topology, category = value("topology", "single-switch"), link.category if link else ""
     down, radix = value("down"), value("radix")
+    cables = _cables(desk, spec, rate, path)
+    if cables is None:
+        return None
     shaped = down is not None or radix is not None or topology in ("single-switch", "star", "links", "graphml", *_DIRECT)
     return Fabric(
         topology=topology,
@@ -150,6 +160,7 @@ def resolve_fabric(desk: Desk, spec: FabricSpec) -> Fabric | None:
         cube=value("cube"),
         block=value("block"),
         twist=spec.twist or 0,
-        links=_cables(desk, spec, rate, path),
-        file=spec.file or "",
+        links=cables,
+        file=str(desk.folder / spec.file) if spec.file else "",
+        faults=(*_faults(spec.failed, f"{path}.failed"), *_faults(spec.degraded, f"{path}.degraded")),
     )

@@ -106,11 +106,7 @@ def _add_devices(g: Any, group: NodeGroup) -> None:
 def _add_fabric(g: Any, cluster: Cluster, fabric: Fabric, wiring: Wiring, *, devices: bool) -> None:
     nodes = _node_names(cluster)
     levels = wiring.levels.tolist()
-    seen: Counter[int] = Counter()
-    switches = []
-    for level in levels:
-        switches.append(f"switch/{level}/{seen[level]}")
-        seen[level] += 1
+    switches = wiring.switch_names()
     g.add_nodes_from((name, {"kind": "switch", "level": level}) for name, level in zip(switches, levels))
     names = nodes + switches
     used = [0] * wiring.nodes

@@ -20,6 +20,7 @@ __all__ = ["Links", "links_of", "tabulate"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 UNKNOWN_NODE = problem_kind("unknown-fabric-vertex", "the fabric has no vertex {name!r}", "for example {example!r}")
 
@@ -44,8 +45,14 @@ class Links:
         Cables; link ``i`` and link ``i + cables`` are the two ways of one.
     nodes, switches : int
         Vertices of each kind.
-    names : tuple of str
-        Node groups with their sizes are named ``gpu/0``; see :meth:`vertex_name`.
+    levels : array of int, shape (switches,)
+        Level of each switch.
+    usable : array of bool, shape (links,)
+        False where a cable has failed.
+    switch_names : tuple of str
+        Names of the switches as the graph has them.
+    groups : tuple of (str, int)
+        Node groups and their nodes.
     storage : tuple of str
         Storage tiers; vertex ``nodes + switches + i`` is tier i.
     forwards : bool
@@ -65,6 +72,8 @@ class Links:
     nodes: int
     switches: int
     levels: IntArray
+    usable: BoolArray
+    switch_names: tuple[str, ...]
     groups: tuple[tuple[str, int], ...] = ()
     storage: tuple[str, ...] = ()
     forwards: bool = False
@@ -90,8 +99,7 @@ class Links:
             return f"node/{vertex}"
         vertex -= self.nodes
         if vertex < self.switches:
-            level = int(self.levels[vertex])
-            return f"switch/{level}/{int((self.levels[:vertex] == level).sum())}"
+            return self.switch_names[vertex]
         vertex -= self.switches
         tiers = len(self.storage)
         return f"storage/{self.storage[vertex]}" if vertex < tiers else f"storage/{self.storage[vertex - tiers]}/servers"
@@ -111,9 +119,8 @@ class Links:
             if kind == group and len(numbers) == 1 and 0 <= numbers[0] < count:
                 found = first + numbers[0]
             first += count
-        if kind == "switch" and len(numbers) == 2:
-            same = np.flatnonzero(self.levels == numbers[0])
-            found = self.nodes + int(same[numbers[1]]) if 0 <= numbers[1] < same.size else -1
+        if found < 0 and (named := name if kind == "switch" else f"switch/{name}") in self.switch_names:
+            found = self.nodes + self.switch_names.index(named)
         if kind == "storage" and rest in self.storage:
             found = self.nodes + self.switches + self.storage.index(rest)
         if found < 0:
@@ -160,6 +167,8 @@ def tabulate(wiring: Wiring, request: Request, *, groups: tuple[tuple[str, int],
         nodes=wiring.nodes,
         switches=len(wiring.levels),
         levels=wiring.levels,
+        usable=np.ones(2 * (a.size + tiers), dtype=np.bool_),
+        switch_names=tuple(wiring.switch_names()),
         groups=groups,
         storage=storage or tuple(str(i) for i in range(tiers)),
         forwards=wiring.forwards,

@@ -21,6 +21,7 @@ __all__ = [
     "Cluster",
     "Fabric",
     "FabricSize",
+    "Fault",
     "NodeGroup",
     "Price",
     "Site",
@@ -263,6 +264,20 @@ class Cable(NamedTuple):
     latency_s: float | None = None
 
 
+class Fault(NamedTuple):
+    """Cables that have failed, or run slower."""
+
+    name: str
+    path: str
+    between: tuple[str, str] | None
+    vertex: str | None
+    tier: str | None
+    share: float
+    seed: int
+    rate: float | None
+    """Share of its rate that a cable still has; None where it has failed."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fabric:
     """The network between the nodes.
@@ -307,6 +322,8 @@ class Fabric:
         The cables of the topology ``links``.
     file : str
         The GraphML file of the topology ``graphml``.
+    faults : tuple of Fault
+        What has failed or runs slower.
     """
 
     topology: str
@@ -343,6 +360,7 @@ class Fabric:
     twist: int = 0
     links: tuple[Cable, ...] = ()
     file: str = ""
+    faults: tuple[Fault, ...] = ()
 
     def need(self, field: str) -> Any:
         """Return ``field``, or raise the problem that names the key to add."""

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import Problems, problem_kind
+from hpcsim.cluster.faults import left_over
 from hpcsim.cluster.links import links_of
 from hpcsim.cluster.parts import Cluster, missing
 from hpcsim.cluster.walks import GraphWalker, Walker, counted
@@ -281,9 +282,9 @@ def router(cluster: Cluster, routing: str | None = None, *, seed: int = 0) -> Ro
     if request is None:
         raise missing("cluster", "cluster", "nic_bytes_per_s")
     routing = routing or request.fabric.routing
-    links = links_of(cluster)
+    links = left_over(links_of(cluster), request.fabric.faults)
     topology = TOPOLOGIES.get(request.fabric.topology)
     walker: Walker | None = None
-    if isinstance(topology, Routed):
-        walker = topology.walker(request, links, pooled=routing == "spray")
+    if isinstance(topology, Routed) and links.usable.all():
+        walker = topology.walker(request, links, pooled=routing == "spray" and not request.fabric.faults)
     return Router(walker or GraphWalker(links), routing, seed=seed)

@@ -7,6 +7,7 @@ the rules of :class:`Topology`.
 from __future__ import annotations
 
 from hpcsim.cluster.dragonfly import Dragonfly, DragonflyPlus
+from hpcsim.cluster.explicit import ExplicitLinks, GraphMl
 from hpcsim.cluster.torus import FullMesh, Hypercube, Torus
 from hpcsim.cluster.trees import FatTree, FatTreeShape, SingleSwitch, fat_tree_shape
 from hpcsim.cluster.wiring import TOPOLOGIES, Request, Routed, Topology, Wiring, request_of
@@ -15,9 +16,11 @@ __all__ = [
     "TOPOLOGIES",
     "Dragonfly",
     "DragonflyPlus",
+    "ExplicitLinks",
     "FatTree",
     "FatTreeShape",
     "FullMesh",
+    "GraphMl",
     "Hypercube",
     "Request",
     "Routed",
@@ -37,3 +40,5 @@ TOPOLOGIES.register("dragonfly+")(DragonflyPlus())
 TOPOLOGIES.register("torus")(Torus())
 TOPOLOGIES.register("hypercube")(Hypercube())
 TOPOLOGIES.register("full-mesh")(FullMesh())
+TOPOLOGIES.register("links")(ExplicitLinks())
+TOPOLOGIES.register("graphml")(GraphMl())

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.cluster.links import Links
+from hpcsim.cluster.walks import counted
 
 __all__ = ["PooledTree", "TreePlan", "TreeWalker"]
 
@@ -260,6 +261,10 @@ def _pools(links: Links, plan: TreePlan, a: IntArray, b: IntArray, rate: FloatAr
         tier=np.concatenate([tier, tier, np.full(2 * tiers, len(links.tiers) - 1)]),
         bundle=np.arange(tail.size + 1),
         cables=int(tail.size),
+        usable=np.ones(2 * (tail.size + tiers), dtype=np.bool_),
         switches=levels.size,
         levels=levels,
+        switch_names=tuple(
+            f"switches/{level}/{number}" for level, number in zip(levels.tolist(), counted(subtrees * plan.planes)[1].tolist())
+        ),
     )

@@ -61,7 +61,7 @@ class GraphWalker:
 
     def __init__(self, links: Links) -> None:
         self.links = links
-        self._usable = np.flatnonzero(links.capacity_bytes_per_s[: 2 * links.cables] > 0)
+        self._usable = np.flatnonzero(links.usable[: 2 * links.cables])
         order = np.argsort(links.tail[self._usable], kind="stable")
         self._out = self._usable[order]
         self._first = np.searchsorted(links.tail[self._out], np.arange(links.vertices + 1))

@@ -38,11 +38,14 @@ class Request:
         Nodes and ports of each node, group by group in the order of the nodes' numbers.
     storage_ports : tuple of int
         Ports of each storage tier.
+    names : tuple of str
+        Names of the node groups.
     """
 
     fabric: Fabric
     ports: tuple[tuple[int, int], ...]
     storage_ports: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -93,6 +96,8 @@ class Wiring:
         Whether nodes pass on what is meant for others, as in a torus of nodes.
     names : tuple of str
         Names of the tiers; ``level-1`` and so on without them.
+    labels : tuple of str
+        Names of the switches; ``switch/LEVEL/NUMBER`` without them.
     """
 
     nodes: int
@@ -106,6 +111,17 @@ class Wiring:
     latency_s: FloatArray | None = None
     forwards: bool = False
     names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def switch_names(self) -> list[str]:
+        """Return the names of the switches in the graph."""
+        if self.labels:
+            return [f"switch/{label}" for label in self.labels]
+        place = np.zeros(len(self.levels), dtype=np.int64)
+        for level in np.unique(self.levels):
+            own = self.levels == level
+            place[own] = np.arange(int(own.sum()))
+        return [f"switch/{level}/{number}" for level, number in zip(self.levels.tolist(), place.tolist())]
 
     @property
     def vertices(self) -> int:
@@ -164,4 +180,4 @@ def request_of(cluster: Cluster) -> Request | None:
     if cluster.fabric is None:
         return None
     ports = tuple((group.total, group.nics) for group in cluster.groups.values())
-    return Request(cluster.fabric, ports, tuple(tier.ports for tier in cluster.storage.values()))
+    return Request(cluster.fabric, ports, tuple(tier.ports for tier in cluster.storage.values()), tuple(cluster.groups))

@@ -308,7 +308,7 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
     _policy(scenario, problems)
     published = _published(scenario, problems)
     try:
-        cluster = resolve(scenario.cluster, catalog)
+        cluster = resolve(scenario.cluster, catalog, folder=scenario.folder)
     except InputError as error:
         problems.absorb(error)
         problems.raise_if_any()

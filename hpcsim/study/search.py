@@ -494,7 +494,7 @@ def _job(scenario: Scenario, training: str | None, catalog: Catalog) -> tuple[Jo
     try:
         if scenario.catalogs:
             catalog = overlaid(catalog, [scenario.folder / file for file in scenario.catalogs])
-        job = job_of(name, spec, resolve(scenario.cluster, catalog), catalog, folder=scenario.folder)
+        job = job_of(name, spec, resolve(scenario.cluster, catalog, folder=scenario.folder), catalog, folder=scenario.folder)
     except InputError as error:
         raise InputError([scenario.locate(p) for p in error.problems]) from None
     values = spec.layout.model_dump(exclude_none=True, exclude={"auto"})
