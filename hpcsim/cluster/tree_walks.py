@@ -67,17 +67,20 @@ class TreePlan:
 
     @property
     def diameter(self) -> int:
-        """Links between the first and the last node, which are as far apart as any two."""
-        last, levels = self.ports.size - 1, 0
-        if last == 0:
+        """Links between the two nodes that are farthest apart, each pair over the rail on which they are nearest."""
+        units = -(-self.ports.size // self.down[0])
+        if self.ports.size == 1:
             return 0
-        a, b = 0, last // self.down[0] * self.rails
-        for i in range(len(self.down)):
-            levels += 1
-            if a == b:
-                break
-            a, b = (a // self.down[i + 1], b // self.down[i + 1])
-        return 2 * levels
+        aligned = self.rails == 1 or len(self.down) < 3 or self.down[1] % self.rails == 0
+        unit = np.array([0, units - 1]) if aligned else np.arange(units)
+        met = np.zeros((unit.size, unit.size), dtype=np.int64)
+        for rail in range(1 if aligned else self.rails):
+            place, own = unit * self.rails + rail, np.zeros_like(met)
+            for level in range(1, len(self.down) + 1):
+                own[(own == 0) & (place[:, None] == place[None, :])] = level
+                place = place // self.down[level] if level < len(self.down) else place
+            met = own if rail == 0 else np.minimum(met, own)
+        return 2 * int(met.max())
 
     @property
     def bisection_bytes_per_s(self) -> float:
