@@ -1,23 +1,34 @@
-"""Time of collective communication: textbook forms per algorithm, and what a two-level fabric makes of them.
+"""Time of collective communication over a two-level fabric: scale-up domains joined by a scale-out network.
 
-Sizes follow NCCL: for all-gather and reduce-scatter the whole buffer, for all-to-all what one rank sends in all, for the others the
-message. α is the latency of a step, β = 1/B the time of a byte, one way and per rank.
+Sizes follow NCCL: for all-gather and reduce-scatter the whole buffer, for all-to-all what one rank sends in all, for scatter and gather the
+root's buffer, for the others the message. A time is
 
-The textbook forms (:func:`textbook`) assume full-duplex links that nobody else uses and free arithmetic. The fabric forms
-(:class:`Fabric`) add what measured curves show: a start-up per call, a share of the line rate, and a slow rise to it that follows the
-square root of the size, as chunked pipelining gives.
+    start-up + steps · latency + (load · (n + √(R·n/(1 + n/cap)))) / rate,
+
+the least over the algorithms a library has (rings, double trees, sums in the switch, and a low-latency protocol for small messages), where
+*load* is how often a byte of the message crosses the busiest link. The textbook forms are in :mod:`hpcsim.cost.algorithms`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from hpcsim.base.errors import problem_kind
-from hpcsim.cost.arguments import Array, Numeric, broadcast, fraction, non_negative, positive, whole
+from hpcsim.cost.algorithms import (
+    COLLECTIVES,
+    UNKNOWN_ALGORITHM,
+    algorithms,
+    all_reduce_lower_bound_s,
+    bus_factor,
+    doubling_rounds,
+    textbook,
+)
+from hpcsim.cost.arguments import Array, Numeric, broadcast, non_negative, whole
+from hpcsim.cost.links import LINK_CLASSES, Link, LinkClass, link_class
 
 __all__ = [
     "COLLECTIVES",
@@ -25,263 +36,49 @@ __all__ = [
     "Fabric",
     "Link",
     "LinkClass",
+    "Timed",
     "algorithms",
     "all_reduce_lower_bound_s",
     "bus_factor",
     "link_class",
     "members_in_domain",
+    "spread_kind",
     "textbook",
+    "tree_load",
 ]
 
-UNKNOWN_ALGORITHM = problem_kind("unknown-collective", "there is no {algorithm!r} form of {collective!r}", "known: {known}")
+TREE_FRAC = 0.895
+"""Rate of tree algorithms over rings': NCCL's tuner takes 0.92; A100 over EFA 0.84/0.91, GB200 over InfiniBand 0.945/0.98."""
+SPREAD_SWITCH_FRAC = 0.92
+"""Rate of a sum in the switches of several domains over that in one: two nodes of eight H100 reach 237 to 260 GB/s, one 270."""
+EXCHANGE_FRAC = 0.93
+"""Rate of an all-to-all over a ring's: several senders meet at one port (eight H100 nodes over EFA: 43 of 46 GB/s)."""
+EXCHANGE_STEPS = 4.0
+"""Bulk steps that an all-to-all between domains takes before its first bytes arrive."""
+EXCHANGE_PEER_STEPS = 0.09
+"""Bulk steps that each further peer in another domain costs a sender."""
+PROXY_SHARE = 0.1
+"""Share of the start-up that the host adds to each step inside a domain when a network is in use (NCCL's ``netOverhead``)."""
+SWITCH_STEPS = 4.0
+"""Bulk steps that a sum in the switch takes: post, reduce, multicast, wait."""
 
-COLLECTIVES = (
-    "all-reduce",
-    "all-gather",
-    "reduce-scatter",
-    "all-to-all",
-    "broadcast",
-    "scatter",
-    "gather",
-    "send",
-    "barrier",
-)
-"""Names of the collectives; ``send`` is one point-to-point message."""
-
-_Form = Callable[[Array, Array, Array, Array], Array]
-
-
-def _lg(p: Array) -> Array:
-    return np.asarray(np.ceil(np.log2(np.maximum(p, 1.0)) - 1e-12))
-
-
-def _share(p: Array) -> Array:
-    return np.asarray((p - 1.0) / p)
+MPI_START_S, MPI_DEVICE_S = 8.5e-6, 10e-6
+"""Host time of an MPI collective, and what buffers on a GPU add (OpenMPI over Slingshot: 12 and 22 µs for eight small messages)."""
+MPI_RATE_FRAC, MPI_LATENCY_FRAC = 0.76, 0.25
+"""Share of a link's rate that MPI's messages reach, and latency of one over that of a step between GPUs."""
 
 
-def _rabenseifner(n: Array, p: Array, a: Array, b: Array) -> Array:
-    """Halving and doubling on the largest power of two, after the others have folded in and before they are told."""
-    power = 2.0 ** np.floor(np.log2(p) + 1e-12)
-    folded = np.where(power < p, 2.0 * a + 2.0 * n * b, 0.0)
-    return np.asarray(2.0 * np.log2(power) * a + 2.0 * _share(power) * n * b + folded)
+def tree_load(domains: Numeric) -> Array:
+    """Return how often a byte of an all-reduce crosses the busiest domain's network ports by a double binary tree.
 
+    Each tree carries half the message up and down; a domain has a parent and two children in one tree and is a leaf in the other. Between two
+    domains every byte crosses once, among three 1.5 times, else twice. Sanders, Speck, Träff 2009; NCCL's ``ncclGetDtree``.
 
-def _chain(n: Array, p: Array, a: Array, b: Array) -> Array:
-    """Pipelined chain with its best number of chunks m = √(nβ(p−2)/α)."""
-    hops = np.maximum(p - 2.0, 0.0)
-    chunks = np.maximum(np.sqrt(n * b * hops / np.where(a > 0, a, 1.0)), 1.0)
-    timed = (hops + chunks) * (a + n / chunks * b)
-    return np.asarray(np.where(a > 0, timed, n * b))
-
-
-_FORMS: dict[tuple[str, str], _Form] = {
-    ("send", "direct"): lambda n, p, a, b: a + n * b,
-    ("broadcast", "tree"): lambda n, p, a, b: _lg(p) * (a + n * b),
-    ("broadcast", "scatter-all-gather"): lambda n, p, a, b: (_lg(p) + p - 1.0) * a + 2.0 * _share(p) * n * b,
-    ("broadcast", "chain"): _chain,
-    ("all-gather", "ring"): lambda n, p, a, b: (p - 1.0) * a + _share(p) * n * b,
-    ("all-gather", "recursive"): lambda n, p, a, b: _lg(p) * a + _share(p) * n * b,
-    ("all-gather", "direct"): lambda n, p, a, b: a + _share(p) * n * b,
-    ("reduce-scatter", "ring"): lambda n, p, a, b: (p - 1.0) * a + _share(p) * n * b,
-    ("reduce-scatter", "recursive"): lambda n, p, a, b: _lg(p) * a + _share(p) * n * b,
-    ("reduce-scatter", "direct"): lambda n, p, a, b: a + _share(p) * n * b,
-    ("all-reduce", "ring"): lambda n, p, a, b: 2.0 * (p - 1.0) * a + 2.0 * _share(p) * n * b,
-    ("all-reduce", "recursive"): lambda n, p, a, b: _lg(p) * (a + n * b),
-    ("all-reduce", "rabenseifner"): _rabenseifner,
-    ("all-reduce", "tree"): lambda n, p, a, b: 2.0 * _lg(p) * a + 2.0 * n * b,
-    ("all-reduce", "direct"): lambda n, p, a, b: 2.0 * a + 2.0 * _share(p) * n * b,
-    ("all-reduce", "one-shot"): lambda n, p, a, b: a + (p - 1.0) * n * b,
-    ("all-reduce", "in-switch"): lambda n, p, a, b: 2.0 * a + (1.0 + 1.0 / p) * n * b,
-    ("all-to-all", "direct"): lambda n, p, a, b: (p - 1.0) * a + _share(p) * n * b,
-    ("all-to-all", "bruck"): lambda n, p, a, b: _lg(p) * (a + n / 2.0 * b),
-    ("scatter", "tree"): lambda n, p, a, b: _lg(p) * a + _share(p) * n * b,
-    ("gather", "tree"): lambda n, p, a, b: _lg(p) * a + _share(p) * n * b,
-    ("scatter", "direct"): lambda n, p, a, b: (p - 1.0) * a + _share(p) * n * b,
-    ("gather", "direct"): lambda n, p, a, b: (p - 1.0) * a + _share(p) * n * b,
-    ("barrier", "dissemination"): lambda n, p, a, b: _lg(p) * a,
-}
-
-
-def algorithms(collective: str) -> list[str]:
-    """Return the names of the textbook algorithms of one collective."""
-    return [algorithm for name, algorithm in _FORMS if name == collective]
-
-
-def textbook(
-    collective: str, size_bytes: Numeric, ranks: Numeric, *, bytes_per_s: Numeric, latency_s: Numeric = 0.0, algorithm: str = "ring"
-) -> Array:
-    """Return the time of one collective by its textbook form.
-
-    Parameters
-    ----------
-    collective : str
-        One of :data:`COLLECTIVES`.
-    size_bytes : float or array
-        Message in NCCL's meaning; a message of no bytes costs nothing (but a barrier has none and costs its steps).
-    ranks : float or array
-        p, at least 1; one rank communicates with nobody and takes no time.
-    bytes_per_s, latency_s : float or array
-        One way per rank, and per step.
-    algorithm : str
-        One of :func:`algorithms`.
-
-    Returns
-    -------
-    array
-        Seconds.
-
-    Raises
-    ------
-    InputError
-        An unknown form, or a value out of range.
-
-    References
-    ----------
-    Thakur, Rabenseifner, Gropp 2005; Hockney 1994; Bruck 1997; Sanders, Speck, Träff 2009 (double tree).
-
-    Examples
-    --------
-    >>> float(textbook("all-reduce", 8e9, 8, bytes_per_s=1e9))
-    14.0
+    >>> tree_load([1, 2, 3, 8]).tolist()
+    [0.0, 1.0, 1.5, 2.0]
     """
-    if (collective, algorithm) not in _FORMS:
-        known = ", ".join(f"{c}/{a}" for c, a in _FORMS)
-        raise UNKNOWN_ALGORITHM.error(collective=collective, algorithm=algorithm, known=known)
-    n, p = non_negative("size_bytes", size_bytes), whole("ranks", ranks)
-    rate, a = positive("bytes_per_s", bytes_per_s), non_negative("latency_s", latency_s)
-    broadcast(n, p, rate, a)
-    time = _FORMS[collective, algorithm](n, p, a, 1.0 / rate)
-    silent = (p <= 1.0) if collective != "send" else np.zeros_like(p, dtype=bool)
-    if collective != "barrier":
-        silent = silent | (n <= 0.0)
-    return np.asarray(np.where(silent, 0.0, time))[()]
-
-
-def all_reduce_lower_bound_s(size_bytes: Numeric, ranks: Numeric, bytes_per_s: Numeric) -> Array:
-    """Return 2(p−1)/p·n/B: no all-reduce that sums on the ranks themselves is faster. Patarasuk and Yuan 2009."""
-    n, p, rate = non_negative("size_bytes", size_bytes), whole("ranks", ranks), positive("bytes_per_s", bytes_per_s)
-    broadcast(n, p, rate)
-    return np.asarray(2.0 * _share(p) * n / rate)[()]
-
-
-def bus_factor(collective: str, ranks: Numeric) -> Array:
-    """Return bus bandwidth over algorithm bandwidth n/t: 2(p−1)/p, (p−1)/p or 1, as nccl-tests prints it."""
-    p = whole("ranks", ranks)
-    if collective == "all-reduce":
-        return np.asarray(2.0 * _share(p))[()]
-    if collective in ("all-gather", "reduce-scatter", "all-to-all"):
-        return np.asarray(_share(p))[()]
-    return np.ones_like(p)[()]
-
-
-@dataclass(frozen=True, slots=True)
-class LinkClass:
-    """What a kind of link makes of its line rate; every number can be overridden in :class:`Link`.
-
-    Attributes
-    ----------
-    efficiency_frac : float
-        Bus bandwidth that large ring collectives reach, over the line rate.
-    latency_s : float
-        Per step of a collective, with the software's part of it.
-    startup_s : float
-        Per call.
-    ramp_bytes : float
-        Size at which the rise to full rate doubles the time of the bytes.
-    in_switch_gain : float
-        Bus bandwidth of an all-reduce summed in the switch over that of a ring; 1 without such a switch.
-    """
-
-    efficiency_frac: float
-    latency_s: float
-    startup_s: float
-    ramp_bytes: float
-    in_switch_gain: float = 1.0
-
-
-LINK_CLASSES: Mapping[str, LinkClass] = MappingProxyType(
-    {
-        "nvlink": LinkClass(0.80, 2.0e-6, 12e-6, 5e6),
-        "nvlink1": LinkClass(0.75, 3.0e-6, 15e-6, 4e6),
-        "nvlink2": LinkClass(0.80, 2.5e-6, 15e-6, 4e6),
-        "nvlink3": LinkClass(0.79, 2.0e-6, 12e-6, 5e6),
-        "nvlink4": LinkClass(0.82, 1.5e-6, 12e-6, 8e6, 1.30),
-        "nvlink5": LinkClass(0.76, 1.5e-6, 12e-6, 25e6, 1.25),
-        "xgmi": LinkClass(0.70, 3.0e-6, 15e-6, 8e6),
-        "pcie": LinkClass(0.70, 5.0e-6, 15e-6, 2e6),
-        "ici": LinkClass(0.85, 1.0e-6, 2e-6, 1e6),
-        "infiniband": LinkClass(0.90, 6.0e-6, 15e-6, 10e6),
-        "roce": LinkClass(0.85, 8.0e-6, 15e-6, 15e6),
-        "efa": LinkClass(0.93, 20e-6, 40e-6, 40e6),
-        "slingshot": LinkClass(0.90, 10e-6, 20e-6, 20e6),
-        "omni-path": LinkClass(0.85, 8.0e-6, 15e-6, 10e6),
-        "dcn": LinkClass(0.70, 50e-6, 50e-6, 20e6),
-        "ethernet": LinkClass(0.75, 30e-6, 40e-6, 20e6),
-        "none": LinkClass(1.0, 0.0, 0.0, 0.0),
-    }
-)
-"""Classes of links. Efficiencies are large-message bus bandwidths over line rates as nccl-tests prints them (8×A100 235 of 300 GB/s;
-8×H100 by ring 367 of 450 and 480 in the switch; 8×B200 682 and 840 of 900; 8×MI300X 313 of 448; two to eight nodes over EFA 355 of
-400); start-up, step latency and ramp follow the small and middle sizes of the same curves. InfiniBand's 0.90 is Calculon's."""
-
-
-TWO_DOMAIN_PASSES = 1.4
-"""How often a byte of an all-reduce crosses between two domains by trees: once in theory, a ring 2(p−1)/p times. Measured on two nodes
-of eight H100 over EFA and InfiniBand 1.4 to 1.5, of eight A100 1.2, of four GH200 1.4."""
-
-
-def link_class(kind: str) -> LinkClass:
-    """Return the class of a kind of link by its longest known prefix, ``ethernet`` where none fits.
-
-    >>> link_class("nvlink4-switch").in_switch_gain
-    1.3
-    """
-    name = kind.lower().replace("_", "-").replace("omnipath", "omni-path").replace("slingshot-", "slingshot")
-    best = max((known for known in LINK_CLASSES if name.startswith(known)), key=len, default="ethernet")
-    return LINK_CLASSES[best]
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One level of a fabric as a collective sees it.
-
-    Attributes
-    ----------
-    bytes_per_s : float or array
-        Line rate, one way, per device.
-    efficiency_frac, latency_s, startup_s, ramp_bytes, in_switch_gain : float or array
-        See :class:`LinkClass`.
-    """
-
-    bytes_per_s: Numeric
-    efficiency_frac: Numeric = 1.0
-    latency_s: Numeric = 0.0
-    startup_s: Numeric = 0.0
-    ramp_bytes: Numeric = 0.0
-    in_switch_gain: Numeric = 1.0
-
-    def __post_init__(self) -> None:
-        positive("bytes_per_s", self.bytes_per_s)
-        positive("efficiency_frac", fraction("efficiency_frac", self.efficiency_frac))
-        for name in ("latency_s", "startup_s", "ramp_bytes"):
-            non_negative(name, getattr(self, name))
-        positive("in_switch_gain", self.in_switch_gain)
-
-    @classmethod
-    def of(cls, kind: str, bytes_per_s: Numeric) -> Link:
-        """Return a link of a known kind at ``bytes_per_s``."""
-        c = link_class(kind)
-        return cls(bytes_per_s, c.efficiency_frac, c.latency_s, c.startup_s, c.ramp_bytes, c.in_switch_gain)
-
-    @property
-    def rate(self) -> Array:
-        """Rate that large messages reach."""
-        return np.asarray(np.asarray(self.bytes_per_s, float) * np.asarray(self.efficiency_frac, float))
-
-    def message_s(self, size_bytes: Numeric) -> Array:
-        """Return the time of one message: latency + (n + √(n·ramp))/rate; no bytes, no time."""
-        n = np.asarray(size_bytes, dtype=np.float64)
-        return np.asarray(np.where(n > 0, self.latency_s + (n + np.sqrt(n * self.ramp_bytes)) / self.rate, 0.0))
+    k = whole("domains", domains)
+    return np.asarray(np.select([k <= 1, k == 2, k == 3], [0.0, 1.0, 1.5], 2.0))[()]
 
 
 def members_in_domain(group: Numeric, stride: Numeric, domain: Numeric) -> Array:
@@ -299,6 +96,49 @@ def members_in_domain(group: Numeric, stride: Numeric, domain: Numeric) -> Array
     g, s, d = whole("group", group), whole("stride", stride), whole("domain", domain)
     broadcast(g, s, d)
     return np.asarray(np.clip(np.floor(d / s), 1.0, g))[()]
+
+
+def spread_kind(scale_up: str, domain: Numeric) -> str:
+    """Return the kind of a scale-up link by the size of its domain: NVLink 5 over more than sixteen devices goes through a rack's switches."""
+    rack = link_class(scale_up) is LINK_CLASSES["nvlink5"] and np.ndim(domain) == 0 and float(domain) > 16
+    return "nvlink5-nvl72" if rack else scale_up
+
+
+class Timed(NamedTuple):
+    """A collective's time and what of it does not depend on the size.
+
+    Attributes
+    ----------
+    seconds, fixed_s : array
+        Whole time; start-up and steps of the algorithm that is fastest.
+    algorithm : array of str
+        Its name.
+    """
+
+    seconds: Array
+    fixed_s: Array
+    algorithm: npt.NDArray[np.str_]
+
+
+class _Shape(NamedTuple):
+    """Size and group of a collective: bytes, ranks, ranks in a domain, domains."""
+
+    n: Array
+    p: Array
+    q: Array
+    k: Array
+
+    @property
+    def share(self) -> Array:
+        return np.asarray((self.p - 1.0) / self.p)
+
+
+class _Path(NamedTuple):
+    """One algorithm: what it takes before and beside the bytes, and the bytes' time."""
+
+    name: str
+    fixed_s: Array
+    bytes_s: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +184,7 @@ class Fabric:
         """Return a fabric from the kinds of its two links and their rates per device, one way."""
         axes = (2 if scale_up.lower().startswith("ici") else 0) if torus_axes is None else torus_axes
         return cls(
-            Link.of(scale_up, scale_up_bytes_per_s),
+            Link.of(spread_kind(scale_up, domain), scale_up_bytes_per_s),
             Link.of(scale_out, scale_out_bytes_per_s),
             domain,
             oversubscription,
@@ -352,25 +192,15 @@ class Fabric:
             host_bytes_per_s,
         )
 
-    def _up_rate(self, inside: Array) -> Array:
-        if not self.torus_axes:
-            return self.scale_up.rate
-        spanned = np.log(np.maximum(inside, 2.0)) / np.log(np.maximum(np.asarray(self.domain, float), 2.0))
-        return np.asarray(self.scale_up.rate * np.clip(np.maximum(spanned, 1.0 / self.torus_axes), 0.0, 1.0))
-
-    def _out_rate(self) -> Array:
-        return np.asarray(self.scale_out.rate / np.asarray(self.oversubscription, dtype=np.float64))
-
     def collective_s(self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, outside_share: Numeric = 1.0) -> Array:
         """Return the time of a collective over ``ranks`` devices of which ``inside`` share a domain.
 
-        Traffic inside and between the domains is pipelined, so the slower of the two decides. Rings are used for volume and trees
-        for latency, whichever is faster; an all-reduce within one domain of four or more may be summed in the switch.
+        Traffic inside and between the domains is pipelined, so the slower of the two decides.
 
         Parameters
         ----------
         collective : str
-            all-reduce, all-gather, reduce-scatter, all-to-all, broadcast or send.
+            all-reduce, all-gather, reduce-scatter, all-to-all, broadcast, reduce, scatter, gather, send or barrier.
         size_bytes : float or array
             In NCCL's meaning.
         ranks, inside : float or array
@@ -383,60 +213,172 @@ class Fabric:
         InputError
             An unknown collective, or values out of range.
         """
+        return self.timed(collective, size_bytes, ranks, inside=inside, outside_share=outside_share).seconds
+
+    def timed(
+        self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, outside_share: Numeric = 1.0, only: str = ""
+    ) -> Timed:
+        """Return the time with its fixed part and the algorithm; ``only`` names the algorithm to take where it can be taken.
+
+        Parameters and errors are those of :meth:`collective_s`.
+        """
         n, p, q = non_negative("size_bytes", size_bytes), whole("ranks", ranks), whole("inside", inside)
         broadcast(n, p, q)
         q = np.minimum(q, p)
         k = np.ceil(p / q)
-        if collective == "all-to-all":
-            time = self._all_to_all(n, p, q, k, non_negative("outside_share", outside_share))
-        elif collective == "all-reduce":
-            time = self._all_reduce(n, p, q, k)
+        s = _Shape(n, p, p / k, k)
+        if collective == "all-reduce":
+            paths = self._all_reduce(s)
         elif collective in ("all-gather", "reduce-scatter"):
-            time = self._ring(n, p, q, k, 1.0)
-        elif collective in ("broadcast", "send"):
-            time = self._ring(n, p, q, k, 1.0, factor=np.ones_like(p))
+            paths = [self._ring(s, 1.0, s.share)]
+        elif collective == "all-to-all":
+            paths = [self._all_to_all(s, non_negative("outside_share", outside_share))]
+        elif collective in ("broadcast", "reduce"):
+            paths = [self._ring(s, 1.0, np.ones_like(p)), self._tree(s, 1.0, np.ones_like(p), np.ones_like(p)), self._small(s, 1.0)]
+        elif collective in ("scatter", "gather"):
+            paths = [self._rooted(s)]
+        elif collective == "send":
+            paths = [self._send(s), self._small(s, 1.0)]
+        elif collective == "barrier":
+            fixed = self._startup(k) + self._hops(s, 2.0, self.scale_up.latency_s, self.scale_out.latency_s)
+            paths = [_Path("low-latency", fixed, 0.0 * n)]
         else:
-            raise UNKNOWN_ALGORITHM.error(
-                collective=collective, algorithm="fabric", known="all-reduce, all-gather, reduce-scatter, all-to-all"
-            )
-        return np.asarray(np.where((p <= 1.0) | (n <= 0.0), 0.0, time))[()]
+            raise UNKNOWN_ALGORITHM.error(collective=collective, algorithm="fabric", known=", ".join(COLLECTIVES))
+        return self._best(s, paths, collective == "barrier", only)
 
-    def _volume(self, n: Array, q: Array, k: Array, up_share: Array, out_share: Array) -> Array:
-        """Time of the bytes: ``up_share`` and ``out_share`` of n cross the links of one device."""
-        up, out = self.scale_up, self.scale_out
-        rise_up, rise_out = np.sqrt(n * np.asarray(up.ramp_bytes, float)), np.sqrt(n * np.asarray(out.ramp_bytes, float))
-        inner = np.where(q > 1, up_share * (n + rise_up) / self._up_rate(q), 0.0)
-        outer = np.where(k > 1, out_share * (n + rise_out) / self._out_rate(), 0.0)
-        return np.asarray(np.maximum(inner, outer))
+    def _best(self, s: _Shape, paths: list[_Path], empty: bool, only: str) -> Timed:
+        kept = [path for path in paths if path.name == only] or paths
+        fixed = np.stack(np.broadcast_arrays(*(path.fixed_s for path in kept), s.n)[:-1])
+        moved = np.stack(np.broadcast_arrays(*(path.bytes_s for path in kept), s.n)[:-1])
+        shape = np.broadcast_shapes(fixed.shape, moved.shape)
+        fixed, total = np.broadcast_to(fixed, shape), fixed + moved
+        choice = np.argmin(total, axis=0)
+        silent = (s.p <= 1.0) | ((s.n <= 0.0) & (not empty))
+        seconds = np.where(silent, 0.0, np.take_along_axis(total, choice[None], 0)[0])
+        constant = np.where(silent, 0.0, np.take_along_axis(fixed, choice[None], 0)[0])
+        return Timed(np.asarray(seconds)[()], np.asarray(constant)[()], np.array([path.name for path in kept])[choice])
+
+    def mpi_s(self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, on_devices: bool = False) -> Array:
+        """Return the time of a collective of an MPI library: host messages, the fastest textbook algorithm, no GPU pipelines.
+
+        Parameters
+        ----------
+        collective, size_bytes, ranks, inside
+            As in :meth:`collective_s`.
+        on_devices : bool
+            Buffers in device memory, which adds the copy or the GPU-direct set-up.
+
+        Raises
+        ------
+        InputError
+            An unknown collective, or values out of range.
+
+        Notes
+        -----
+        α is a quarter of a GPU library's step over the same link (no kernel polls it), β that of the slower link at
+        :data:`MPI_RATE_FRAC` of its rate: OpenMPI's ``osu_alltoall`` over Slingshot, host and device buffers.
+        """
+        n, p, q = non_negative("size_bytes", size_bytes), whole("ranks", ranks), whole("inside", inside)
+        broadcast(n, p, q)
+        spread = p > q
+        rate = MPI_RATE_FRAC * np.where(spread, self._out_rate(), self.scale_up.rate)
+        alpha = MPI_LATENCY_FRAC * np.asarray(np.where(spread, self.scale_out.latency_s, self.scale_up.latency_s), dtype=np.float64)
+        known = algorithms(collective)
+        if not known:
+            raise UNKNOWN_ALGORITHM.error(collective=collective, algorithm="MPI", known=", ".join(COLLECTIVES))
+        host = [name for name in known if name != "in-switch"]
+        forms = [textbook(collective, n, p, bytes_per_s=rate, latency_s=alpha, algorithm=name) for name in host]
+        best = np.min(np.stack(np.broadcast_arrays(*forms)), axis=0)
+        start = MPI_START_S + (MPI_DEVICE_S if on_devices else 0.0)
+        return np.asarray(np.where(best > 0.0, start + best, 0.0))[()]
+
+    # --- rates and latencies
+
+    def _up_rate(self, q: Array) -> Array:
+        rate = self.scale_up.rate
+        if self.torus_axes:
+            spanned = np.log(np.maximum(q, 2.0)) / np.log(np.maximum(np.asarray(self.domain, float), 2.0))
+            return np.asarray(rate * np.clip(np.maximum(spanned, 1.0 / self.torus_axes), 0.0, 1.0))
+        peers = np.asarray(self.scale_up.peers, dtype=np.float64)
+        reached = np.where(peers > 0, np.clip((q - 1.0) / np.where(peers > 0, peers, 1.0), 1e-9, 1.0), 1.0)
+        return np.asarray(rate * np.where(q > 1.0, reached, 1.0))
+
+    def _out_rate(self) -> Array:
+        return np.asarray(self.scale_out.rate / np.asarray(self.oversubscription, dtype=np.float64))
 
     def _startup(self, k: Array) -> Array:
-        return np.asarray(np.where(k > 1, self.scale_out.startup_s, self.scale_up.startup_s))
+        return np.asarray(np.where(k > 1, np.asarray(self.scale_up.startup_s, float) + self.scale_out.startup_s, self.scale_up.startup_s))
 
-    def _steps(self, k: Array, steps_up: Array, steps_out: Array) -> Array:
-        hop = np.where(self.torus_axes > 0, 0.5, 1.0)
-        return np.asarray(steps_up * self.scale_up.latency_s * hop + np.where(k > 1, steps_out * self.scale_out.latency_s, 0.0))
+    def _step_in(self, k: Array) -> Array:
+        """Latency of a bulk step inside a domain; where a network is in use too, the host has a part in it."""
+        return np.asarray(self.scale_up.step_s + np.where(k > 1, PROXY_SHARE * np.asarray(self.scale_up.startup_s, float), 0.0))
 
-    def _ring(self, n: Array, p: Array, q: Array, k: Array, passes: float, *, factor: Array | None = None) -> Array:
-        share = passes * (_share(p) if factor is None else factor)
-        volume = self._volume(n, q, k, share, share / q)
-        inner = np.minimum(q - 1.0, _lg(q) + 4.0)
-        ring = self._steps(k, passes * inner, passes * (k - 1.0))
-        grouped = self._steps(k, passes * inner, passes * (_lg(k) + 2.0))
-        return np.asarray(self._startup(k) + volume + np.minimum(ring, grouped))
+    def _hops(self, s: _Shape, passes: float, inner: Numeric, outer: Numeric) -> Array:
+        """Latency of ``passes`` trees: inside the domains and between them."""
+        return np.asarray(passes * (doubling_rounds(s.q) * inner + doubling_rounds(s.k) * outer))
 
-    def _all_reduce(self, n: Array, p: Array, q: Array, k: Array) -> Array:
-        ring = self._ring(n, p, q, k, 2.0)
-        twice = np.where((k == 2) & (q > 1), TWO_DOMAIN_PASSES, 2.1)
-        volume = self._volume(n, q, k, np.full_like(p, 2.1), twice / q)
-        tree = self._startup(k) + volume + self._steps(k, 2.0 * _lg(q), 2.0 * _lg(k))
-        best = np.minimum(ring, tree)
-        gain = np.asarray(self.scale_up.in_switch_gain, dtype=np.float64)
-        switched = (
-            self._startup(k) + self._volume(n, q, k, 2.0 * _share(p) / gain, 2.0 * _share(p) / q) + self._steps(k, 2.0 + 0 * q, 0 * k)
+    def _across(self, q: Array) -> Array:
+        """Steps across a group inside a domain: round a ring, or half way round each axis of a torus."""
+        if not self.torus_axes:
+            return np.asarray(q - 1.0)
+        return np.asarray(self.torus_axes * q ** (1.0 / self.torus_axes) / 2.0)
+
+    def _bytes(self, s: _Shape, up_load: Array, out_load: Array, *, up_rate: Array | None = None, out_frac: float = 1.0) -> Array:
+        """Time of the bytes: ``up_load`` of them cross a device's link in its domain, ``out_load`` of them its share of the network."""
+        rate = self._up_rate(s.q) if up_rate is None else up_rate
+        inner = np.where(s.q > 1, up_load * (s.n + self.scale_up.rise_bytes(s.n)) / rate, 0.0)
+        outer = np.where(s.k > 1, out_load * (s.n + self.scale_out.rise_bytes(s.n)) / (self._out_rate() * out_frac), 0.0)
+        return np.asarray(np.maximum(inner, outer))
+
+    # --- algorithms
+
+    def _ring(self, s: _Shape, passes: float, share: Array) -> _Path:
+        steps = passes * (self._across(s.q) * s.k * self._step_in(s.k) + (s.k - 1.0) * self.scale_out.step_s)
+        return _Path("ring", self._startup(s.k) + steps, self._bytes(s, passes * share, passes * share / s.q))
+
+    def _tree(self, s: _Shape, passes: float, up_load: Array, out_load: Array) -> _Path:
+        fixed = self._startup(s.k) + self._hops(s, passes, self._step_in(s.k), self.scale_out.step_s)
+        moved = self._bytes(s, up_load, out_load / s.q, up_rate=self._up_rate(s.q) * TREE_FRAC, out_frac=TREE_FRAC)
+        return _Path("tree", np.where(self.torus_axes > 0, np.inf, fixed), moved)
+
+    def _small(self, s: _Shape, passes: float) -> _Path:
+        """Low-latency protocol: a window in flight, so that its rate falls with its latency."""
+        fixed = self._startup(s.k) + self._hops(s, passes, self.scale_up.latency_s, self.scale_out.latency_s)
+        up, out = np.asarray(self.scale_up.window_bytes, float), np.asarray(self.scale_out.window_bytes, float)
+        window = np.where(s.k > 1, np.where(s.q > 1, np.minimum(up, out), out), up)
+        usable = (window > 0) & (self.torus_axes == 0)
+        moved = np.where(usable, fixed * s.n / np.where(window > 0, window, 1.0), np.inf)
+        floor = self._bytes(s, np.ones_like(s.p), 1.0 / s.q)
+        return _Path("low-latency", fixed, np.maximum(moved, floor))
+
+    def _in_switch(self, s: _Shape) -> _Path:
+        share = np.asarray(self.scale_up.in_switch_frac, dtype=np.float64)
+        able = (share > 0) & (s.q >= 4)
+        rate = np.asarray(self.scale_up.bytes_per_s, float) * np.where(share > 0, share, 1.0) * np.where(s.k > 1, SPREAD_SWITCH_FRAC, 1.0)
+        moved = self._bytes(s, 1.0 + 1.0 / s.q, tree_load(s.k) / s.q, up_rate=rate, out_frac=TREE_FRAC)
+        steps = SWITCH_STEPS * self.scale_up.step_s + 2.0 * doubling_rounds(s.k) * self.scale_out.step_s
+        return _Path("in-switch", np.where(able, self._startup(s.k) + steps, np.inf), moved)
+
+    def _all_reduce(self, s: _Shape) -> list[_Path]:
+        tree = self._tree(s, 2.0, 2.0 + 0.0 * s.p, tree_load(s.k))
+        return [self._ring(s, 2.0, s.share), tree, self._in_switch(s), self._small(s, 2.0)]
+
+    def _all_to_all(self, s: _Shape, outside: Array) -> _Path:
+        """Every pair's message at once: no pipeline to fill, but a post for every peer."""
+        step = self.scale_out.step_s
+        fixed = self._startup(s.k) + np.where(
+            s.k > 1, (EXCHANGE_STEPS + EXCHANGE_PEER_STEPS * (s.p - s.q)) * step, doubling_rounds(s.q) * self._step_in(s.k)
         )
-        return np.asarray(np.where((k <= 1) & (q >= 4) & (gain > 1), np.minimum(best, switched), best))
+        inner = np.where(s.q > 1, (s.q - 1.0) / s.p * s.n / self._up_rate(s.q), 0.0)
+        outer = np.where(s.k > 1, outside * (s.p - s.q) / s.p * s.n / (self._out_rate() * EXCHANGE_FRAC), 0.0)
+        return _Path("direct", fixed, np.maximum(inner, outer))
 
-    def _all_to_all(self, n: Array, p: Array, q: Array, k: Array, outside: Array) -> Array:
-        volume = self._volume(n, np.ones_like(q), k, (q - 1.0) / p, outside * (p - q) / p)
-        inner = np.where(q > 1, (q - 1.0) / p * (n + np.sqrt(n * np.asarray(self.scale_up.ramp_bytes, float))) / self._up_rate(q), 0.0)
-        return np.asarray(self._startup(k) + np.maximum(volume, inner) + self._steps(k, _lg(q), _lg(k)))
+    def _rooted(self, s: _Shape) -> _Path:
+        """Scatter and gather: the root's own links carry everyone's part."""
+        fixed = self._startup(s.k) + self._hops(s, 1.0, self._step_in(s.k), self.scale_out.step_s)
+        moved = self._bytes(s, (s.q - 1.0) / s.p, (s.p - s.q) / s.p)
+        return _Path("direct", fixed, moved)
+
+    def _send(self, s: _Shape) -> _Path:
+        fixed = self._startup(s.k) + np.where(s.k > 1, self.scale_out.step_s, self.scale_up.step_s)
+        return _Path("direct", fixed, self._bytes(s, np.ones_like(s.p), 1.0 / s.q))

@@ -5,23 +5,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
 from hpcsim.base.errors import InputError
-from hpcsim.cost.collectives import Fabric, Link
+from hpcsim.catalog.architecture import architecture_year
+from hpcsim.catalog.lookup import default
+from hpcsim.cost.collectives import Fabric, Link, spread_kind
 from hpcsim.cost.step_cost import Z80
 from hpcsim.evidence.collectives import CollectiveRow
 
-__all__ = ["SIGMA", "Timing", "fabric_of", "predict_collectives"]
+__all__ = ["BYTES_SIGMA", "FIXED_SIGMA", "Timing", "fabric_of", "predict_collectives"]
 
-SIGMA = 0.45
-"""Standard deviation of the logarithm of a collective's time at any size: start-up and library choices are what is known least."""
+BYTES_SIGMA, FIXED_SIGMA = 0.07, 0.32
+"""Standard deviation of the logarithm of a time that is all bytes, and all start-up and steps: hosts and libraries differ in the latter."""
 
-_UNKNOWN_OUT_BYTES_PER_S = 25e9
-"""One way and device, where the source does not say what joins the nodes: a 200 Gbit/s port each."""
-_TCP_SHARE = 0.1
-"""Share of a fast link's rate that a collective over TCP sockets reaches: one or two streams a device."""
+_EFA_V1_NODE_BYTES_PER_S = 50e9
+"""Up to here EFA is its first generation: four ports of 100 Gbit/s a node."""
+_PORTS = ((2020.0, 12.5e9), (2022.0, 25e9))
+"""Port of a device, one way, by the year of its architecture, where the source does not say what joins the nodes; 400 Gbit/s after."""
+_LATER_PORT_BYTES_PER_S, _SOME_PORT_BYTES_PER_S = 50e9, 25e9
+_TCP_NODE_BYTES_PER_S = 4.1e9
+"""What a node's sockets carry, whatever its ports: a few streams that a core each drives (4×GH200 without its network's plug-in)."""
 
 
 @dataclass(frozen=True)
@@ -34,35 +40,71 @@ class Timing:
     refused: str = ""
 
 
+@lru_cache(maxsize=256)
+def _port_bytes_per_s(accelerator: str) -> float:
+    catalog = default()
+    try:
+        year = architecture_year(catalog.accelerator(accelerator), catalog)
+    except InputError:
+        return _SOME_PORT_BYTES_PER_S
+    if not year:
+        return _SOME_PORT_BYTES_PER_S
+    return next((rate for before, rate in _PORTS if year < before), _LATER_PORT_BYTES_PER_S)
+
+
+def _scale_out(row: CollectiveRow) -> Link:
+    rate = row.scale_out_bytes_per_s / row.per_node or _port_bytes_per_s(row.accelerator)
+    kind = row.scale_out or "infiniband"
+    if "tcp" in row.condition.lower():
+        return Link.of("tcp", min(rate, _TCP_NODE_BYTES_PER_S / row.per_node))
+    if kind.lower() == "efa" and 0 < row.scale_out_bytes_per_s <= _EFA_V1_NODE_BYTES_PER_S:
+        kind = "efa-v1"
+    link = Link.of(kind, rate)
+    return link if row.scale_out and row.scale_out_bytes_per_s else dataclasses.replace(link, doubt_sigma=0.3)
+
+
 def fabric_of(row: CollectiveRow) -> Fabric:
     """Return the fabric that a row's columns describe.
 
-    What is not said: a domain is a node; between nodes each device has 200 Gbit/s of InfiniBand; the library sums in the switch where
-    it can.
+    What is not said: a domain is a node; between nodes each device has a port of its generation, of InfiniBand; the library sums in the
+    switch where it can.
     """
     domain = row.domain or row.per_node
-    up_rate = row.scale_up_bytes_per_s or row.scale_out_bytes_per_s / row.per_node or _UNKNOWN_OUT_BYTES_PER_S
-    up = Link.of(row.scale_up or "pcie", up_rate)
+    up_rate = row.scale_up_bytes_per_s or row.scale_out_bytes_per_s / row.per_node or _SOME_PORT_BYTES_PER_S
+    up = Link.of(spread_kind(row.scale_up or "pcie", domain), up_rate)
     if row.in_switch == "nvls-off":
-        up = dataclasses.replace(up, in_switch_gain=1.0)
-    rate = row.scale_out_bytes_per_s / row.per_node or _UNKNOWN_OUT_BYTES_PER_S
-    out = Link.of(row.scale_out or "infiniband", rate)
-    if "tcp" in row.condition.lower():
-        out = Link.of("ethernet", rate * _TCP_SHARE)
-    return Fabric(up, out, domain)
+        up = dataclasses.replace(up, in_switch_frac=0.0)
+    return Fabric(up, _scale_out(row), domain)
+
+
+def _timed(row: CollectiveRow) -> Timing:
+    fabric = fabric_of(row)
+    inside = min(row.domain or row.per_node, row.gpus)
+    condition = row.condition.lower()
+    if "mpi" in condition:
+        on_devices = "cpu" not in condition
+        seconds = float(fabric.mpi_s(row.collective, row.size_bytes, row.gpus, inside=inside, on_devices=on_devices))
+        fixed = float(fabric.mpi_s(row.collective, 1e-9, row.gpus, inside=inside, on_devices=on_devices))
+    else:
+        only = "in-switch" if row.in_switch == "nvls-tree" and row.size_bytes >= _FORCED_BYTES else ""
+        found = fabric.timed(row.collective, row.size_bytes, row.gpus, inside=inside, only=only)
+        seconds, fixed = float(found.seconds), float(found.fixed_s)
+    doubt = float(np.asarray(fabric.scale_out.doubt_sigma if row.gpus > inside else fabric.scale_up.doubt_sigma))
+    share = fixed / seconds if seconds > 0 else 0.0
+    width = float(np.exp(Z80 * np.hypot(np.hypot(BYTES_SIGMA, FIXED_SIGMA * share), doubt)))
+    return Timing(seconds, seconds / width, seconds * width)
+
+
+_FORCED_BYTES = 1e6
+"""Message from which a library that was told to sum in the switch does."""
 
 
 def predict_collectives(rows: Sequence[CollectiveRow]) -> list[Timing]:
     """Predict the time of every row, without a look at what was measured."""
     answers = []
-    width = float(np.exp(Z80 * SIGMA))
     for row in rows:
-        fabric = fabric_of(row)
-        inside = min(row.domain or row.per_node, row.gpus)
         try:
-            seconds = float(fabric.collective_s(row.collective, row.size_bytes, row.gpus, inside=inside))
+            answers.append(_timed(row))
         except InputError as error:
             answers.append(Timing(refused="; ".join(problem.message for problem in error.problems)))
-            continue
-        answers.append(Timing(seconds, seconds / width, seconds * width))
     return answers

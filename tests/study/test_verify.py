@@ -228,8 +228,8 @@ def test_collectives_of_a_file(tmp_path: Path) -> None:
 
 def test_columns_of_collectives_are_read_as_meant() -> None:
     rows = {r.in_switch or r.condition: r for r in read_collectives()}
-    assert float(fabric_of(rows["nvls-off"]).scale_up.in_switch_gain) == 1.0
-    assert float(fabric_of(rows["nvls"]).scale_up.in_switch_gain) > 1.0
+    assert float(fabric_of(rows["nvls-off"]).scale_up.in_switch_frac) == 0.0
+    assert float(fabric_of(rows["nvls"]).scale_up.in_switch_frac) > 0.0
     slow, fast = (
         fabric_of(rows["tcp fallback"]),
         fabric_of(next(r for r in read_collectives() if r.scale_out == "slingshot" and not r.condition)),
