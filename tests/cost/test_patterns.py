@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
-from hpcsim.cost.algorithms import ALGORITHMS, COLLECTIVES, algorithms, fastest, pattern, textbook
+from hpcsim.cost.algorithms import ALGORITHMS, COLLECTIVES, Algorithm, algorithms, fastest, pattern, textbook
 from hpcsim.cost.patterns import MAX_CHUNKS, chunk_count, near_square, star_seconds
+from hpcsim.testing.collectives import check_collective
 
 NAMES = ALGORITHMS.names()
 
@@ -106,3 +107,14 @@ def test_unknown_forms_are_refused() -> None:
         pattern("gossip", "ring", 4, 1.0)
     with pytest.raises(InputError, match="fastest"):
         fastest("gossip", 1.0, 4, bytes_per_s=1.0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_built_ins_conform(name: str) -> None:
+    check_collective(ALGORITHMS.get(name))
+
+
+def test_conformance_finds_a_closed_form_that_flatters() -> None:
+    ring = ALGORITHMS.get("all-gather/ring")
+    with pytest.raises(AssertionError, match="closed form"):
+        check_collective(Algorithm(lambda n, p, a, b: 0.9 * ring.time(n, p, a, b), ring.rounds))
