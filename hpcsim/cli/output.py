@@ -59,8 +59,9 @@ def print_results(
         for name in ("energy", "costs", "training", "breakdown", "memory", "comparison", "quality"):
             if name in results.tables:
                 document[name] = _records(results.tables[name])
-        if "sweep" in results.tables:
-            document["sweep"] = _records(results.tables["sweep"])
+        for name in ("sweep", "intervals", "uncertain", "tornado", "sobol", "uncertainty", "drivers"):
+            if name in results.tables:
+                document[name] = _records(results.tables[name])
         if folder:
             document["folder"] = folder
         print(json.dumps(document, indent=2, ensure_ascii=False))

@@ -35,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--mode", choices=("simulate", "estimate"), default="simulate", help="event by event, or closed form (default: simulate)"
     )
+    what.add_argument(
+        "--sensitivity",
+        choices=("tornado", "sobol", "montecarlo"),
+        help="vary the scenario's uncertain inputs (and --axis KEY=a..b) instead: one at a time, shares of the variance, or ranges of every figure",
+    )
+    what.add_argument(
+        "--samples", type=int, metavar="N", help="samples of --sensitivity (default: sobol 64, or 512 in closed form; montecarlo 200)"
+    )
     who = parser.add_argument_group("who runs it")
     who.add_argument("--jobs", type=int, default=1, metavar="N", help="processes (default: 1)")
     who.add_argument("--dask", metavar="ADDRESS", help="dask scheduler whose workers run the points")
@@ -55,23 +63,26 @@ def run(args: argparse.Namespace) -> int:
     scenario = load_with_settings(args.scenario, args.set, args.seed)
     axes = [parse_axis(text) for text in args.axis]
     name = scenario.name if scenario.name.endswith("sweep") else f"{scenario.name}-sweep"
+    if args.sensitivity:
+        name = f"{scenario.name}-{args.sensitivity}"
     folder = args.out if args.out is not None else f"reports/{name}"
     prepare_folder(folder)
-    results = sweep(
-        scenario,
-        axes,
-        seeds=args.seeds,
-        jobs=args.jobs,
-        mode=args.mode,
-        design=args.design,
-        points=args.points,
-        dask=args.dask,
-        shard=args.shard,
-        store=Path(folder) / "points",
-        resume=args.resume,
-        merge=[Path(other) / "points" for other in args.merge],
-        progress=progress_bar(args),
-    )
+    common: dict[str, Any] = {
+        "jobs": args.jobs,
+        "mode": args.mode,
+        "dask": args.dask,
+        "shard": args.shard,
+        "store": Path(folder) / "points",
+        "resume": args.resume,
+        "merge": [Path(other) / "points" for other in args.merge],
+        "progress": progress_bar(args),
+    }
+    if args.sensitivity:
+        from hpcsim.study.sensitivity import sensitivity
+
+        results = sensitivity(scenario, args.sensitivity, axes, samples=args.samples, **common)
+    else:
+        results = sweep(scenario, axes, seeds=args.seeds, design=args.design, points=args.points, **common)
     paths = write_results(results, folder, charts=not args.no_charts) if results.tables else []
     _say_problems(results)
     print_results(results, args, folder=folder, files=len(paths))

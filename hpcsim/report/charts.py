@@ -10,6 +10,7 @@ from hpcsim.report.comparison import comparison
 from hpcsim.report.policies import busiest_stretch, by_size, detail, over_time, users
 from hpcsim.report.power import power
 from hpcsim.report.schedule import gantt, pool_unit, slowdowns, utilisation, waits
+from hpcsim.report.sensitivity import sensitivity_charts
 from hpcsim.report.style import Chart
 from hpcsim.report.sweep import sweep_charts
 from hpcsim.report.tasks import tasks
@@ -36,7 +37,9 @@ def charts(results: Results) -> list[Chart]:
     found: list[Chart] = []
     if "comparison" in tables:
         found.append(comparison(tables["comparison"]))
-    if "sweep" in tables:
+    if "uncertain" in tables:
+        found += sensitivity_charts(results)
+    elif "sweep" in tables:
         found += sweep_charts(tables["sweep"], results.provenance)
     if "verify_cases" in tables and "verify_groups" in tables:
         found += accuracy_charts(tables["verify_cases"], tables["verify_groups"], tables.get("verify_scaling"))

@@ -74,6 +74,8 @@ _KINDS = {
     "replay": "job log replayed",
     "sweep": "parameter sweep",
     "plan": "capacity plan",
+    "sensitivity": "sensitivity study",
+    "compare": "comparison",
     "verify": "held against measurements",
     "calibrate": "fitted to measurements",
 }
@@ -91,7 +93,9 @@ def _headline(results: Results, *, timings: bool) -> str:
     for key, value in results.headline(timings=timings).items():
         if quantity(key).machine:
             continue
-        interval = f'<span class="range">80 % range {_text(show_range(key, *results.ranges[key]))}</span>' if key in results.ranges else ""
+        interval = (
+            f'<span class="range">{results.coverage} {_text(show_range(key, *results.ranges[key]))}</span>' if key in results.ranges else ""
+        )
         meaning = quantity(key).meaning
         hint = f' title="{_text(meaning)}"' if meaning else ""
         cards.append(f'<div class="card"{hint}><dt>{_text(label(key))}</dt><dd>{_text(show(key, value))}{interval}</dd></div>')

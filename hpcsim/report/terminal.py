@@ -38,6 +38,7 @@ def as_text(results: Results, *, width: int = 100) -> str:
         _opening(results, width),
         _figures(results),
         _policies(results),
+        _studies(results),
         _split(results),
         _comparison(results),
         _notes(results, width),
@@ -57,7 +58,7 @@ def _opening(results: Results, width: int) -> str:
 def _figures(results: Results) -> str:
     rows = []
     for key, value in results.headline().items():
-        interval = f"80 %: {show_range(key, *results.ranges[key])}" if key in results.ranges else ""
+        interval = f"{results.coverage.removesuffix(' range')}: {show_range(key, *results.ranges[key])}" if key in results.ranges else ""
         rows.append((label(key), show(key, value), interval))
     return columns(rows, right=(1,))
 
@@ -97,6 +98,40 @@ def _split(results: Results) -> str:
                 rest = float(sums.iloc[_MOST_PARTS:].sum())
                 lines.append((f"  {len(sums) - _MOST_PARTS} others", show(key, rest), show("x_frac", rest / total) if total > 0 else ""))
             blocks.append(head + "\n" + columns(lines, right=(1, 2)))
+    return "\n\n".join(blocks)
+
+
+_HEADLINES = ("wall_clock_s", "mean_wait_s", "makespan_s", "cost_usd", "facility_energy_j", "carbon_kg_co2e")
+_MOST_INPUTS = 8
+
+
+def _studies(results: Results) -> str:
+    """What a sensitivity study found, for the headline figures."""
+    blocks = []
+    for name in ("tornado", "sobol", "drivers"):
+        table = results.tables.get(name)
+        if table is None or not len(table):
+            continue
+        known = list(dict.fromkeys(table["metric"]))
+        chosen = [m for m in _HEADLINES if m in known and not (m == "makespan_s" and "wall_clock_s" in known)] or known
+        for metric in chosen[:3]:
+            rows = table[table["metric"] == metric].head(_MOST_INPUTS).to_dict("records")
+            if name == "tornado":
+                head = (f"what moves {label(metric)}", "5th percentile", "95th percentile", "then", "to")
+                lines = [
+                    (f"  {r['input']}", r["low"], r["high"], show(metric, r["at_low"]), show(metric, r["at_high"]))
+                    for r in rows
+                    if r["swing"] != 0
+                ]
+            elif name == "sobol":
+                head = (f"shares of the variance of {label(metric)}", "alone", "with others")
+                lines = [(f"  {r['input']}", show("x_frac", r["first"]), show("x_frac", r["total"])) for r in rows]
+            else:
+                head = (f"what {label(metric)} follows", "rank correlation")
+                lines = [
+                    (f"  {r['input']}", f"{r['rank_correlation']:+.2f}") for r in rows if r["rank_correlation"] == r["rank_correlation"]
+                ]
+            blocks.append(columns([head, *lines], right=range(1, len(head))))
     return "\n\n".join(blocks)
 
 

@@ -43,13 +43,15 @@ class Results:
     summary : dict of str to number or str
         Figures by key; the unit is the key's suffix.
     ranges : dict of str to (float, float)
-        80 % interval of the summary keys that carry one.
+        Interval of the summary keys that carry one.
     tables : dict of str to DataFrame
         Declared tables by name.
     notes : list of str
         Assumptions and caveats for the reader.
     provenance : dict
         See :func:`hpcsim.results.provenance.provenance`.
+    coverage_frac : float
+        What the ranges are meant to hold: 0.8, or 0.9 where they go from the 5th to the 95th percentile.
 
     Raises
     ------
@@ -66,6 +68,12 @@ class Results:
     tables: dict[str, pd.DataFrame] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+    coverage_frac: float = 0.8
+
+    @property
+    def coverage(self) -> str:
+        """What the ranges are, in words: ``80 % range``."""
+        return f"{100 * self.coverage_frac:.0f} % range"
 
     def __post_init__(self) -> None:
         wrong = [text for name, table in self.tables.items() for text in mismatches(name, table)]
@@ -189,7 +197,7 @@ class Results:
             interval = show_range(key, *self.ranges[key]) if key in self.ranges else ""
             cells = (quantity(key).label, show(key, value), interval)
             rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-        head = "<tr><th>figure</th><th>value</th><th>80 % range</th></tr>"
+        head = f"<tr><th>figure</th><th>value</th><th>{self.coverage}</th></tr>"
         title = html.escape(self.question or self.name)
         return f"<p><b>{title}</b><br>{html.escape(self.answer)}</p><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 

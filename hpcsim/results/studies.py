@@ -63,4 +63,82 @@ _COMPARE_TERMS = Table(
     ),
 )
 
-STUDIES = (_INTERVALS, _COMPARE_INPUTS, _COMPARE_FIGURES, _COMPARE_TERMS)
+_UNCERTAIN = Table(
+    "uncertain",
+    "The inputs that a sensitivity study varies.",
+    (
+        text_column("input", "Dotted path."),
+        text_column("distribution", "How it is distributed, as a scenario writes it."),
+        text_column("base", "Value of the scenario as it stands; null where the catalog or a default gives it.", null=True),
+        text_column("low", "5th percentile, or the first value."),
+        text_column("high", "95th percentile, or the last value."),
+        text_column("origin", "Who says so.", values=("scenario", "axis", "model", "catalog")),
+        text_column("source", "Where the distribution is from.", null=True),
+    ),
+)
+
+_TORNADO = Table(
+    "tornado",
+    "One input at a time at its 5th and 95th percentile, all others as the scenario has them. Widest swing first for each figure.",
+    (
+        text_column("metric", "Summary key, whose suffix is the unit of base, at_low, at_high and swing."),
+        text_column("input", "Dotted path."),
+        text_column("low", "Value of the input at its 5th percentile."),
+        text_column("high", "Value at its 95th."),
+        real_column("base", "", "The figure of the scenario as it stands."),
+        real_column("at_low", "", "The figure at the low value; null where that point cannot be run.", null=True),
+        real_column("at_high", "", "The figure at the high value.", null=True),
+        real_column("swing", "", "Distance of the farthest apart of the three.", null=True),
+        real_column("swing_frac", "1", "The same as a share of the base.", null=True),
+    ),
+)
+
+_SOBOL = Table(
+    "sobol",
+    "Shares of a figure's variance that come from each input (Sobol indices), with 90 % intervals by resampling.",
+    (
+        text_column("metric", "Summary key."),
+        text_column("input", "Dotted path."),
+        real_column("first", "1", "Share from the input alone."),
+        real_column("first_low", "1", "Lower end."),
+        real_column("first_high", "1", "Upper end."),
+        real_column("total", "1", "Share from the input alone and together with others."),
+        real_column("total_low", "1", "Lower end."),
+        real_column("total_high", "1", "Upper end."),
+        count_column("samples", "Base samples that the indices rest on."),
+    ),
+)
+
+_UNCERTAINTY = Table(
+    "uncertainty",
+    "Every figure as a range: what the samples of a Monte Carlo study say.",
+    (
+        text_column("metric", "Summary key, whose suffix is the unit of all figures that follow."),
+        count_column("n", "Samples that have the figure."),
+        real_column("base", "", "The figure of the scenario as it stands; null where it cannot be run.", null=True),
+        real_column("mean", "", "Mean."),
+        real_column("p5", "", "5th percentile (nearest rank)."),
+        real_column(
+            "p5_low", "", "Lower end of its 95 % interval, an order statistic; null where there are too few samples for one.", null=True
+        ),
+        real_column("p5_high", "", "Upper end.", null=True),
+        real_column("p50", "", "Median."),
+        real_column("p50_low", "", "Lower end of its 95 % interval.", null=True),
+        real_column("p50_high", "", "Upper end.", null=True),
+        real_column("p95", "", "95th percentile."),
+        real_column("p95_low", "", "Lower end of its 95 % interval.", null=True),
+        real_column("p95_high", "", "Upper end.", null=True),
+    ),
+)
+
+_DRIVERS = Table(
+    "drivers",
+    "How closely each figure follows each input over the samples. Closest first.",
+    (
+        text_column("metric", "Summary key."),
+        text_column("input", "Dotted path."),
+        real_column("rank_correlation", "1", "Spearman's coefficient; null where either is constant.", null=True),
+    ),
+)
+
+STUDIES = (_UNCERTAIN, _TORNADO, _SOBOL, _UNCERTAINTY, _DRIVERS, _INTERVALS, _COMPARE_INPUTS, _COMPARE_FIGURES, _COMPARE_TERMS)

@@ -26,7 +26,7 @@ from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.tasks import TaskPlan, plan_task
-from hpcsim.workload.training import TrainingPlan, of_length, plan_training
+from hpcsim.workload.training import TrainingPlan, assuming, of_length, plan_training
 
 __all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes"]
 
@@ -325,7 +325,7 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
             lambda: (name, spec.model_dump_json(exclude={"tokens", "samples", "steps"}), machine, mtbf_s, id(catalog), scenario.folder),
             lambda: plan_training(name, spec, cluster, catalog, node_mtbf_s=mtbf_s, folder=scenario.folder),
         )
-        return of_length(found, spec)
+        return assuming(of_length(found, spec), scenario.assume)
 
     trainings = _planned(problems, "training", work.training, run_of)
     tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))

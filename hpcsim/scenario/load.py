@@ -258,8 +258,8 @@ def _assign(data: dict[str, Any], path: str, value: Any) -> None:
     parts = path.split(".")
     if not all(parts):
         raise NO_SUCH_PATH.error(path=path, near="a dotted path is words with dots between")
-    if parts[0] == "sweep":  # the names of its axes hold dots
-        parts = ["sweep", ".".join(parts[1:])][: len(parts)]
+    if parts[0] in ("sweep", "uncertain"):  # the names of their entries hold dots
+        parts = [parts[0], ".".join(parts[1:])][: len(parts)]
     here: Any = data
     for i, part in enumerate(parts[:-1]):
         if isinstance(here, list):

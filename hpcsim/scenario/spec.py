@@ -14,12 +14,13 @@ from pydantic_core import core_schema
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.scenario.cluster import ClusterSpec
-from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Spec, fail, frozen, guarded, is_text, plain
+from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec, fail, frozen, guarded, is_text, plain
 from hpcsim.scenario.plan import PlanSpec
 from hpcsim.scenario.ranges import is_range, parse_range
+from hpcsim.scenario.uncertain import DISTRIBUTION_KEYS, parse_distribution
 from hpcsim.scenario.workload import WorkloadSpec
 
-__all__ = ["FailureSpec", "FailuresSpec", "PublishedSpec", "ScenarioSpec", "SchedulerSpec", "SimulateSpec"]
+__all__ = ["AssumeSpec", "FailureSpec", "FailuresSpec", "PublishedSpec", "ScenarioSpec", "SchedulerSpec", "SimulateSpec"]
 
 SWEEP_AXIS = problem_kind(
     "sweep-axis",
@@ -59,6 +60,30 @@ class _Values:
         listed = {"type": "array", "minItems": 1, "examples": [[24, 48, 96]]}
         spanned = {"type": "string", "pattern": r"\.\.", "examples": ["24..96:24", "log:1 GB/s..100 GB/s:5"]}
         return {"anyOf": [listed, spanned], "description": "values of the axis: a list, or a range a..b:step, lin:a..b:n, log:a..b:n"}
+
+
+class _Uncertain:
+    """Annotation of a distribution: kept as written, checked."""
+
+    @staticmethod
+    def parse(value: object) -> Any:
+        written = plain(value)
+        parse_distribution(written)
+        return frozen(written)
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            guarded(self.parse), serialization=core_schema.plain_serializer_function_ser_schema(plain)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        full = {
+            "type": "object",
+            "properties": {key: {"description": text} for key, text in DISTRIBUTION_KEYS.items()},
+            "additionalProperties": False,
+        }
+        spanned = {"type": "string", "pattern": r"\.\.", "examples": ["1.1..1.4", "40..80 g/kWh"]}
+        return {"anyOf": [spanned, full, {"type": "array", "minItems": 1}], "description": "a distribution"}
 
 
 def _figure(value: object) -> object:
@@ -113,6 +138,13 @@ class SimulateSpec(Spec):
     seed: Annotated[int, Count(0, 2**63 - 1)] = Field(1, description="seed of every random stream")
 
 
+class AssumeSpec(Spec):
+    """Factors on what hpcsim itself predicts: its own error as an input like any other."""
+
+    step_time: Annotated[float, Share(0.01, 100)] = Field(1.0, description="factor on the predicted time of a training step")
+    power: Annotated[float, Share(0.01, 100)] = Field(1.0, description="factor on the modelled power above idle of nodes that train")
+
+
 class ScenarioSpec(Spec):
     """One question to hpcsim."""
 
@@ -133,6 +165,12 @@ class ScenarioSpec(Spec):
         description="axes of a sweep: dotted path and its values, a list or a range such as 24..96:24; paths with commas between take a list of rows",
     )
     plan: PlanSpec | None = Field(None, description="what hpcsim plan has to reach, may choose, and within which limits")
+    uncertain: Annotated[dict[Annotated[str, AfterValidator(_axis)], Annotated[Any, _Uncertain()]], Frozen] = Field(
+        default_factory=dict,
+        description="what is not known exactly: dotted path and its distribution, such as 1.1..1.4 or {lognormal: 6000 h, factor: 2}; "
+        "hpcsim sweep --sensitivity draws from them",
+    )
+    assume: AssumeSpec = Field(default_factory=AssumeSpec, description="factors on what hpcsim predicts; 1 takes it as it is")
     published: NamedMap[PublishedSpec] = Field(default_factory=dict, description="published figures by summary key")
 
     @model_validator(mode="before")

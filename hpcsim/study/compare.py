@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcsim.base.errors import InputError, problem_kind
-from hpcsim.base.units import DIMENSIONS, parse_quantity, readable
+from hpcsim.base.units import readable
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.points import Mode
+from hpcsim.study.wording import exactly
 
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
@@ -19,7 +20,7 @@ __all__ = ["compare", "explained", "terms_of"]
 
 TOO_FEW = problem_kind("compare-one", "there is nothing to compare {name!r} with", "name a second scenario, or give --vary KEY=VALUE")
 
-_NO_INPUTS = ("name", "question", "notes", "sweep", "uncertain", "published")
+_NO_INPUTS = ("name", "question", "notes", "sweep", "uncertain", "plan", "published")
 _HEADLINES = ("wall_clock_s", "makespan_s", "mean_wait_s", "cost_usd", "facility_energy_j", "carbon_kg_co2e", "peak_memory_bytes")
 Terms = dict[str, tuple[float, float]]
 
@@ -80,26 +81,7 @@ def explained(before: Terms, after: Terms) -> list[tuple[str, float, float, floa
 def _flat(data: Any, path: str = "") -> dict[str, str]:
     if isinstance(data, Mapping):
         return {p: v for key, value in data.items() for p, v in _flat(value, f"{path}.{key}" if path else str(key)).items()}
-    return {} if data is None else {path: str(list(data)) if isinstance(data, (list, tuple)) else _shown(data)}
-
-
-def _shown(value: Any) -> str:
-    """Return a value as a reader writes it: quantities in the unit of their size where that loses nothing, true and false in YAML's words.
-
-    >>> _shown("3.3333333333333334e-08 USD/J"), _shown("0.0005 USD/s"), _shown("dgx-h100")
-    ('0.12 USD/kWh', '1.8 USD/h', 'dgx-h100')
-    """
-    if isinstance(value, bool):
-        return str(value).lower()
-    number, _, unit = str(value).partition(" ")
-    dimension = next((d.name for d in DIMENSIONS.values() if d.si == unit), None)
-    if not isinstance(value, str) or dimension is None:
-        return str(value)
-    try:
-        text = readable(float(number), dimension, 6)
-        return text if math.isclose(parse_quantity(text, dimension), float(number), rel_tol=1e-12) else str(value)
-    except (ValueError, InputError):
-        return value
+    return {} if data is None else {path: str(list(data)) if isinstance(data, (list, tuple)) else exactly(data)}
 
 
 def _inputs(scenarios: Sequence[Scenario]) -> list[dict[str, str]]:

@@ -25,7 +25,7 @@ __all__ = ["Mode", "Outcome", "Point", "Task", "keys_of", "work"]
 
 Mode = Literal["simulate", "estimate"]
 _NOT_REPRODUCIBLE = ("wall_s", "cpu_s")
-_NO_MATTER = ("name", "question", "notes", "published", "sweep", "uncertain")
+_NO_MATTER = ("name", "question", "notes", "published", "sweep", "uncertain", "plan")
 """Parts of a scenario that no figure of its summary depends on."""
 
 

@@ -213,11 +213,12 @@ def sweep(
     if len(there) == len(outcomes) and all(outcome.problems for outcome in there):
         raise InputError(list(dict.fromkeys(problem for outcome in there for problem in outcome.problems)))
     if len(there) < len(outcomes):
-        return _partial(scenario, len(there), len(outcomes), mode, notes)
+        return partial(scenario, len(there), len(outcomes), mode, notes)
     return _results(scenario, found, todo, there, seeds, mode, design, notes)
 
 
-def _partial(scenario: Scenario, done: int, total: int, mode: Mode, notes: list[str]) -> Results:
+def partial(scenario: Scenario, done: int, total: int, mode: Mode, notes: list[str]) -> Results:
+    """Return the results of a shard whose siblings are not done: no table, and how many points are there."""
     from hpcsim.results.provenance import provenance
     from hpcsim.results.record import Results
 

@@ -177,13 +177,16 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
 @st.composite
 def scenario_data(draw: st.DrawFn) -> Data:
     """Draw the plain data of a whole scenario of sound form, as a file would hold it."""
-    data = draw(_keys(ScenarioSpec, ("sweep", "schema", "cluster")))
+    data = draw(_keys(ScenarioSpec, ("sweep", "uncertain", "schema", "cluster")))
     data["cluster"] = draw(_keys(ScenarioSpec.model_fields["cluster"].annotation))  # type: ignore[arg-type]
     plain = st.one_of(st.integers(-(10**12), 10**12), st.floats(allow_nan=False, allow_infinity=False), texts(), st.booleans(), st.none())
     values = st.one_of(plain, st.lists(plain, max_size=2), st.dictionaries(texts(), plain, max_size=2))
     axes = st.from_regex(r"[a-z]{1,6}(\.[a-z0-9]{1,6}){0,3}", fullmatch=True)
     if draw(st.booleans()):
         data["sweep"] = draw(st.dictionaries(axes, st.lists(values, min_size=1, max_size=3), max_size=2))
+    if draw(st.booleans()):
+        spread = st.sampled_from(["1.1..1.4", {"low": 1, "high": 9}, {"lognormal": "6000 h", "factor": 2}, ["a", "b"], {"within": "20 %"}])
+        data["uncertain"] = draw(st.dictionaries(axes, spread, max_size=2))
     data["schema"] = 1
     shuffled = draw(st.permutations(list(data)))
     return {key: data[key] for key in shuffled}

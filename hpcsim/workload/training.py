@@ -33,13 +33,14 @@ from hpcsim.cost.reliability import young_interval_s
 from hpcsim.cost.software import Software, software
 from hpcsim.cost.storage import checkpoint_bytes, checkpoint_time_s
 from hpcsim.cost.training import StepCost, step
+from hpcsim.scenario.spec import AssumeSpec
 from hpcsim.scenario.workload import LayoutSpec, TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
 from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic
 
-__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "cost_device", "cost_fabric", "of_length", "plan_training"]
+__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "plan_training"]
 
 NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
 TOO_MANY_NODES = problem_kind(
@@ -572,6 +573,30 @@ def of_length(plan: TrainingPlan, spec: TrainingSpec) -> TrainingPlan:
     """Return a plan for as many steps as ``spec`` asks for: all else of a plan is independent of its length."""
     steps = _steps(spec)
     return plan if steps == plan.steps else dataclasses.replace(plan, steps=steps, work_s=steps * float(plan.cost.step_time_s))
+
+
+def assuming(plan: TrainingPlan, factors: AssumeSpec) -> TrainingPlan:
+    """Return a plan with the predicted step time and power scaled; the terms of the step are scaled alike, so that they still add up."""
+    if factors.step_time == 1.0 and factors.power == 1.0:
+        return plan
+    f, cost = factors.step_time, plan.cost
+    slower = dataclasses.replace(
+        cost,
+        step_time_s=cost.step_time_s * f,
+        terms={name: seconds * f for name, seconds in cost.terms.items()},
+        low_s=cost.low_s * f,
+        high_s=cost.high_s * f,
+        mfu_frac=cost.mfu_frac / f,
+        hfu_frac=cost.hfu_frac / f,
+        tokens_per_s=cost.tokens_per_s / f,
+    )
+    return dataclasses.replace(
+        plan,
+        cost=slower,
+        work_s=plan.work_s * f,
+        draw_w=None if plan.draw_w is None else plan.draw_w * factors.power,
+        device_w=None if plan.device_w is None else plan.device_w * factors.power,
+    )
 
 
 def _splits_sequence(framework: str | None, year: int) -> bool:
