@@ -116,6 +116,8 @@ def _studies(results: Results) -> str:
         chosen = [m for m in _HEADLINES if m in known and not (m == "makespan_s" and "wall_clock_s" in known)] or known
         for metric in chosen[:3]:
             rows = table[table["metric"] == metric].head(_MOST_INPUTS).to_dict("records")
+            head: tuple[str, ...]
+            lines: list[tuple[str, ...]]
             if name == "tornado":
                 head = (f"what moves {label(metric)}", "5th percentile", "95th percentile", "then", "to")
                 lines = [
