@@ -108,22 +108,22 @@ def test_monte_carlo_gives_ranges(bloom: Any) -> None:
 
 def test_the_models_own_error_is_in_the_range(bloom: Any) -> None:
     """Without anything else uncertain the 80 % range of the step is the estimate's own."""
-    result = sensitivity(bloom, "montecarlo", samples=1000, mode="estimate")
+    result = sensitivity(bloom, "montecarlo", samples=400, mode="estimate")
     times = result.sweep["step_time_s"][1:].to_numpy()
     low, high = hpcsim.estimate(bloom).ranges["step_time_s"]
-    assert np.quantile(times, [0.1, 0.9]).tolist() == pytest.approx([low, high], rel=0.03)
+    assert np.quantile(times, [0.1, 0.9]).tolist() == pytest.approx([low, high], rel=0.05)
 
 
 def test_sobol_indices_of_a_product(bloom: Any) -> None:
     """Carbon is a constant times PUE times intensity: the shares of a product of two independent factors are known."""
     quiet = bloom.vary({"uncertain": {"assume.step_time": [1.0], "assume.power": [1.0], PUE: "1.0..2.0", CARBON: "50..150 g/kWh"}})
-    result = sensitivity(quiet, "sobol", samples=256, mode="estimate")
+    result = sensitivity(quiet, "sobol", samples=128, mode="estimate")
     rows = result.sobol[result.sobol["metric"] == "carbon_kg_co2e"].set_index("input")
     a, b = (1 / 12) / 1.5**2, (100**2 / 12) / 100**2  # squared coefficients of variation
     whole = a + b + a * b
     for path, mine in ((PUE, a), (CARBON, b)):
-        assert rows.loc[path]["first"] == pytest.approx(mine / whole, abs=0.03)
-        assert rows.loc[path]["total"] == pytest.approx((mine + a * b) / whole, abs=0.03)
+        assert rows.loc[path]["first"] == pytest.approx(mine / whole, abs=0.06)
+        assert rows.loc[path]["total"] == pytest.approx((mine + a * b) / whole, abs=0.06)
         assert rows.loc[path]["total_low"] <= rows.loc[path]["total"] <= rows.loc[path]["total_high"]
     assert rows.loc["assume.power"]["total"] == 0
 

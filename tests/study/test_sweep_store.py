@@ -67,10 +67,11 @@ def records(folder: Path) -> Counter[str]:
 
 
 def test_a_table_of_200_points_does_not_depend_on_who_runs_it(scenario: Path, tmp_path: Path) -> None:
-    """In closed form, in this process, two processes, and two shards: equal tables and equal stores."""
+    """In closed form, in one thread, two threads, and two shards: equal tables and equal stores."""
     one = hpcsim.sweep(scenario, seeds=2, mode="estimate", store=tmp_path / "one")
     assert len(one.sweep) == 200
-    two = hpcsim.sweep(scenario, seeds=2, mode="estimate", jobs=2, store=tmp_path / "two")
+    with ThreadPoolExecutor(2) as executor:
+        two = hpcsim.sweep(scenario, seeds=2, mode="estimate", executor=executor, store=tmp_path / "two")
     for shard in ("0/2", "1/2"):
         last = hpcsim.sweep(scenario, seeds=2, mode="estimate", shard=shard, store=tmp_path / "shards")
     for name, other in (("two", two), ("shards", last)):
