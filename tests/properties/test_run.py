@@ -237,7 +237,7 @@ def hostile(draw: st.DrawFn) -> dict[str, Any]:
         if kind == "gone" and isinstance(here, dict):
             del here[path[-1]]
         elif kind == "scaled" and number.replace(".", "").isdigit():
-            factor = 10.0 ** draw(st.sampled_from([-12, -6, -3, -2, -1, 1, 2, 3, 6]))
+            factor = 10.0 ** draw(st.sampled_from([-12, -6, -3, -2, -1, 1, 2, 3, 6] if gap else [-3, -2, -1, 1, 2, 3]))  # jobs are counts
             here[path[-1]] = f"{float(number) * factor!r}{gap}{unit}" if gap else type(old)(old * factor)
         else:
             here[path[-1]] = draw(st.sampled_from(HOSTILE))
