@@ -18,6 +18,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--nodes", type=int, required=True, metavar="N", help="nodes of the machine")
     parser.add_argument("--cores-per-node", type=int, default=1, metavar="C", help="processors of a node (default: 1)")
     parser.add_argument("--gpus-per-node", type=int, metavar="G", help="count accelerators instead: a node has G of them")
+    parser.add_argument(
+        "--placement", metavar="NAME", help="give jobs nodes: first-fit, best-fit, worst-fit, pack, spread, … (default: any processors)"
+    )
+    parser.add_argument(
+        "--locality", choices=("any", "node"), help="a job that states no nodes lies anywhere, or on as few nodes as hold equal parts"
+    )
+    parser.add_argument("--memory-per-node", metavar="SIZE", help="memory of a node, such as '256 GB': jobs are held to what they ask for")
     parser.add_argument("--policy", default="easy", metavar="P[,P…]", help="scheduling policies, side by side (default: easy)")
     parser.add_argument(
         "--estimates", choices=("requested", "actual"), default="requested", help="run times that policies plan with (default: requested)"
@@ -87,6 +94,36 @@ def power_of(text: str | None) -> tuple[float, float] | None:
     return values[0], values[1] if len(values) > 1 else 0.0
 
 
+def size_of(text: str | None) -> int | None:
+    """Return what ``--memory-per-node`` says, in bytes.
+
+    Raises
+    ------
+    InputError
+        No data size.
+    """
+    from hpcsim.base.units import parse_quantity
+
+    return None if text is None else int(parse_quantity(text, "data size"))
+
+
+def policy_list(text: str) -> tuple[str, ...]:
+    """Return the policies of ``--policy``; what has an ``=`` and no ``:`` is a further option of the one before.
+
+    Examples
+    --------
+    >>> policy_list("easy,priority:age=2,favor_small=true,fcfs")
+    ('easy', 'priority:age=2,favor_small=true', 'fcfs')
+    """
+    found: list[str] = []
+    for part in (part.strip() for part in text.split(",")):
+        if "=" in part and ":" not in part.partition("=")[0] and found:
+            found[-1] += f",{part}"
+        elif part:
+            found.append(part)
+    return tuple(found)
+
+
 def run(args: argparse.Namespace) -> int:
     """Replay the log under every policy."""
     from hpcsim.cli.output import prepare_folder, print_results, write_results
@@ -100,11 +137,14 @@ def run(args: argparse.Namespace) -> int:
         nodes=args.nodes,
         cores_per_node=args.cores_per_node,
         gpus_per_node=args.gpus_per_node,
+        placement=args.placement,
+        locality=args.locality,
+        memory_per_node=size_of(args.memory_per_node),
         columns=column_map(args.columns),
         zone=args.zone,
         power_w=power_of(args.power),
         dependencies=None if args.dependencies is None else args.dependencies == "follow",
-        policies=tuple(name.strip() for name in args.policy.split(",") if name.strip()),
+        policies=policy_list(args.policy),
         estimates=args.estimates,
         order=args.order,
         processors=args.procs,

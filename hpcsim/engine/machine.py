@@ -345,6 +345,8 @@ class MachineSystem(BatchSystem):
         self._arrived.clear()
         view.only_arrivals = True
         view.unforeseen = False
+        if self.machine.windows:
+            wake_s = min(wake_s, self._next_turn())
         if wake_s < math.inf or self._wake is not None:
             self._wake_at(wake_s)
         if view.head > 512 and 2 * view.head > len(queue):
@@ -352,6 +354,18 @@ class MachineSystem(BatchSystem):
             view.head = 0
         if self._watched:
             self._inspect(start)
+
+    def _next_turn(self) -> float:
+        """Return when a window next begins or ends, while jobs wait; infinite for never."""
+        if self._view.head >= len(self._queue):
+            return math.inf
+        now = self.clock._now
+        turns = (time for window in self.machine.windows for time in (window.start_s, window.end_s) if time > now)
+        return min(turns, default=math.inf)
+
+    def _woken(self, event: Due) -> None:
+        self._view.only_arrivals = False
+        super()._woken(event)
 
     def _begin(self, job: int, place: Allocation | None) -> None:
         """Start a waiting job."""

@@ -8,8 +8,9 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.engine.clock import Clock, Due
 from hpcsim.engine.failures import SpareNodes
 from hpcsim.engine.jobs import BatchSystem
+from hpcsim.engine.machine import MachineSystem
 
-__all__ = ["PoolOutages"]
+__all__ = ["NodeOutages", "PoolOutages"]
 
 
 TOO_MANY = problem_kind(
@@ -49,7 +50,7 @@ class PoolOutages:
         self._pool = pool
         self._jobs = jobs
         self._per_node = per_node
-        self._nodes = pool.size // per_node
+        self._nodes = pool.size // per_node  # of a machine of nodes too: its size is in the jobs' unit
         self._mean_s = mtbf_s / max(self._nodes, 1)
         self._spares = spares
         self._rng = rng
@@ -91,3 +92,29 @@ class PoolOutages:
         if not victims and (first < at + held or first >= self._pool.size - self._pool.down - self._pool.owed):
             return None
         return victims
+
+
+class NodeOutages(PoolOutages):
+    """Failures of the nodes of a machine: every job with a part on a failed node ends as failed, and the node takes no jobs until it is replaced.
+
+    Parameters as of :class:`PoolOutages`; the pool is a machine of nodes.
+    """
+
+    def _fail(self, event: Due) -> None:
+        system = self._pool
+        assert isinstance(system, MachineSystem)
+        if not system.unfinished(self._jobs):
+            return
+        node = int(self._rng.integers(system.machine.nodes))
+        victims = system.on_nodes([node])
+        if not system.free_nodes.is_closed(node) and all(job in self._jobs for job in victims):
+            self.failures += 1
+            if self.failures > MOST_FAILURES:
+                raise TOO_MANY.error(path="failures.node.mtbf", most=MOST_FAILURES, day=self._clock.now / 86400.0)
+            wait_s = self._spares.replace(self._clock.now)
+            if wait_s > 0:  # before its jobs end, so that none starts there
+                system.close([node])
+                self._clock.at(self._clock.now + wait_s, lambda _: system.open([node]))
+            for job in victims:
+                system.kill(job)
+        self.begin()

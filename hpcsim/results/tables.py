@@ -48,6 +48,7 @@ _JOBS = Table(
         _real("estimate_s", "s", "Run time that the scheduler was told.", null=True),
         _count("processors", "Processors that the job holds while it runs."),
         _count("nodes", "Nodes that the job holds while it runs.", null=True),
+        _text("hosts", "Nodes that it ran on, in compact form, where jobs get nodes.", null=True, optional=True),
         _text("status", "What became of it by the end of the simulation.", values=("finished", "running", "queued", "failed", "cancelled")),
         _real("bounded_slowdown", "1", "max(1, (wait + run) / max(run, 10 s)); empty if it has not ended.", null=True),
         _real("device_s", "s", "Processors times run time.", null=True),

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -23,12 +23,16 @@ from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
 from hpcsim.scenario.load import Scenario, load
+from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.tasks import TaskPlan, plan_task
 from hpcsim.workload.training import TrainingPlan, assuming, of_length, plan_training
 
-__all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes"]
+if TYPE_CHECKING:
+    from hpcsim.scheduling.policies import Policy
+
+__all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes", "policy_of"]
 
 NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
 NO_CORES = problem_kind(
@@ -266,13 +270,25 @@ def _published(scenario: Scenario, problems: Problems) -> tuple[Published, ...]:
     return tuple(rows)
 
 
-def _policy(scenario: Scenario, problems: Problems) -> None:
+def policy_of(scheduler: SchedulerSpec) -> Policy:
+    """Return the policy of a scenario with its options.
+
+    Raises
+    ------
+    InputError
+        An unknown policy, or an option that it does not have.
+    """
     from hpcsim.scheduling.policies import make_policy
 
-    try:
-        make_policy(scenario.scheduler.policy)
-    except InputError as error:
-        problems.absorb(error, "scheduler.policy")
+    return make_policy(scheduler.policy, scheduler.options)
+
+
+def _policy(scenario: Scenario, problems: Problems) -> None:
+    from hpcsim.scheduling.placement import make_placement
+
+    _kept(problems, lambda: policy_of(scenario.scheduler), "scheduler.policy")
+    if scenario.scheduler.placement is not None:
+        _kept(problems, lambda: make_placement(scenario.scheduler.placement or ""), "scheduler.placement")
 
 
 def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Bound:

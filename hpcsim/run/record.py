@@ -67,7 +67,7 @@ class Item:
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """Batch jobs and what became of them; ``status`` indexes :data:`hpcsim.engine.outcome.STATUS`."""
+    """Batch jobs and what became of them; ``status`` is in words, ``hosts`` and ``held`` where each ran and on how many nodes."""
 
     jobs: JobTable
     bound: BoundJobs
@@ -77,6 +77,8 @@ class BatchRecord:
     quality: tuple[Finding, ...] = ()
     file: str = ""
     rows: int = 0
+    hosts: tuple[str | None, ...] | None = None
+    held: npt.NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)

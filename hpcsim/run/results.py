@@ -340,13 +340,17 @@ def _jobs(record: Record, done: Account) -> dict[str, Any]:
             "run_s": run,
             "estimate_s": batch.jobs.estimate_s,
             "processors": batch.jobs.processors,
-            "nodes": -(-batch.jobs.processors // per_node),
+            "nodes": -(-batch.jobs.processors // per_node) if batch.held is None else batch.held,
             "status": batch.status,
             "bounded_slowdown": np.where(ended, metrics.bounded_slowdown(np.where(ended, wait, 0.0), run), np.nan),
             "device_s": np.where(ended, run, np.nan) * batch.jobs.processors * ((batch.bound.group.per_node or 1) / per_node),
             "cost_usd": done.job_usd[:n] if priced else np.full(n, np.nan),
         }
+        if batch.hosts is not None:
+            columns["hosts"] = list(batch.hosts)
     rows = _item_rows(record, done, priced)
+    if "hosts" in columns:
+        rows["hosts"] = [None] * len(record.items)
     if not columns:
         return rows
     return {key: [*np.asarray(columns[key], dtype=object).tolist(), *rows[key]] if record.items else columns[key] for key in columns}

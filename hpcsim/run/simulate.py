@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -13,15 +14,19 @@ from hpcsim.base.rng import stream
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.failures import SpareNodes
 from hpcsim.engine.jobs import BatchSystem, Ticket
-from hpcsim.engine.outages import PoolOutages
+from hpcsim.engine.machine import MachineSystem
+from hpcsim.engine.outages import NodeOutages, PoolOutages
+from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.tasks import TaskFloor, TaskRun
 from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
-from hpcsim.run.bind import Bound, BoundJobs, bind
+from hpcsim.run.bind import Bound, BoundJobs, bind, policy_of
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.network import Network, NetworkRecord
+from hpcsim.run.nodes import asking_of, fitted
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
 from hpcsim.scenario.load import Scenario, load
+from hpcsim.scheduling.machine import Demand, hostlist
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -43,8 +48,12 @@ class _Room:
         if bound.jobs:
             self.per_node[bound.jobs.group.name] = bound.jobs.per_node
         scheduler = bound.scenario.scheduler
+        self.source = batch_jobs(bound.jobs, bound.scenario) if bound.jobs else None
+        self.demands: tuple[list[Demand], Any] | None = None
         self.pools = {
-            name: BatchSystem(self.clock, group.count * self.per_node[name], scheduler.policy, order=scheduler.order)
+            name: self._nodes(bound.jobs)
+            if bound.jobs and scheduler.by_node and name == bound.jobs.group.name
+            else BatchSystem(self.clock, group.count * self.per_node[name], policy_of(scheduler), order=scheduler.order)
             for name, group in bound.cluster.groups.items()
         }
         self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}
@@ -52,12 +61,34 @@ class _Room:
         shared = len(bound.trainings) + len(bound.tasks) > 1
         self.network = Network(self.clock, bound.cluster) if shared else None
 
+    def _nodes(self, jobs: BoundJobs) -> MachineSystem:
+        """Return the batch system of the jobs' group by node; jobs that it cannot hold are dropped and counted."""
+        scheduler, source = self.bound.scenario.scheduler, self.source
+        assert source is not None
+        found = fitted(jobs, scheduler, source.jobs, watts=node_span_w(jobs.group) / jobs.per_node)
+        self.source = dataclasses.replace(source, jobs=found.jobs, quality=(*source.quality, *found.findings))
+        self.demands = found.demands
+        return MachineSystem(
+            self.clock,
+            found.machine,
+            policy_of(scheduler),
+            placement=scheduler.placement or "first-fit",
+            asking=asking_of(jobs, scheduler),
+            size=jobs.processors,
+            order=scheduler.order,
+        )
+
     def hold(self, item: Item) -> Generator[Any, Any, list[tuple[BatchSystem, Ticket]]]:
         """Wait in the queue of every group for the item's nodes, in the order of the groups, and return the tickets."""
         tickets = []
         for group, nodes in item.share.items():
             pool = self.pools[group]
-            ticket = pool.request(nodes * self.per_node[group], estimate_s=item.estimate_s, name=item.name)
+            processors = nodes * self.per_node[group]
+            if isinstance(pool, MachineSystem):
+                whole = Demand(nodes, apart=nodes > 1, exclusive=True)
+                ticket = pool.request(processors, estimate_s=item.estimate_s, name=item.name, demand=whole)
+            else:
+                ticket = pool.request(processors, estimate_s=item.estimate_s, name=item.name)
             yield ticket
             tickets.append((pool, ticket))
         item.start_s = self.clock.now
@@ -171,9 +202,21 @@ def _usage(room: _Room, items: list[Item], batch: BatchRecord | None, now_s: flo
     return Usage.join(parts)
 
 
-def _submit(room: _Room, jobs: BoundJobs, scenario: Scenario) -> tuple[Any, range]:
-    source = batch_jobs(jobs, scenario)
-    return source, room.pools[jobs.group.name].submit(source.jobs)
+def _submit(room: _Room, jobs: BoundJobs) -> tuple[Any, range]:
+    source, pool = room.source, room.pools[jobs.group.name]
+    assert source is not None
+    if isinstance(pool, MachineSystem):
+        return source, pool.submit(source.jobs, room.demands)
+    return source, pool.submit(source.jobs)
+
+
+def _placed(pool: BatchSystem, outcome: Outcome, jobs: range) -> dict[str, Any]:
+    """Return on which nodes each job ran, and on how many; nothing in one pool of processors."""
+    if not isinstance(pool, MachineSystem):
+        return {}
+    places = [outcome.places.get(job) for job in jobs]
+    hosts = tuple(None if place is None else hostlist(pool.machine, place.nodes) for place in places)
+    return {"hosts": hosts, "held": np.array([0 if place is None else len(place.nodes) for place in places], dtype=np.int64)}
 
 
 def _batch(room: _Room, jobs: BoundJobs, source: Any, numbers: range) -> BatchRecord:
@@ -186,6 +229,7 @@ def _batch(room: _Room, jobs: BoundJobs, source: Any, numbers: range) -> BatchRe
         start_s=outcome.start_s[rows],
         end_s=outcome.end_s[rows],
         status=outcome.status[rows],
+        **_placed(room.pools[jobs.group.name], outcome, range(rows.start, rows.stop)),
         quality=tuple(source.quality),
         file=source.file,
         rows=source.rows,
@@ -196,11 +240,12 @@ def _run(bound: Bound, seed: int) -> Record:
     scenario = bound.scenario
     room = _Room(bound)
     items = _items(bound)
-    source, numbers = _submit(room, bound.jobs, scenario) if bound.jobs else (None, range(0))
+    source, numbers = _submit(room, bound.jobs) if bound.jobs else (None, range(0))
     _start(room, items, seed)
     if bound.jobs and bound.node_mtbf_s:
         name = bound.jobs.group.name
-        PoolOutages(
+        outages = NodeOutages if isinstance(room.pools[name], MachineSystem) else PoolOutages
+        outages(
             room.clock,
             room.pools[name],
             numbers,

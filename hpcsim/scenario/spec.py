@@ -17,6 +17,7 @@ from hpcsim.scenario.cluster import ClusterSpec
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec, fail, frozen, guarded, is_text, plain
 from hpcsim.scenario.plan import PlanSpec
 from hpcsim.scenario.ranges import is_range, parse_range
+from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scenario.uncertain import DISTRIBUTION_KEYS, parse_distribution
 from hpcsim.scenario.workload import WorkloadSpec
 
@@ -106,16 +107,6 @@ class PublishedSpec(Spec):
     value: Annotated[str | float, BeforeValidator(_figure)] = Field(description="the figure, with its unit where it has one")
     source: str = Field(description="where it was published")
     note: str = Field("", description="what it counts, where that differs from hpcsim's")
-
-
-class SchedulerSpec(Spec):
-    """How the queue is served."""
-
-    policy: str = Field("fcfs", description="registered policy: fcfs, sjf, easy, easy-sjbf, …")
-    order: Literal["batch", "event"] = Field(
-        "batch", description="batch: one pass after all events of an instant; event: a pass after each"
-    )
-    estimates: Literal["requested", "actual"] = Field("requested", description="run times that the policy plans with")
 
 
 class FailureSpec(Spec):

@@ -11,13 +11,15 @@ D. Tsafrir, Y. Etsion and D. G. Feitelson, "Backfilling using system-generated p
 
 from __future__ import annotations
 
+import inspect
 import math
 from bisect import insort
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from hpcsim.base.errors import problem_kind
 from hpcsim.base.registry import Registry
 from hpcsim.scheduling.machine import CORES, Allocation
 from hpcsim.scheduling.room import Room, Shadow, Verdict, easy_in_room, heads_in_room
@@ -36,6 +38,12 @@ __all__ = [
     "policies",
     "promise_of",
 ]
+
+OPTION_FORM = problem_kind(
+    "policy-option-form", "{part!r} is no option of the policy {name!r}", "options are key=value, separated by commas"
+)
+NO_OPTION = problem_kind("policy-option-unknown", "the policy {name!r} has no option {key!r}", "known: {known}")
+OPTION_VALUE = problem_kind("policy-option-value", "{value!r} is no value of the option {key!r} of {name!r}", "for example {example!r}")
 
 QueueKey = Callable[[float, float, int], float]
 """A job's place in the queue from (submit_s, estimate_s, processors): lower first; ties by submission, then file order."""
@@ -180,24 +188,73 @@ class Policy(Protocol):
         """Return which jobs start now, and what the head of the queue is promised."""
 
 
-policies: Registry[Callable[[], Policy]] = Registry("policy", "policies")
+policies: Registry[Callable[..., Policy]] = Registry("policy", "policies")
 """Policies by name: what is registered is a class, or another callable that makes a policy."""
 
 
-def make_policy(name: str) -> Policy:
+def make_policy(name: str, options: Mapping[str, Any] | None = None) -> Policy:
     """Return the policy called ``name``.
+
+    Parameters
+    ----------
+    name : str
+        Its name; options may follow as ``name:key=value,key=value`` (``priority:age=2000,favor_small=true``).
+    options : mapping of str to value, optional
+        Further options.
 
     Raises
     ------
     InputError
-        No policy has that name.
+        No policy has that name, or it has no such option, or the option is out of range.
 
     Examples
     --------
     >>> make_policy("easy").name
     'easy'
+    >>> make_policy("priority:max_age_s=3600,favor_small=true").max_age_s
+    3600.0
     """
-    return policies.get(name)()
+    plain, colon, text = name.partition(":")
+    make = policies.get(plain)
+    given = dict(options or {})
+    if colon:
+        for part in text.split(","):
+            key, equals, value = part.partition("=")
+            if not equals or not key.strip():
+                raise OPTION_FORM.error(path="policy", part=part, name=plain)
+            given[key.strip()] = value.strip()
+    return make(**_options(plain, make, given)) if given else make()
+
+
+def _options(name: str, make: Callable[..., Policy], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the types that the policy declares."""
+    known = inspect.signature(make).parameters
+    result = {}
+    for key, value in given.items():
+        if key not in known:
+            raise NO_OPTION.error(path=f"options.{key}", key=key, name=name, known=", ".join(known) or "none")
+        default = known[key].default
+        try:
+            result[key] = _converted(value, default)
+        except (TypeError, ValueError):
+            raise OPTION_VALUE.error(path=f"options.{key}", key=key, name=name, value=value, example=default) from None
+    return result
+
+
+def _converted(value: Any, default: Any) -> Any:
+    if isinstance(default, bool):
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        return words[str(value).lower()] if str(value).lower() in words else int("no")
+    if isinstance(default, (int, float)):
+        number = float(value)
+        if isinstance(default, int) and number == int(number):
+            return int(number)
+        if isinstance(default, int) or number != number:
+            raise ValueError
+        return number
+    if isinstance(default, str):
+        return str(value)
+    raise TypeError
 
 
 _NOTHING: Pair = ((), None)

@@ -12,10 +12,14 @@ import numpy as np
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.cost import metrics
+from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import EventOrder, run_jobs
+from hpcsim.engine.machine import MachineSystem
 from hpcsim.engine.outcome import Outcome
+from hpcsim.scheduling.machine import Machine, hostlist
 from hpcsim.scheduling.policies import make_policy
 from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares
+from hpcsim.study.floor import Floor, floor_of
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
 
 if TYPE_CHECKING:
@@ -62,7 +66,7 @@ def _fitted(trace: Trace, options: TraceOptions) -> Trace:
     return dataclasses.replace(trace, jobs=jobs, quality=tuple(quality), rows=trace.rows or len(trace.jobs))
 
 
-def _jobs_columns(jobs: JobTable, outcome: Outcome, policy: str | None, cores: int) -> dict[str, Any]:
+def _jobs_columns(jobs: JobTable, outcome: Outcome, policy: str | None, cores: int, machine: Machine | None) -> dict[str, Any]:
     run = outcome.end_s - outcome.start_s
     columns: dict[str, Any] = {
         "job_id": jobs.job_id,
@@ -83,6 +87,9 @@ def _jobs_columns(jobs: JobTable, outcome: Outcome, policy: str | None, cores: i
     }
     if jobs.names is not None:
         columns["name"] = list(jobs.names)
+    if machine is not None:
+        columns["hosts"] = [hostlist(machine, outcome.places[job].nodes) for job in range(len(jobs))]
+        columns["nodes"] = np.array([len(outcome.places[job].nodes) for job in range(len(jobs))], dtype=np.int64)
     return columns if policy is None else {"policy": np.full(len(jobs), policy), **columns}
 
 
@@ -121,10 +128,12 @@ def _answer(rows: dict[str, dict[str, float | int]]) -> str:
     )
 
 
-def _notes(trace: Trace, options: TraceOptions, order: str) -> list[str]:
+def _notes(trace: Trace, options: TraceOptions, order: str, placement: str | None) -> list[str]:
     dropped = [finding for finding in trace.quality if finding.action == "dropped"]
     notes = [
-        "A job takes any processors: no placement, no communication between jobs, run times as logged.",
+        "A job takes any processors: no placement, no communication between jobs, run times as logged."
+        if placement is None
+        else f"Jobs get nodes by {placement}: no communication between jobs, run times as logged.",
         f"Estimates: {options.estimates} run times; processors: {options.processors}; {order} order of simultaneous events.",
     ]
     if dropped:
@@ -151,6 +160,9 @@ def replay(
     zone: str = "UTC",
     dependencies: bool | None = None,
     power_w: tuple[float, float] | None = None,
+    placement: str | None = None,
+    locality: Literal["any", "node"] | None = None,
+    memory_per_node: int | None = None,
     check: bool = False,
 ) -> Results:
     """Replay a job log under one or several queueing policies.
@@ -188,6 +200,13 @@ def replay(
         Whether jobs wait for those that the log names; without it, they do except in SWF.
     power_w : (float, float), optional [W]
         Power of a busy and of an idle processor: gives the energy per job.
+    placement : str, optional
+        Name of a placement. With it, or one of the next two, jobs get nodes with cores, accelerators and memory instead of any processors;
+        what they ask for is in the log's columns. Jobs that the empty nodes cannot hold are dropped and counted.
+    locality : {"any", "node"}, optional
+        Where a job states no number of nodes: its parts lie anywhere, or on as few nodes as hold equal parts.
+    memory_per_node : int, optional [bytes]
+        Memory of a node; without it no job is held to what it asks for.
     check : bool
         Assert the engine's invariants meanwhile; slow.
 
@@ -235,19 +254,33 @@ def replay(
     else:
         trace = read_trace(log, format=trace_format, options=options)
     jobs = trace.jobs.sorted_by_submit()
+    floor = None
+    if placement or locality or memory_per_node:
+        floor, jobs, dropped = floor_of(
+            jobs,
+            nodes=nodes,
+            cores_per_node=cores_per_node,
+            gpus_per_node=gpus_per_node,
+            memory_bytes=memory_per_node,
+            placement=placement or "first-fit",
+            locality=locality or "any",
+        )
+        trace = dataclasses.replace(trace, quality=(*trace.quality, *dropped))
     rows: dict[str, dict[str, float | int]] = {}
     parts: list[dict[str, Any]] = []
     by_user: list[dict[str, Any]] = []
     levels: list[dict[str, Any]] = []
     ranges: dict[str, tuple[float, float]] = {}
     for name in names:
-        outcome, cpu_s = _timed(jobs, total, name, order, check)
+        outcome, cpu_s = _timed(jobs, total, name, order, check, floor)
         states = occupancy_of(jobs, outcome)
         rows[name] = policy_metrics(jobs, outcome, states=states, power_w=power_w) | {"cpu_s": cpu_s}
         ranges = ranges or policy_ranges(jobs, outcome)
         by_user.append(shares(jobs, outcome, name if len(names) > 1 else None))
         levels.append(_states(states, name if len(names) > 1 else None))
-        parts.append(_jobs_columns(jobs, outcome, name if len(names) > 1 else None, cores) | _dates(jobs, trace))
+        parts.append(
+            _jobs_columns(jobs, outcome, name if len(names) > 1 else None, cores, floor.machine if floor else None) | _dates(jobs, trace)
+        )
     tables = {
         "policies": frame("policies", {"policy": names} | {key: [row[key] for row in rows.values()] for key in next(iter(rows.values()))}),
         "jobs": frame("jobs", _joined(parts)),
@@ -265,14 +298,25 @@ def replay(
         summary={**rows[names[0]], "wall_s": wall_s},
         ranges=ranges,
         tables=tables,
-        notes=_notes(trace, options, order),
+        notes=_notes(trace, options, order, floor.placement if floor else None),
         provenance=provenance(log=trace.file, log_header=dict(trace.header), options=dataclasses.asdict(options), order=order),
     )
 
 
-def _timed(jobs: JobTable, processors: int, policy: str, order: EventOrder, check: bool) -> tuple[Outcome, float]:
+def _timed(
+    jobs: JobTable, processors: int, policy: str, order: EventOrder, check: bool, floor: Floor | None = None
+) -> tuple[Outcome, float]:
     before = time.process_time()
-    outcome = run_jobs(jobs, processors, policy, order=order, check=check)
+    if floor is None:
+        outcome = run_jobs(jobs, processors, policy, order=order, check=check)
+    else:
+        clock = Clock()
+        system = MachineSystem(
+            clock, floor.machine, policy, placement=floor.placement, asking=floor.asking, size=processors, order=order, check=check
+        )
+        system.submit(jobs, floor.demands)
+        clock.run()
+        outcome = system.outcome()
     return outcome, time.process_time() - before
 
 

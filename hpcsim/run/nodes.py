@@ -1,0 +1,221 @@
+"""The batch jobs' group of nodes as a machine with several resources, under the rules of the scheduler."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hpcsim.base.errors import problem_kind
+from hpcsim.cluster.parts import NodeGroup
+from hpcsim.run.bind import BoundJobs
+from hpcsim.scenario.scheduler import SchedulerSpec
+from hpcsim.scheduling.machine import Bools, Demand, Integers, Machine, NodeClass, Pool, Window
+from hpcsim.scheduling.requests import Asking, Extra, demands_of, uses_shares
+from hpcsim.workload.jobs import Finding, JobTable
+
+__all__ = ["Rules", "asking_of", "fitted", "node_class", "node_set"]
+
+BAD_NODES = problem_kind("node-numbers", "{text!r} names no nodes of the {count} that {group!r} has", "for example 0-31,40; the first is 0")
+NO_LICENCE = problem_kind("licence-unknown", "there is no licence {name!r}", "known: {known}")
+ALL_DROPPED = problem_kind(
+    "no-job-fits", "none of the {count} jobs can run on these nodes: {why}", "enlarge the nodes, or loosen the limits"
+)
+
+
+def node_set(text: str | None, group: NodeGroup, path: str) -> Bools:
+    """Return which nodes of a group a text such as ``0-31,40`` names; all without one.
+
+    Raises
+    ------
+    InputError
+        No such nodes.
+    """
+    nodes = np.zeros(group.count, dtype=np.bool_)
+    if text is None:
+        return ~nodes
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < group.count:
+            raise BAD_NODES.error(path=path, text=text, count=group.count, group=group.name)
+        nodes[first : last + 1] = True
+    return nodes
+
+
+def node_class(bound: BoundJobs) -> NodeClass:
+    """Return what a node of the jobs' group is."""
+    group = bound.group
+    cores = group.cores or (bound.per_node if bound.unit != "node" else 1)
+    return NodeClass(group.name, group.count, cores, group.per_node, int(group.memory_bytes or 0))
+
+
+def asking_of(bound: BoundJobs, scheduler: SchedulerSpec) -> Asking:
+    """Return how the jobs count what they ask for: an accelerator brings its part of the node's cores."""
+    each = node_class(bound)
+    return Asking(
+        unit=bound.unit,  # type: ignore[arg-type]
+        cores_per_gpu=each.cores / each.gpus if each.gpus else 1.0,
+        locality=scheduler.locality or "any",
+    )
+
+
+@dataclass
+class _Pools:
+    """Pools as they are met."""
+
+    pools: list[Pool] = field(default_factory=list)
+    index: dict[str, int] = field(default_factory=dict)
+
+    def number(self, name: str, capacity: int, *, limit: bool = True) -> int:
+        """Return the number of a pool, which is made where it is new."""
+        if name not in self.index:
+            self.index[name] = len(self.pools)
+            self.pools.append(Pool(name, capacity, limit))
+        return self.index[name]
+
+
+class Rules:
+    """Partitions, qualities of service, licences, reservations, maintenance and the power budget, for the jobs of one table.
+
+    Parameters
+    ----------
+    scheduler : SchedulerSpec
+        What the scenario says.
+    group : NodeGroup
+        The jobs' nodes.
+    jobs : JobTable
+        The jobs.
+    watts : float [W]
+        Power above idle of one processor.
+
+    Raises
+    ------
+    InputError
+        Node numbers or licences that there are not.
+    """
+
+    def __init__(self, scheduler: SchedulerSpec, group: NodeGroup, jobs: JobTable, *, watts: float = 0.0) -> None:
+        self.scheduler, self.jobs, self.watts = scheduler, jobs, watts
+        self._pools = _Pools()
+        self.sets: list[Bools] = []
+        self._set_of: dict[str, int] = {}
+        for name, part in scheduler.partitions.items():
+            if part.nodes is not None:
+                self.sets.append(node_set(part.nodes, group, f"scheduler.partitions.{name}.nodes"))
+                self._set_of[name] = len(self.sets)
+        for name, count in scheduler.licences.items():
+            self._pools.number(name, count, limit=False)
+        for name, qos in scheduler.qos.items():
+            for licence in qos.takes:
+                if licence not in scheduler.licences:
+                    known = ", ".join(scheduler.licences) or "none"
+                    raise NO_LICENCE.error(path=f"scheduler.qos.{name}.takes", name=licence, known=known)
+        self.windows = [
+            Window(name, spec.start, spec.start + spec.duration, node_set(spec.nodes, group, f"scheduler.{kind}.{name}.nodes"))
+            for kind, specs in (("reservations", scheduler.reservations), ("maintenance", scheduler.maintenance))
+            for name, spec in specs.items()
+        ]
+        self._queue = [jobs.label("queue", number) for number in jobs.queue.tolist()]
+        self._qos = [jobs.label("qos", number) for number in jobs.filled("qos").tolist()]
+        self._user = [jobs.label("user", number) for number in jobs.user.tolist()]
+
+    @property
+    def pools(self) -> tuple[Pool, ...]:
+        """Pools met so far: of licences, and one for each limit and whom it counts."""
+        return tuple(self._pools.pools)
+
+    def extra(self, row: int) -> Extra:
+        """Return set of nodes, pooled amounts and window of a job."""
+        queue, qos, user = self._queue[row], self._qos[row], self._user[row]
+        processors = int(self.jobs.processors[row])
+        pooled: dict[int, int] = {}
+        number = self._pools.number
+        part = self.scheduler.partitions.get(queue)
+        if part is not None and part.max_processors is not None:
+            pooled[number(f"partition {queue}", part.max_processors)] = processors
+        rule = self.scheduler.qos.get(qos)
+        if rule is not None:
+            limits = (
+                (f"qos {qos} jobs", rule.max_jobs, 1),
+                (f"qos {qos} jobs of {user}", rule.max_jobs_per_user, 1),
+                (f"qos {qos} processors", rule.max_processors, processors),
+                (f"qos {qos} processors of {user}", rule.max_processors_per_user, processors),
+            )
+            pooled |= {number(name, most): amount for name, most, amount in limits if most is not None}
+            pooled |= {self._pools.index[licence]: amount for licence, amount in rule.takes.items()}
+        if self.scheduler.power_budget is not None:
+            pooled[number("power budget", int(self.scheduler.power_budget), limit=False)] = round(processors * self.watts)
+        return self._set_of.get(queue, 0), tuple(sorted(pooled.items())), self._window(user, row)
+
+    def _window(self, user: str, row: int) -> int:
+        for at, spec in enumerate(self.scheduler.reservations.values()):
+            end = spec.start + spec.duration
+            if user in spec.users and self.jobs.submit_s[row] < end and self.jobs.estimate_s[row] <= spec.duration:
+                return at
+        return -1
+
+    def refused(self) -> dict[str, Bools]:
+        """Return which jobs break a limit of their partition, by what they break."""
+        broken: dict[str, Bools] = {}
+        queue, nodes = np.array(self._queue), self.jobs.filled("nodes")
+        for name, part in self.scheduler.partitions.items():
+            mine = queue == name
+            if part.max_time is not None:
+                broken[f"longer than partition {name} allows"] = mine & (self.jobs.estimate_s > part.max_time)
+            if part.max_nodes is not None:
+                broken[f"more nodes than partition {name} allows"] = mine & (nodes > part.max_nodes)
+        return broken
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A machine, the jobs that it can hold and what they ask for, and what was dropped."""
+
+    machine: Machine
+    jobs: JobTable
+    demands: tuple[list[Demand], Integers]
+    findings: tuple[Finding, ...]
+
+
+def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts: float = 0.0) -> Fitted:
+    """Return the machine of the jobs' group and the jobs that may and can run on it.
+
+    Parameters
+    ----------
+    bound, scheduler : BoundJobs, SchedulerSpec
+        The group, and the rules.
+    jobs : JobTable
+        The jobs, by submission.
+    watts : float [W]
+        Power above idle of one processor.
+
+    Raises
+    ------
+    InputError
+        Rules that name what there is not, or no job is left.
+    """
+    findings = []
+    for issue, bad in Rules(scheduler, bound.group, jobs).refused().items():
+        if bad.any():
+            findings.append(Finding(issue, int(bad.sum()), "dropped", f"job {jobs.job_id[bad][0]}"))
+    bad = np.any([bad for bad in Rules(scheduler, bound.group, jobs).refused().values()] or [np.zeros(len(jobs), dtype=np.bool_)], axis=0)
+    jobs = jobs.subset(~bad) if bad.any() else jobs
+    rules = Rules(scheduler, bound.group, jobs, watts=watts)
+    plain = Machine.of([node_class(bound)], sets=rules.sets, windows=rules.windows)
+    needs_extra = bool(scheduler.partitions or scheduler.qos or scheduler.reservations or scheduler.power_budget)
+    kinds, kind = demands_of(jobs, plain, asking_of(bound, scheduler), extra=rules.extra if needs_extra else None)
+    machine = Machine.of([node_class(bound)], sets=rules.sets, windows=rules.windows, pools=rules.pools, shares=uses_shares(kinds))
+    cannot = np.array([not machine.holds(demand) for demand in kinds], dtype=np.bool_)[kind] if len(jobs) else np.zeros(0, dtype=np.bool_)
+    if cannot.any():
+        findings.append(
+            Finding("more than these nodes can give, even when empty", int(cannot.sum()), "dropped", f"job {jobs.job_id[cannot][0]}")
+        )
+        jobs, kind = jobs.subset(~cannot), kind[~cannot]
+    if not len(jobs):
+        raise ALL_DROPPED.error(path="scheduler", count=int(bad.sum() + cannot.sum()), why="; ".join(f.issue for f in findings))
+    used = np.unique(kind)
+    place = np.zeros(len(kinds), dtype=np.int64)
+    place[used] = np.arange(len(used))
+    return Fitted(machine, jobs, ([kinds[at] for at in used.tolist()], place[kind]), tuple(findings))
