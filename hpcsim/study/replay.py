@@ -224,7 +224,6 @@ def replay(
     """
     from hpcsim.results.provenance import provenance
     from hpcsim.results.record import Results
-    from hpcsim.results.tables import frame
 
     begun = time.perf_counter()
     per_node = ("cores_per_node", cores_per_node) if gpus_per_node is None else ("gpus_per_node", gpus_per_node)
@@ -266,6 +265,35 @@ def replay(
             locality=locality or "any",
         )
         trace = dataclasses.replace(trace, quality=(*trace.quality, *dropped))
+    rows, ranges, tables = _side_by_side(trace, jobs, names, total, order, check, floor, cores, power_w)
+    wall_s = time.perf_counter() - begun
+    return Results(
+        name=Path(trace.file).name.partition(".")[0] or "replay",
+        question=_question(names, trace, total),
+        answer=_answer(rows),
+        kind="replay",
+        summary={**rows[names[0]], "wall_s": wall_s},
+        ranges=ranges,
+        tables=tables,
+        notes=_notes(trace, options, order, floor.placement if floor else None),
+        provenance=provenance(log=trace.file, log_header=dict(trace.header), options=dataclasses.asdict(options), order=order),
+    )
+
+
+def _side_by_side(
+    trace: Trace,
+    jobs: JobTable,
+    names: list[str],
+    total: int,
+    order: EventOrder,
+    check: bool,
+    floor: Floor | None,
+    cores: int,
+    power_w: tuple[float, float] | None,
+) -> tuple[dict[str, dict[str, float | int]], dict[str, tuple[float, float]], dict[str, Any]]:
+    """Run the jobs under every policy; return the figures, the ranges of the first, and the tables."""
+    from hpcsim.results.tables import frame
+
     rows: dict[str, dict[str, float | int]] = {}
     parts: list[dict[str, Any]] = []
     by_user: list[dict[str, Any]] = []
@@ -289,18 +317,7 @@ def replay(
     tables["states"] = frame("states", _joined(levels))
     if by_user[0]["kind"]:
         tables["shares"] = frame("shares", {key: [x for part in by_user for x in part[key]] for key in by_user[0]})
-    wall_s = time.perf_counter() - begun
-    return Results(
-        name=Path(trace.file).name.partition(".")[0] or "replay",
-        question=_question(names, trace, total),
-        answer=_answer(rows),
-        kind="replay",
-        summary={**rows[names[0]], "wall_s": wall_s},
-        ranges=ranges,
-        tables=tables,
-        notes=_notes(trace, options, order, floor.placement if floor else None),
-        provenance=provenance(log=trace.file, log_header=dict(trace.header), options=dataclasses.asdict(options), order=order),
-    )
+    return rows, ranges, tables
 
 
 def _timed(
