@@ -6,6 +6,10 @@ import argparse
 import json
 from typing import Any
 
+from hpcsim.base.errors import problem_kind
+
+BAD_SUBMIT = problem_kind("explain-submit", "--submit is {given!r}", "processors and requested time, such as '64,4 h'")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -14,7 +18,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     estimate.add_arguments(parser)
     for action in parser._actions:
         if action.dest == "scenario":
-            action.metavar, action.help = "WHAT", "scenario file, or a number by its name: TABLE.COLUMN, a summary key, a term of the step"
+            action.metavar, action.help = (
+                "WHAT",
+                "scenario file, job log, or a number by its name: TABLE.COLUMN, a summary key, a step's term",
+            )
+    waits = parser.add_argument_group("waits", "of a job log, or with --job of a scenario")
+    waits.add_argument("--job", type=int, metavar="ID", help="why this job waited (default: what all of them wait for)")
+    waits.add_argument("--submit", metavar="PROCESSORS,TIME", help="when a job submitted now would start, such as '64,4 h'")
+    waits.add_argument("--at", metavar="TIME", help="now, from the log's first second on (default: its last submission)")
+    waits.add_argument("--nodes", type=int, metavar="N", help="nodes of the machine")
+    waits.add_argument("--cores-per-node", type=int, default=1, metavar="C", help="processors of a node (default: 1)")
+    waits.add_argument("--gpus-per-node", type=int, metavar="G", help="count accelerators instead")
+    waits.add_argument("--policy", default="easy", metavar="P", help="scheduling policy (default: easy)")
+    waits.add_argument("--rack", type=int, metavar="NODES", help="nodes of one more rack (default: a tenth of the machine)")
+    waits.add_argument("--format-in", metavar="NAME", help="format of the log (default: found from the file)")
+    waits.add_argument("--draws", type=int, default=20, metavar="K", help="with --submit: drawn futures (default: 20)")
+    waits.add_argument("--seed", type=int, default=0, metavar="S", help="with --submit: seed of the draws (default: 0)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -26,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         from hpcsim.study.explain import explain_term
 
         return _print(explain_term(what), args)
+    if what is not None and (args.job is not None or args.nodes is not None or not what.endswith((".yaml", ".yml"))):
+        return _waits(what, args)
     from hpcsim.cli.estimate import scenario_of
     from hpcsim.cli.output import prepare_folder, write_results
     from hpcsim.study.explain import explain_run
@@ -44,6 +65,73 @@ def run(args: argparse.Namespace) -> int:
     elif not args.quiet:
         _show(results)
     return 0
+
+
+def _waits(what: str, args: argparse.Namespace) -> int:
+    """Explain the waits of a log, or of a scenario's job."""
+    from hpcsim.base.units import parse_quantity
+    from hpcsim.cli.output import prepare_folder, print_results, write_results
+    from hpcsim.study.explain import explain_log
+
+    submit = None
+    if args.submit is not None:
+        processors, comma, time = args.submit.partition(",")
+        if not comma or not processors.strip().isdigit():
+            raise BAD_SUBMIT.error(path="--submit", given=args.submit)
+        submit = (int(processors), parse_quantity(time.strip(), "time"))
+    if args.out is not None:
+        prepare_folder(args.out)
+    results = explain_log(
+        what,
+        job=args.job,
+        submit=submit,
+        at_s=None if args.at is None else parse_quantity(args.at, "time"),
+        nodes=args.nodes,
+        cores_per_node=args.cores_per_node,
+        gpus_per_node=args.gpus_per_node,
+        policy=args.policy,
+        rack=args.rack,
+        trace_format=args.format_in,
+        draws=args.draws,
+        seed=args.seed,
+    )
+    paths = write_results(results, args.out) if args.out else []
+    if args.format == "json":
+        from hpcsim.cli.output import _records
+
+        print_results(results, args, extra={name: _records(table) for name, table in results.tables.items()})
+        return 0
+    print_results(results, args, folder=args.out or "", files=len(paths))
+    if not args.quiet:
+        _show_waits(results)
+    return 0
+
+
+_MOST_ROWS = 8
+
+
+def _show_waits(results: Any) -> None:
+    from hpcsim.report.terminal import columns
+    from hpcsim.results.quantities import show
+
+    jobs, room = results.tables.get("wait_jobs"), results.tables.get("room")
+    if jobs is not None and len(jobs):
+        print("\nwho had the processors meanwhile")
+        lines = [
+            (f"  job {r.job_id}", r.role, f"{r.processors:,} processors", f"{show('t_s', r.processor_s)} · processors")
+            for r in jobs.head(_MOST_ROWS).itertuples()
+        ]
+        print(columns(lines, right=(2, 3)))
+    if room is not None:
+        print("\nsimulated anew")
+        keys = ("mean_wait_s", "p95_wait_s", "mean_bounded_slowdown", "saved_wait_frac")
+        head = ("", "mean wait", "95th percentile", "bounded slowdown", "wait saved")
+        print(
+            columns(
+                [head, *((f"  {row['case']}", *(show(key, row[key]) for key in keys)) for row in room.to_dict("records"))],
+                right=(1, 2, 3, 4),
+            )
+        )
 
 
 def _print(entry: dict[str, str], args: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
 from hpcsim.results.planning import PLAN_TABLES
 from hpcsim.results.studies import STUDIES
+from hpcsim.results.waits import WAITS
 
 __all__ = ["TABLES", "Column", "Table", "TableMismatch", "frame", "markdown", "mismatches", "read_csv"]
 
@@ -432,6 +433,7 @@ TABLES: dict[str, Table] = {
         _FIT_CASES,
         _SWEEP,
         *STUDIES,
+        *WAITS,
         *PLAN_TABLES,
     )
 }

@@ -14,10 +14,15 @@ if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.results.record import Results
     from hpcsim.scenario.load import Scenario
+    from hpcsim.workload.jobs import JobTable, Trace
 
-__all__ = ["explain", "explain_run", "explain_term", "names"]
+__all__ = ["explain", "explain_log", "explain_run", "explain_term", "names"]
 
 NO_TERM = problem_kind("unknown-term", "no number is called {name!r}", "{near}")
+NO_MACHINE = problem_kind(
+    "explain-no-machine", "waits are explained on a machine, and none is given", "give its nodes, for example --nodes 100"
+)
+NO_JOB_NAMED = problem_kind("explain-no-job-named", "of a scenario, the wait of one job is explained", "name it with --job")
 NO_TRAINING = problem_kind(
     "explain-no-training", "the scenario {name!r} trains nothing", "a step's time is explained; other numbers by their name"
 )
@@ -174,11 +179,89 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
     )
 
 
-def explain(what: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Results | dict[str, str]:
-    """Explain a number by its name, or a scenario's training step.
+def explain_log(
+    log: str | Path | JobTable | Trace | Results,
+    *,
+    job: int | None = None,
+    submit: tuple[int, float] | None = None,
+    at_s: float | None = None,
+    nodes: int | None = None,
+    cores_per_node: int = 1,
+    gpus_per_node: int | None = None,
+    policy: str = "easy",
+    rack: int | None = None,
+    trace_format: str | None = None,
+    draws: int = 20,
+    seed: int = 0,
+) -> Results:
+    """Explain the waits of a job log on a machine, or the wait of one job of a scenario.
 
-    A text that ends in ``.yaml`` or ``.yml``, or names a file that is there, is a scenario; any other text is the name of a number.
+    Parameters
+    ----------
+    log : path, JobTable, Trace or Results
+        A job log; a scenario's file, or the results of a run or replay, with ``job``.
+    job : int, optional
+        Why this job waited. Without it and without ``submit``: what all jobs wait for, and what would change it.
+    submit : (int, float), optional
+        Processors and estimate [s] of a job that is submitted now: when it would start, and in which range.
+    at_s : float, optional [s]
+        Now; the last submission of the log without it.
+    nodes, cores_per_node, gpus_per_node
+        The machine, as in :func:`hpcsim.replay`.
+    policy : str
+    rack : int, optional
+        Nodes of one more rack; a tenth of the machine without it.
+    trace_format : str, optional
+    draws, seed : int
+        With ``submit``: drawn futures.
+
+    Raises
+    ------
+    InputError
+        No such job, no machine for a log, a log that cannot be read.
     """
+    from hpcsim.results.record import Results as Whole
+    from hpcsim.study.forecast import forecast_start
+    from hpcsim.study.replay import load_log
+    from hpcsim.study.waits import explain_room, explain_simulated_wait, explain_wait
+
+    if isinstance(log, Whole) or (isinstance(log, (str, Path)) and str(log).endswith((".yaml", ".yml"))):
+        from hpcsim.run.simulate import simulate
+        from hpcsim.scenario.load import load
+
+        if job is None:
+            raise NO_JOB_NAMED.error(path="job")
+        if isinstance(log, Whole):
+            return explain_simulated_wait(log, job)
+        scenario = load(log)
+        return explain_simulated_wait(simulate(scenario), job, policy=scenario.scheduler.policy)
+    if nodes is None:
+        raise NO_MACHINE.error(path="nodes")
+    setup = load_log(log, nodes=nodes, cores_per_node=cores_per_node, gpus_per_node=gpus_per_node, trace_format=trace_format)
+    jobs, name = setup.trace.jobs, Path(setup.trace.file).name.partition(".")[0] or "replay"
+    if job is not None:
+        return explain_wait(jobs, setup.processors, policy, job, name=name)
+    if submit is not None:
+        return forecast_start(
+            jobs, setup.processors, policy, processors=submit[0], estimate_s=submit[1], at_s=at_s, draws=draws, seed=seed, name=name
+        )
+    return explain_room(jobs, setup.processors, policy, rack=rack or max(1, round(nodes / 10)), per_node=setup.per_node, name=name)
+
+
+def explain(
+    what: str | Path | Mapping[str, Any] | Scenario | JobTable | Trace | Results, *, catalog: Catalog | None = None, **waits: Any
+) -> Results | dict[str, str]:
+    """Explain a number by its name, a scenario's training step, or the waits of jobs.
+
+    A text that ends in ``.yaml`` or ``.yml`` is a scenario, one that names another file a job log; any other text is the name of a number. With the
+    arguments of :func:`explain_log` (``job``, ``nodes``, …) the waits are explained.
+    """
+    from hpcsim.results.record import Results as Whole
+    from hpcsim.workload.jobs import JobTable as Table
+    from hpcsim.workload.jobs import Trace as Log
+
+    if waits or isinstance(what, (Table, Log, Whole)):
+        return explain_log(what, **waits)  # type: ignore[arg-type]
     if isinstance(what, str) and not what.endswith((".yaml", ".yml")) and "\n" not in what and not Path(what).is_file():
         return explain_term(what)
     return explain_run(what, catalog=catalog)

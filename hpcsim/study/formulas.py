@@ -275,7 +275,42 @@ _COLUMNS: dict[str, Formula] = {
     ),
 }
 
-FORMULAS: Mapping[str, Formula] = MappingProxyType({**_STEP, **_MEMORY, **_SUMMARY, **_COLUMNS})
+_RANK = "nearest rank: the smallest value that at least that share does not exceed"
+_SLOWDOWN = "max(1, (wait + run) / max(run, 10 s))"
+
+_SCHEDULE: dict[str, Formula] = {
+    "p99_wait_s": Formula(_RANK),
+    "mean_response_s": Formula("Σ (end − submission) / jobs"),
+    "weighted_wait_s": Formula("Σ w · wait / Σ w", "w: processors · run"),
+    "mean_slowdown": Formula("Σ (wait + run) / run / jobs"),
+    "median_bounded_slowdown": Formula(f"of {_SLOWDOWN}; {_RANK}"),
+    "p95_bounded_slowdown": Formula(f"of {_SLOWDOWN}; {_RANK}"),
+    "p99_bounded_slowdown": Formula(f"of {_SLOWDOWN}; {_RANK}"),
+    "weighted_bounded_slowdown": Formula(f"Σ w · {_SLOWDOWN} / Σ w", "w: processors · run"),
+    "capacity_loss_frac": Formula(
+        "∫ idle · [the smallest waiting job fits] dt / (processors · makespan)", "", "Leung, Sabin, Sadayappan 2010"
+    ),
+    "fragmentation_frac": Formula("∫ idle · [jobs wait and none fits] dt / (processors · makespan)"),
+    "unasked_frac": Formula("∫ idle · [no job waits] dt / (processors · makespan)"),
+    "fairness_jain_frac": Formula("(Σ x)² / (n · Σ x²)", "x: mean bounded slowdown of a user, n users", "Jain, Chiu, Hawe 1984"),
+    "overtaken_frac": Formula("jobs before which a later submitted one started / jobs"),
+    "envious_frac": Formula("jobs before which a later one of another user, on no fewer processors, started / jobs"),
+    "starved_jobs": Formula("jobs with wait > 1 day and wait > 10 · estimate"),
+    "energy_per_job_j": Formula("(busy power · busy processor-s + idle power · idle processor-s) / jobs"),
+    "processor_frac": Formula("processor-s of the user, group or queue / processor-s of all"),
+    "short_s": Formula("∫ [free < needed] dt over the wait"),
+    "kept_s": Formula("∫ [free ≥ needed] dt over the wait"),
+    "jobs_ahead": Formula("jobs submitted before it that started during its wait"),
+    "jobs_passed": Formula("jobs submitted after it that started before it"),
+    "unpassed_start_s": Formula("its start in a simulation without the jobs that passed it"),
+    "started_frac": Formula("draws in which it starts within two weeks / draws"),
+    "free": Formula("processors − those of running jobs"),
+    "needed": Formula("processors that the job asks for"),
+    "processor_s": Formula("processors · the part of the job's run inside the wait"),
+    "saved_wait_frac": Formula("1 − mean wait with the change / mean wait as it is"),
+}
+
+FORMULAS: Mapping[str, Formula] = MappingProxyType({**_STEP, **_MEMORY, **_SUMMARY, **_COLUMNS, **_SCHEDULE})
 """By name: a term, ``memory.TERM``, a summary key, a column, or ``TABLE.COLUMN`` where a column means different things."""
 
 GIVEN: Mapping[str, str] = MappingProxyType(
@@ -317,6 +352,8 @@ GIVEN: Mapping[str, str] = MappingProxyType(
         **dict.fromkeys(("file", "issue", "action", "example"), "what the reader of the log found"),
         **dict.fromkeys(("id", "measured_s", "measured_w", "first", "second", "devices_first", "devices_second"), "from the file of cases"),
         "reason": "why the case was refused",
+        "cause": "'too few free' where free < needed, else 'kept for others'",
+        **dict.fromkeys(("behind", "role", "case", "draw"), "a label of the row"),
         "prior": "value from the catalog, before the fit",
         "prior_sigma": "stated with the term: how far its value may lie from the catalog's",
     }

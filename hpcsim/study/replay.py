@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_tr
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
 
-__all__ = ["policy_metrics", "replay"]
+__all__ = ["Setup", "load_log", "policy_metrics", "replay"]
 
 NO_POLICY = problem_kind("no-policy", "no policy is named", "for example 'easy' or 'fcfs,easy'")
 POLICY_TWICE = problem_kind("policy-twice", "the policy {name!r} is named twice", "name each once")
@@ -142,6 +142,58 @@ def _notes(trace: Trace, options: TraceOptions, order: str, placement: str | Non
     return notes
 
 
+class Setup(NamedTuple):
+    """A log and the machine that it is replayed on: the trace, the processors in all and of a node, and how it was read."""
+
+    trace: Trace
+    processors: int
+    per_node: int
+    options: TraceOptions
+
+
+def load_log(
+    log: str | Path | JobTable | Trace,
+    *,
+    nodes: int,
+    cores_per_node: int = 1,
+    gpus_per_node: int | None = None,
+    estimates: Literal["requested", "actual"] = "requested",
+    processors: Literal["allocated", "requested"] = "allocated",
+    cut: bool = False,
+    whole_nodes: bool = False,
+    max_jobs: int | None = None,
+    trace_format: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    zone: str = "UTC",
+    dependencies: bool | None = None,
+) -> Setup:
+    """Return a log as it is replayed on a machine; the arguments are those of :func:`replay`.
+
+    Raises
+    ------
+    InputError
+        An unreadable log, a machine of no processors, no job that fits.
+    """
+    per_node = ("cores_per_node", cores_per_node) if gpus_per_node is None else ("gpus_per_node", gpus_per_node)
+    cores = _size(*per_node, _MOST_PROCESSORS)
+    total = _size("nodes", nodes, _MOST_PROCESSORS // cores) * cores
+    options = TraceOptions(
+        processors=processors,
+        estimates=estimates,
+        cut=cut,
+        max_jobs=max_jobs,
+        capacity=total,
+        multiple=cores if whole_nodes else 1,
+        unit="processor" if gpus_per_node is None else "gpu",
+        zone=zone,
+        columns=columns,
+        dependencies=dependencies,
+    )
+    if isinstance(log, (JobTable, Trace)):
+        return Setup(_fitted(Trace(log) if isinstance(log, JobTable) else log, options), total, cores, options)
+    return Setup(read_trace(log, format=trace_format, options=options), total, cores, options)
+
+
 def replay(
     log: str | Path | JobTable | Trace,
     *,
@@ -226,9 +278,6 @@ def replay(
     from hpcsim.results.record import Results
 
     begun = time.perf_counter()
-    per_node = ("cores_per_node", cores_per_node) if gpus_per_node is None else ("gpus_per_node", gpus_per_node)
-    cores = _size(*per_node, _MOST_PROCESSORS)
-    total = _size("nodes", nodes, _MOST_PROCESSORS // cores) * cores
     names = [policies] if isinstance(policies, str) else list(policies)
     if not names:
         raise NO_POLICY.error(path="policies")
@@ -236,22 +285,22 @@ def replay(
         if name in names[:at]:
             raise POLICY_TWICE.error(path="policies", name=name)
         make_policy(name)
-    options = TraceOptions(
-        processors=processors,
+    setup = load_log(
+        log,
+        nodes=nodes,
+        cores_per_node=cores_per_node,
+        gpus_per_node=gpus_per_node,
         estimates=estimates,
+        processors=processors,
         cut=cut,
+        whole_nodes=whole_nodes,
         max_jobs=max_jobs,
-        capacity=total,
-        multiple=cores if whole_nodes else 1,
-        unit="processor" if gpus_per_node is None else "gpu",
-        zone=zone,
+        trace_format=trace_format,
         columns=columns,
+        zone=zone,
         dependencies=dependencies,
     )
-    if isinstance(log, (JobTable, Trace)):
-        trace = _fitted(Trace(log) if isinstance(log, JobTable) else log, options)
-    else:
-        trace = read_trace(log, format=trace_format, options=options)
+    trace, total, cores, options = setup
     jobs = trace.jobs.sorted_by_submit()
     floor = None
     if placement or locality or memory_per_node:
