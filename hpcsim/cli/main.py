@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "verify": "hold predictions beside measurements, case by case and by source",
     "calibrate": "fit the model's terms to measurements of your own and write an overlay catalog",
     "catalog": "list and show the facts that hpcsim knows, with their sources",
+    "machine": "turn a site's slurm.conf, topology.conf or sinfo into the cluster section of a scenario",
     "schema": "print the JSON Schema of scenarios, for editors",
     "explain": "where a step's time goes and what would shorten it, or the formula behind a number",
 }
