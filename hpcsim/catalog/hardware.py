@@ -112,6 +112,7 @@ class Link(Entry):
     switch_idle_w: Power | None = Field(None, alias="switch_idle", description="power of an idle switch")
     switch_w: Power | None = Field(None, alias="switch_power", description="typical power of a switch")
     switch_max_w: Power | None = Field(None, alias="switch_max", description="highest power of a switch")
+    switch_price_usd: Money | None = Field(None, alias="switch_price", description="price of a switch")
     max_endpoints: Whole | None = Field(None, description="endpoints that one fabric can have")
     power_w: Power | None = Field(None, alias="power", description="power of the component")
     price_usd: Money | None = Field(None, alias="price", description="price of the component")

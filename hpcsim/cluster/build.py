@@ -19,6 +19,7 @@ from hpcsim.catalog.entries import Fact
 from hpcsim.catalog.hardware import Accelerator as AcceleratorEntry
 from hpcsim.catalog.hardware import Link, Node, Storage
 from hpcsim.catalog.lookup import Catalog
+from hpcsim.cluster.bill import bill_of
 from hpcsim.cluster.desk import Desk, first_of
 from hpcsim.cluster.fabrics import resolve_fabric
 from hpcsim.cluster.faults import left_over, worst_share
@@ -26,6 +27,7 @@ from hpcsim.cluster.links import links_of
 from hpcsim.cluster.parts import (
     UNKNOWN_GROUP,
     Accelerator,
+    BillRow,
     Cluster,
     FabricSize,
     NodeGroup,
@@ -435,4 +437,7 @@ def _machine(desk: Desk, spec: ClusterSpec) -> _Machine:
     size = _size(desk, cluster)
     later = desk.problems.items[before:]
     del desk.problems.items[before:]
-    return _Machine(dataclasses.replace(cluster, fabric_size=size), desk, later)
+    bill: tuple[BillRow, ...] = ()
+    if spec.fabric is not None and fabric is not None and size is not None:
+        bill = bill_of(desk, fabric, size, (spec.fabric.switch_price, spec.fabric.cable_power, spec.fabric.cable_price))
+    return _Machine(dataclasses.replace(cluster, fabric_size=size, bill=bill), desk, later)

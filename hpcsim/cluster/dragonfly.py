@@ -186,7 +186,10 @@ class Dragonfly:
             raise TOO_FEW_GROUPS.error(path=f"{f.path}.groups", groups=groups, room=groups * room, nodes=request.nodes, remedy=remedy)
         if groups > 1 and f.global_cables is None:
             raise NO_GROUPS.error(path=f"{f.path}.global_cables", shape=self.shape, what=f"{f.path}.global_cables")
-        found = Groups(groups, f.routers, spines, f.hosts, f.local_cables, f.global_cables or 1)
+        cables = f.global_cables or 1
+        if f.type and f.groups and 1 < groups < f.groups:  # a smaller machine of the design uses all global ports of its groups
+            cables = (f.groups - 1) * cables // (groups - 1)
+        found = Groups(groups, f.routers, spines, f.hosts, f.local_cables, cables)
         self._fits(request, found)
         return found
 

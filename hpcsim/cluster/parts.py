@@ -17,6 +17,7 @@ from hpcsim.cost.compute import DEVICE_CLASSES
 
 __all__ = [
     "Accelerator",
+    "BillRow",
     "Cable",
     "Cluster",
     "Fabric",
@@ -367,6 +368,18 @@ class Fabric:
         return _needed(self, self.path, self.link, field)
 
 
+class BillRow(NamedTuple):
+    """Equal parts of a fabric; power and price are NaN where nobody knows them."""
+
+    part: str
+    item: str
+    tier: str
+    number: int
+    bytes_per_s: float
+    each_w: float
+    each_usd: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class FabricSize:
     """How much hardware a fabric is made of, in closed form.
@@ -490,6 +503,7 @@ class Cluster:
     groups: Mapping[str, NodeGroup]
     fabric: Fabric | None = None
     fabric_size: FabricSize | None = None
+    bill: tuple[BillRow, ...] = ()
     storage: Mapping[str, StorageTier] = field(default_factory=dict)
     site: Site = field(default_factory=Site)
     prices: Mapping[str, Price] = field(default_factory=dict)

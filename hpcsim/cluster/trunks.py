@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.cluster.faults import left_over
+from hpcsim.cluster.links import links_of
 from hpcsim.cluster.parts import Cluster
 from hpcsim.cluster.topologies import TOPOLOGIES, FatTree, request_of
+from hpcsim.cluster.tree_walks import TreePlan
 from hpcsim.cost.maxmin import Routes
 
 __all__ = ["Trunks", "trunks_of"]
@@ -107,6 +110,26 @@ def _both_ways(names: list[str]) -> list[str]:
     return [f"{name} {way}" for name in names for way in ("up", "down")]
 
 
+def _subtrees(cluster: Cluster, plan: TreePlan) -> list[tuple[int, FloatArray]]:
+    """Return for each level below the top the nodes under a subtree, and what the cables above each subtree carry, faults taken off.
+
+    With rails the leaf switches of all rails of the same nodes are one subtree.
+    """
+    assert cluster.fabric is not None
+    links = left_over(links_of(cluster), cluster.fabric.faults)
+    carried = links.capacity_bytes_per_s[: links.cables] * links.usable[: links.cables]
+    found, base, under = [], links.nodes, plan.down[0]
+    for level in range(1, len(plan.down)):
+        own = np.flatnonzero(links.tier[: links.cables] == level)
+        positions = math.prod(plan.up[:level])
+        subtree = (links.tail[own] - base) // positions // (plan.rails if level == 1 else 1)
+        count = -(-links.nodes // under)
+        found.append((under, np.maximum(np.bincount(subtree, carried[own], count)[:count], 1e-300)))
+        base += plan.switches[level - 1]
+        under = under * plan.down[level] // (plan.rails if level == 1 else 1)
+    return found
+
+
 def trunks_of(cluster: Cluster) -> Trunks:
     """Return the trunks of a cluster.
 
@@ -117,7 +140,7 @@ def trunks_of(cluster: Cluster) -> Trunks:
 
     Notes
     -----
-    Below level l + 1 of a generalised fat tree a subtree has Π(up to l) switches with up[l]·parallel[l] cables each. A single switch has
+    Below level l + 1 of a generalised fat tree a subtree has Π(up to l) switches with up[l]·parallel[l] cables each, less what has failed. A single switch has
     no trunks but the nodes' own, and of other shapes only those are known here.
     """
     grow = _Growing([], [])
@@ -138,15 +161,11 @@ def trunks_of(cluster: Cluster) -> Trunks:
         first.append(grow.add(np.repeat(ports, 2), _both_ways(nodes)))
         topology = TOPOLOGIES.get(fabric.topology)
         if isinstance(topology, FatTree):
-            shape = topology.shape(request)
-            for level in range(1, len(shape.down)):
-                under = math.prod(shape.down[:level])
-                subtrees = -(-at // under)
-                each = math.prod(shape.up[:level]) * shape.up[level] * shape.parallel[level] * fabric.bytes_per_s
+            for level, (under, carried) in enumerate(_subtrees(cluster, topology.plan(request)), 1):
                 width.append(under)
-                first.append(grow.add(np.full(2 * subtrees, each), _both_ways([f"level-{level}/{i}" for i in range(subtrees)])))
+                first.append(grow.add(np.repeat(carried, 2), _both_ways([f"level-{level}/{i}" for i in range(carried.size)])))
         else:
-            shaped = fabric.topology == "single-switch"
+            shaped = fabric.topology in ("single-switch", "star")
     tiers = {}
     for tier in cluster.storage.values():
         wire = fabric.bytes_per_s * tier.ports if fabric is not None else math.inf

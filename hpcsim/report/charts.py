@@ -14,6 +14,7 @@ from hpcsim.report.sensitivity import sensitivity_charts
 from hpcsim.report.style import Chart
 from hpcsim.report.sweep import sweep_charts
 from hpcsim.report.tasks import tasks
+from hpcsim.report.topology import flow_timeline, link_load, topology
 from hpcsim.results.record import Results
 
 __all__ = ["charts"]
@@ -56,6 +57,19 @@ def charts(results: Results) -> list[Chart]:
         found.append(bars.energy(tables["energy"]))
     if "costs" in tables:
         found.append(bars.costs(tables["costs"]))
+    found += _of_fabric(results)
+    return found
+
+
+def _of_fabric(results: Results) -> list[Chart]:
+    found: list[Chart] = []
+    tables = {name: table for name, table in results.tables.items() if len(table)}
+    if "fabric_map" in tables and "fabric" in tables:
+        found.append(topology(tables["fabric_map"], tables["fabric"].iloc[0].to_dict()))
+    if "links" in tables and len(tables["links"]) > 1:
+        found.append(link_load(tables["links"]))
+    if "flows" in tables:
+        found.append(flow_timeline(tables["flows"]))
     return found
 
 

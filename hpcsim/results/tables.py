@@ -18,6 +18,7 @@ from hpcsim.results.columns import Column, Table
 from hpcsim.results.columns import count_column as _count
 from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
+from hpcsim.results.fabric import FABRIC_TABLES
 from hpcsim.results.planning import PLAN_TABLES
 from hpcsim.results.studies import STUDIES
 from hpcsim.results.waits import WAITS
@@ -435,6 +436,7 @@ TABLES: dict[str, Table] = {
         *STUDIES,
         *WAITS,
         *PLAN_TABLES,
+        *FABRIC_TABLES,
     )
 }
 """Every result table by name."""

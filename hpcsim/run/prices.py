@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hpcsim.cluster.parts import Cluster, NodeGroup, Price
 from hpcsim.cost.money import YEAR_S, annual_capital
 from hpcsim.run.accounting import Facility, GroupAccount
@@ -51,6 +53,8 @@ def facility_of(cluster: Cluster) -> tuple[Facility, list[str]]:
             notes.append(f"The power of {words} not known and counts for nothing; add cluster.fabric.switch_power.")
         else:
             network_w = switches * cluster.fabric.switch_w
+        cables = [row for row in cluster.bill if row.part != "switch"]
+        network_w += sum(row.number * row.each_w for row in cables if not math.isnan(row.each_w))
     storage_w = 0.0
     for tier in cluster.storage.values():
         if tier.power_w is None:

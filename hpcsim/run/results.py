@@ -17,6 +17,7 @@ from hpcsim.results.record import Results
 from hpcsim.results.tables import frame
 from hpcsim.run.accounting import Account, account, pool_states
 from hpcsim.run.answer import answer_of
+from hpcsim.run.fabric import fabric_tables, shape_note
 from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.record import Item, Record
 from hpcsim.workload.tasks import TaskPlan, closed_form
@@ -49,6 +50,8 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     if record.network:
         notes += record.network.notes
     notes += _money_notes(record, done, powered)
+    shape = shape_note(cluster, routed=record.network is not None and bool(record.network.contention["name"]))
+    notes += [shape] if shape else []
     rows = _comparison(record, summary)
     if rows["metric"]:
         tables["comparison"] = frame("comparison", rows)
@@ -305,6 +308,8 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
                 tables[name] = frame(name, columns)
     if record.batch and record.batch.quality:
         tables["quality"] = frame("quality", _quality(record))
+    if not record.batch or record.items:
+        tables |= fabric_tables(record.bound.cluster, record.network.links if record.network else None)
     sources = _sources(record)
     if sources["name"]:
         tables["sources"] = frame("sources", sources)
