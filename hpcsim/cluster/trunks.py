@@ -8,7 +8,7 @@ each is in :mod:`hpcsim.engine.flows`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -54,6 +54,8 @@ class Trunks:
     tiers: dict[str, tuple[int, int, int, int]]
     offsets: dict[str, int]
     shaped: bool = True
+    ports_bytes_per_s: FloatArray = field(default_factory=lambda: np.empty(0))
+    """Nodes' ports, up and down in turn, as they would be without faults [B/s]."""
 
     def _levels(self, nodes: IntArray, way: int) -> IntArray:
         """Return the trunks that lead up (0) from or down (1) to nodes, shape (levels, nodes)."""
@@ -110,6 +112,24 @@ def _both_ways(names: list[str]) -> list[str]:
     return [f"{name} {way}" for name in names for way in ("up", "down")]
 
 
+def _left_of_ports(cluster: Cluster, ports: list[float]) -> list[float]:
+    """Return what the ports of each node carry, faults taken off."""
+    assert cluster.fabric is not None
+    if not cluster.fabric.faults:
+        return ports
+    whole = links_of(cluster)
+    left, own = left_over(whole, cluster.fabric.faults), slice(0, whole.cables)
+    carried = (
+        np.bincount(whole.tail[own], part, whole.vertices)[: whole.nodes]
+        for part in (
+            whole.capacity_bytes_per_s[own],
+            left.capacity_bytes_per_s[own] * left.usable[own],
+        )
+    )
+    before, after = carried
+    return [port * now / then if then > 0 else port for port, now, then in zip(ports, after.tolist(), before.tolist())]
+
+
 def _subtrees(cluster: Cluster, plan: TreePlan) -> list[tuple[int, FloatArray]]:
     """Return for each level below the top the nodes under a subtree, and what the cables above each subtree carry, faults taken off.
 
@@ -158,7 +178,7 @@ def trunks_of(cluster: Cluster) -> Trunks:
     fabric, request = cluster.fabric, request_of(cluster)
     if fabric is not None and request is not None:
         width.append(1)
-        first.append(grow.add(np.repeat(ports, 2), _both_ways(nodes)))
+        first.append(grow.add(np.repeat(_left_of_ports(cluster, ports), 2), _both_ways(nodes)))
         topology = TOPOLOGIES.get(fabric.topology)
         if isinstance(topology, FatTree):
             for level, (under, carried) in enumerate(_subtrees(cluster, topology.plan(request)), 1):
@@ -177,4 +197,4 @@ def trunks_of(cluster: Cluster) -> Trunks:
             grow.one(tier.write_bytes_per_s, f"{name} write"),
         )
     capacity = np.concatenate(grow.capacity) if grow.capacity else np.empty(0)
-    return Trunks(capacity, tuple(grow.names), tuple(width), tuple(first), tiers, offsets, shaped)
+    return Trunks(capacity, tuple(grow.names), tuple(width), tuple(first), tiers, offsets, shaped, np.repeat(ports, 2))

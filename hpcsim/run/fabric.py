@@ -188,21 +188,26 @@ def _loads(cluster: Cluster, wiring: Wiring, links: Mapping[str, Any] | None) ->
     return load
 
 
-def shape_note(cluster: Cluster, *, routed: bool) -> str | None:
+def shape_note(cluster: Cluster, *, entered: bool) -> str | None:
     """Return a sentence that says when the shape of the fabric does not enter an answer, or None where it does.
 
     Parameters
     ----------
     cluster : Cluster
-    routed : bool
-        Whether anything in the answer is sent over the links of the fabric rather than estimated from its figures.
+    entered : bool
+        Whether anything in the answer was slowed by the fabric beyond the nodes' own ports.
     """
     fabric, size = cluster.fabric, cluster.fabric_size
     if fabric is None or size is None or fabric.topology in _PLAIN or sum(group.total for group in cluster.groups.values()) < 2:
         return None
-    if routed or size.oversubscription > 1.0:
+    if entered:
         return None
+    why = (
+        "it carries what all nodes send at once"
+        if size.oversubscription <= 1.0
+        else "nothing here sends enough over the level that is oversubscribed"
+    )
     return (
-        f"The shape of the fabric ({fabric.topology}) has no effect on this answer: it carries what all nodes send at once, so that a single "
-        "switch, and any routing, give the same times; the parts, their power and their price differ."
+        f"The shape of the fabric ({fabric.topology}) has no effect on this answer: {why}, so that a single switch, and any routing, give the same "
+        "times; the parts, their power and their price differ."
     )

@@ -50,7 +50,8 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     if record.network:
         notes += record.network.notes
     notes += _money_notes(record, done, powered)
-    shape = shape_note(cluster, routed=record.network is not None and bool(record.network.contention["name"]))
+    met = max((plan.oversubscription for plan in bound.trainings), default=1.0)
+    shape = shape_note(cluster, entered=met > 1.0 or (record.network is not None and bool(record.network.contention["name"])))
     notes += [shape] if shape else []
     rows = _comparison(record, summary)
     if rows["metric"]:

@@ -134,7 +134,7 @@ def traffic(
     }
     tables = {"flows": frame("flows", columns), "links": frame("links", links), **fabric_tables(cluster)}
     share = float(np.minimum(rate / alone, 1.0).mean())
-    answer = f"{a.size:,} flows take {brief('makespan_s', summary['makespan_s'])} under {r.routing}; on average each gets {100 * share:.0f} % of its rate alone."
+    answer = f"{a.size:,} flows take {brief('makespan_s', span_s)} under {r.routing}; on average each gets {100 * share:.0f} % of its rate alone."
     return Results(
         name="traffic",
         question=question,

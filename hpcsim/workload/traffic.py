@@ -141,13 +141,13 @@ def node_pairs(kind: str, layout: Mapping[str, Any], *, nodes: int, per_node: in
 def met_oversubscription(trunks: Trunks, layout: Mapping[str, Any], *, first: int, nodes: int, per_node: int, domain: int) -> float:
     """Return by what factor the trunks of a fabric slow the flows of a layout that has the nodes from ``first`` on to itself; at least 1.
 
-    The worst of its kinds of communication, each by itself: the max-min rate of its slowest flow with nothing but the nodes' ports in the
-    way, over that with all trunks. A ring crosses between two leaf switches with one node's traffic only, whatever their oversubscription.
+    The worst of its kinds of communication, each by itself: the max-min rate of its slowest flow with nothing but the nodes' ports, without faults, in
+    the way, over that with all trunks. A ring crosses between two leaf switches with one node's traffic only, whatever their oversubscription.
     """
     worst = 1.0
     ports = np.full(trunks.capacity_bytes_per_s.size, np.inf)
     inside = trunks.first[1] if len(trunks.first) > 1 else ports.size
-    ports[:inside] = trunks.capacity_bytes_per_s[:inside]
+    ports[:inside] = trunks.ports_bytes_per_s[:inside] if trunks.ports_bytes_per_s.size else trunks.capacity_bytes_per_s[:inside]
     wide = np.where(np.isfinite(ports), ports, float(trunks.capacity_bytes_per_s.sum()))
     for kind in KINDS:
         source, target = node_pairs(kind, layout, nodes=nodes, per_node=per_node, domain=domain)

@@ -159,6 +159,8 @@ class TrainingPlan:
     """Storage tier that the checkpoints go to."""
     traffic_of: Callable[[], StepTraffic | None] = field(default=_no_traffic, compare=False, repr=False)
     """Works out what its steps send between scale-up domains; None without any."""
+    oversubscription: float = 1.0
+    """By what factor the fabric slows the flows of its steps."""
 
     @property
     def recovery_s(self) -> float:
@@ -559,6 +561,7 @@ def plan_training(
         device_w=device_w,
         notes=_notes(name, spec, group, searched, stack) + met + said,
         traffic_of=partial(_traffic, setting, layout, group, nodes, float(cost.step_time_s)),
+        oversubscription=float(np.max(np.asarray(setting.fabric.oversubscription))),
     )
 
 

@@ -156,6 +156,7 @@ def test_a_shape_without_effect_is_said_so():
     assert thin.summary["step_time_s"] > ideal.summary["step_time_s"]
     hurt = hpcsim.estimate(base.vary({"cluster.fabric.degraded": {"x": {"tier": "level-1", "share": "10 %", "rate": 0.5}}}))
     assert hurt.summary["step_time_s"] > ideal.summary["step_time_s"]
+    assert not any("has no effect on this answer" in note for note in hurt.notes)
 
 
 @pytest.mark.parametrize(("name", "nodes", "code"), [("swirl", 4, "unknown-pattern"), ("shift", 1, "pattern-nodes")])
