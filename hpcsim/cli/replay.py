@@ -48,6 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("follow", "ignore"),
         help="whether jobs wait for those that the log names (default: follow, except in SWF)",
     )
+    parser.add_argument(
+        "--load", type=float, metavar="L", help="move submissions apart or together until this part of the machine is asked for"
+    )
+    parser.add_argument("--shake", metavar="TIME", help="move each submission at random by up to so much, such as '60 s'")
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of --shake (default: 0)")
     parser.add_argument("--power", metavar="BUSY[,IDLE]", help="power of a processor, such as '12 W,4 W': gives the energy per job")
     parser.add_argument("--whole-nodes", action="store_true", help="round a job's processors up to whole nodes")
     parser.add_argument("--cut", action="store_true", help="cut jobs at their requested time (default: they run on)")
@@ -126,6 +131,7 @@ def policy_list(text: str) -> tuple[str, ...]:
 
 def run(args: argparse.Namespace) -> int:
     """Replay the log under every policy."""
+    from hpcsim.base.units import parse_quantity
     from hpcsim.cli.output import prepare_folder, print_results, write_results
     from hpcsim.study.replay import replay
 
@@ -142,6 +148,9 @@ def run(args: argparse.Namespace) -> int:
         memory_per_node=size_of(args.memory_per_node),
         columns=column_map(args.columns),
         zone=args.zone,
+        load=args.load,
+        shake_s=None if args.shake is None else parse_quantity(args.shake, "time"),
+        seed=args.seed,
         power_w=power_of(args.power),
         dependencies=None if args.dependencies is None else args.dependencies == "follow",
         policies=policy_list(args.policy),

@@ -10,6 +10,7 @@ from hpcsim.run.bind import BoundJobs
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.workload import SyntheticSpec
 from hpcsim.workload.jobs import JobTable, Trace, TraceOptions, read_trace
+from hpcsim.workload.likeness import shaken, with_load
 
 __all__ = ["batch_jobs"]
 
@@ -43,7 +44,12 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
         trace = read_trace(bound.file, format=spec.trace.format, options=options)
         if not len(trace.jobs):
             raise NO_JOBS.error(path="workload.jobs.trace")
-        return Trace(trace.jobs.sorted_by_submit(), trace.quality, trace.header, spec.trace.file, trace.rows)
+        jobs = trace.jobs
+        if spec.trace.shake is not None:
+            jobs = shaken(jobs, seed=scenario.simulate.seed, shift_s=spec.trace.shake)
+        if spec.trace.load is not None:
+            jobs = with_load(jobs, spec.trace.load, bound.processors)
+        return Trace(jobs.sorted_by_submit(), trace.quality, trace.header, spec.trace.file, trace.rows)
     draw = spec.synthetic
     assert draw is not None
     try:
@@ -63,7 +69,10 @@ def _placed(problem: Problem) -> Problem:
 
 def _drawn(draw: SyntheticSpec, processors: int, seed: int) -> JobTable:
     from hpcsim.workload.generator import synthetic_jobs
+    from hpcsim.workload.lublin import lublin_load
 
+    if draw.model == "lublin":
+        return lublin_load(seed=seed, processors=processors, duration_s=draw.duration, jobs=draw.jobs, load=draw.load)
     return synthetic_jobs(
         processors=processors,
         duration_s=draw.duration,

@@ -243,11 +243,21 @@ class TraceSpec(Spec):
     )
     zone: str = Field("UTC", description="time zone of dates that state none")
     dependencies: bool | None = Field(None, description="jobs wait for those that the log names; by default they do, except in SWF")
+    load: Annotated[float, Share(0.001, 10)] | None = Field(
+        None, description="move submissions apart or together until the jobs ask for this part of the group"
+    )
+    shake: Annotated[float, Quantity("time", zero=True)] | None = Field(
+        None, description="move each submission at random by up to so much either way, by the simulation's seed"
+    )
 
 
 class SyntheticSpec(Spec):
     """Jobs drawn from the distributions of the field (see the workload model page)."""
 
+    model: Literal["shapes", "lublin"] = Field(
+        "shapes",
+        description="shapes: the distributions that the keys below describe; lublin: the published model of Lublin and Feitelson, which takes jobs or load and the duration only",
+    )
     jobs: Annotated[int, Count(1, 100_000_000)] | None = Field(None, description="number of jobs")
     load: Annotated[float, Share(0.001, 10)] | None = Field(
         None, description="offered load: requested processor-seconds over those the group has"

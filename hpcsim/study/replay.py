@@ -166,6 +166,9 @@ def load_log(
     columns: Mapping[str, str] | None = None,
     zone: str = "UTC",
     dependencies: bool | None = None,
+    load: float | None = None,
+    shake_s: float | None = None,
+    seed: int = 0,
 ) -> Setup:
     """Return a log as it is replayed on a machine; the arguments are those of :func:`replay`.
 
@@ -190,8 +193,22 @@ def load_log(
         dependencies=dependencies,
     )
     if isinstance(log, (JobTable, Trace)):
-        return Setup(_fitted(Trace(log) if isinstance(log, JobTable) else log, options), total, cores, options)
-    return Setup(read_trace(log, format=trace_format, options=options), total, cores, options)
+        trace = _fitted(Trace(log) if isinstance(log, JobTable) else log, options)
+    else:
+        trace = read_trace(log, format=trace_format, options=options)
+    return Setup(_changed(trace, total, load, shake_s, seed), total, cores, options)
+
+
+def _changed(trace: Trace, processors: int, load: float | None, shake_s: float | None, seed: int) -> Trace:
+    """Return a log with its submissions moved at random, and then apart or together until the load is met."""
+    from hpcsim.workload.likeness import shaken, with_load
+
+    jobs = trace.jobs
+    if shake_s is not None:
+        jobs = shaken(jobs, seed=seed, shift_s=shake_s)
+    if load is not None:
+        jobs = with_load(jobs, load, processors)
+    return trace if jobs is trace.jobs else dataclasses.replace(trace, jobs=jobs)
 
 
 def replay(
@@ -211,6 +228,9 @@ def replay(
     columns: Mapping[str, str] | None = None,
     zone: str = "UTC",
     dependencies: bool | None = None,
+    load: float | None = None,
+    shake_s: float | None = None,
+    seed: int = 0,
     power_w: tuple[float, float] | None = None,
     placement: str | None = None,
     locality: Literal["any", "node"] | None = None,
@@ -250,6 +270,12 @@ def replay(
         Time zone of dates that state none; dates are also shown in it.
     dependencies : bool, optional
         Whether jobs wait for those that the log names; without it, they do except in SWF.
+    load : float, optional
+        Move submissions apart or together until the jobs ask for this part of the machine.
+    shake_s : float, optional [s]
+        Move each submission at random by up to so much either way, to see whether a figure is a property of the log or of this sample.
+    seed : int
+        Of the shaking.
     power_w : (float, float), optional [W]
         Power of a busy and of an idle processor: gives the energy per job.
     placement : str, optional
@@ -299,6 +325,9 @@ def replay(
         columns=columns,
         zone=zone,
         dependencies=dependencies,
+        load=load,
+        shake_s=shake_s,
+        seed=seed,
     )
     trace, total, cores, options = setup
     jobs = trace.jobs.sorted_by_submit()

@@ -15,7 +15,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.base.rng import stream
 from hpcsim.workload.jobs import Floats, Integers, JobTable
 
-__all__ = ["ALL", "BATCH", "INTERACTIVE", "Lublin", "day_weights", "lublin_jobs"]
+__all__ = ["ALL", "BATCH", "INTERACTIVE", "Lublin", "day_weights", "lublin_jobs", "lublin_load"]
 
 BAD_LUBLIN = problem_kind("lublin-parameter", "{name} is {value!r}; it must be {bound}", "")
 
@@ -176,3 +176,45 @@ def lublin_jobs(*, seed: int, jobs: int, processors: int, kinds: Literal["all", 
     first = np.argsort(submit, kind="stable")[:jobs]
     labels = {"queue": tuple(name for name, _ in models)}
     return JobTable.of(np.floor(submit[first]), run[first], size[first], queue=queue[first], labels=labels)
+
+
+_PROBE = 20_000
+_MOST_JOBS = 20_000_000
+
+
+def lublin_load(*, seed: int, processors: int, duration_s: float, jobs: int | None = None, load: float | None = None) -> JobTable:
+    """Return jobs of the model that fill a duration: its arrivals are stretched, their daily cycle with them.
+
+    Parameters
+    ----------
+    seed, processors : int
+    duration_s : float [s]
+        Time of the last submission.
+    jobs : int, optional
+        How many.
+    load : float, optional
+        Instead: as many as ask for this part of the processors over the duration, to the nearest job.
+
+    Raises
+    ------
+    InputError
+        A parameter out of its range, or a load that asks for too many jobs.
+
+    Notes
+    -----
+    Where the stretch is far from 1 the day is no longer a day: the model has its own rate of arrivals, of about a hundred jobs a day.
+    """
+    if jobs is None:
+        work = (load or 0.0) * processors * duration_s
+        probe = lublin_jobs(seed=seed, jobs=_PROBE, processors=processors)
+        each = float(np.dot(probe.run_s, probe.processors)) / _PROBE
+        wanted = int(work / each * 1.3) + 1000
+        if not 0 < work < np.inf or wanted > _MOST_JOBS:
+            raise BAD_LUBLIN.error(path="load", name="load", value=load, bound=f"above 0, and of at most {_MOST_JOBS:,} jobs")
+        table = lublin_jobs(seed=seed, jobs=wanted, processors=processors)
+        done = np.cumsum(table.run_s * table.processors)
+        table = table.subset(np.arange(max(1, int(np.searchsorted(done, work)))))
+    else:
+        table = lublin_jobs(seed=seed, jobs=jobs, processors=processors)
+    last = float(table.submit_s.max())
+    return table.scaled(arrivals=duration_s / last) if len(table) > 1 and last > float(table.submit_s.min()) else table

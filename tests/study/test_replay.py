@@ -138,3 +138,28 @@ def test_cpu_time_is_measured(jobs: JobTable) -> None:
     results = replay(jobs, nodes=64)
     assert 0 < float(results.summary["cpu_s"]) <= float(results.summary["wall_s"]) * 1.5 + 0.05
     assert np.isfinite(float(results.summary["wall_s"]))
+
+
+def test_a_log_is_brought_to_a_load_and_shaken(jobs: JobTable) -> None:
+    calm, busy = replay(jobs, nodes=64, load=0.3), replay(jobs, nodes=64, load=0.95)
+    assert calm.summary["mean_wait_s"] < busy.summary["mean_wait_s"]
+    moved = replay(jobs, nodes=64, shake_s=60.0, seed=1)
+    there = moved.jobs.set_index("job_id")["submit_s"]
+    before = replay(jobs, nodes=64).jobs.set_index("job_id")["submit_s"]
+    assert 0 < (there - before).abs().max() <= 60.0
+    assert replay(jobs, nodes=64, shake_s=60.0, seed=1).jobs["start_s"].tolist() == moved.jobs["start_s"].tolist()
+
+
+def test_dates_names_shares_and_energy(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text(
+        "id,submit_time,run_time,gpus,user\n7,2024-01-01 00:00:00,100,2,ada\n8,2024-01-01 00:01:00,50,4,bob\n9,2024-01-01 00:01:00,50,0,bob\n"
+    )
+    results = replay(path, nodes=1, gpus_per_node=4, trace_format="csv", zone="Europe/Berlin", power_w=(100.0, 10.0))
+    assert results.jobs["submit_time"].tolist() == ["2024-01-01T00:00:00+01:00", "2024-01-01T00:01:00+01:00"]
+    assert results.jobs["user"].tolist() == ["ada", "bob"]
+    assert results.jobs["start_s"].tolist() == [0.0, 100.0]
+    assert results.quality["issue"].tolist()[0] == "asks for no accelerator"
+    shares = results.shares[results.shares["kind"] == "user"]
+    assert shares["processor_frac"].tolist() == [0.5, 0.5]
+    assert results.summary["energy_per_job_j"] == (400 * 100.0 + (600 - 400) * 10.0) / 2

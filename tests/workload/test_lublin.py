@@ -11,7 +11,7 @@ import pytest
 from hpcsim.base.errors import InputError
 from hpcsim.workload.jobs import JobTable, read_trace
 from hpcsim.workload.likeness import fit_log, mmpp_dispersion, mmpp_times, offered_load, shaken, with_load
-from hpcsim.workload.lublin import ALL, BATCH, INTERACTIVE, day_weights, lublin_jobs
+from hpcsim.workload.lublin import ALL, BATCH, INTERACTIVE, day_weights, lublin_jobs, lublin_load
 
 TRACES = Path(os.environ.get("HPCSIM_TRACES", Path(__file__).resolve().parents[3] / "shared" / "evidence" / "traces"))
 DAY_S = 86400.0
@@ -129,3 +129,14 @@ def test_a_load_is_met_and_shaking_is_small() -> None:
         with_load(log, 0.0, 128)
     with pytest.raises(InputError):
         shaken(log, seed=1, shift_s=-1.0)
+
+
+def test_a_model_fills_a_duration_with_a_load() -> None:
+    week = 7 * DAY_S
+    jobs = lublin_load(seed=2, processors=64, duration_s=week, load=0.8)
+    largest = float((jobs.run_s * jobs.processors).max())
+    assert abs(float((jobs.run_s * jobs.processors).sum()) - 0.8 * 64 * week) <= largest
+    assert float(jobs.submit_s.max()) <= week * 1.001
+    assert len(lublin_load(seed=2, processors=64, duration_s=week, jobs=500)) == 500
+    with pytest.raises(InputError):
+        lublin_load(seed=2, processors=64, duration_s=week, load=0.0)
