@@ -18,7 +18,7 @@ def climate_pue(mean_wet_bulb_c: float, *, swing_k: float = 8.0) -> float:
 
     The mean of :func:`hpcsim.cost.power.facility_pue` over the year; a climate of constant temperature has ``swing_k = 0``.
 
-    >>> climate_pue(15.0), round(climate_pue(28.0, swing_k=0.0), 3)
+    >>> climate_pue(12.0), round(climate_pue(28.0, swing_k=0.0), 3)
     (1.08, 1.231)
     """
     angle = np.linspace(0.0, 2.0 * np.pi, 720, endpoint=False)

@@ -7,6 +7,7 @@ import pandas as pd
 from hpcsim.report import bars
 from hpcsim.report.accuracy import accuracy_charts
 from hpcsim.report.comparison import comparison
+from hpcsim.report.plan import plan_charts
 from hpcsim.report.policies import busiest_stretch, by_size, detail, over_time, users
 from hpcsim.report.power import power
 from hpcsim.report.schedule import gantt, pool_unit, slowdowns, utilisation, waits
@@ -38,6 +39,8 @@ def charts(results: Results) -> list[Chart]:
     found: list[Chart] = []
     if "comparison" in tables:
         found.append(comparison(tables["comparison"]))
+    found += plan_charts(tables)
+    if "sweep" in tables:
     if "uncertain" in tables:
         found += sensitivity_charts(results)
     elif "sweep" in tables:

@@ -74,8 +74,8 @@ def _months(c: TrainContext, sheet: Sheet) -> None:
         fixed_usd_per_s=fixed,
         fixed_end_s=horizon if owned else start,
         running_usd_per_s=c.part("electricity") / c.value("time_s") + c.part("storage") / c.value("time_s"),
-        nodes=c.nodes_held,
-        power_w=c.value("energy_j") / c.value("time_s") if math.isfinite(c.value("energy_j")) else math.nan,
+        nodes=[c.nodes_held],
+        power_w=[c.value("energy_j") / c.value("time_s") if math.isfinite(c.value("energy_j")) else math.nan],
     )
     _present_value(c, sheet, rent, fixed)
 

@@ -205,6 +205,14 @@ def _devices(w: QueueWork, row: int) -> float:
     return float(w._kind(row).per_node or 1)
 
 
+def _yearly_w(w: QueueWork, found: Candidates, row: int) -> list[float]:
+    """Return the mean facility power of each year: the energy of the horizon, shared by the busy processors of the years."""
+    sized = w._sized(row)
+    busy = [s.mean_busy for s in sized]
+    mean = float(found.values["energy_j"][row]) / w.scenario.plan.horizon
+    return [mean * b / (sum(busy) / len(busy)) for b in busy]
+
+
 def _build(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
     source, sized, kind = w._source(row), w._sized(row), w._kind(row)
     owned = source.kind == "owned"
@@ -240,7 +248,7 @@ def _build(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
     sheet.flow(
         "queue", horizon_s=horizon, start_s=source.delay_s, end_s=horizon, purchase=purchase, life_years=max(round(source.term_s / YEAR_S), 1) if owned else 1,
         rent_usd_per_s=0.0 if owned else float(found.parts["devices"][row]) / horizon, rent_end_s=horizon, fixed_usd_per_s=fixed, fixed_end_s=horizon,
-        running_usd_per_s=float(found.parts["electricity"][row]) / horizon, nodes=peak + spares, power_w=float(found.values["energy_j"][row]) / horizon,
+        running_usd_per_s=float(found.parts["electricity"][row]) / horizon, nodes=[float(s.nodes + spares) for s in sized], power_w=_yearly_w(w, found, row),
     )  # fmt: skip
     add = sheet.pen(BUILD, "queue", "compute")
     add("nodes with spares, at the end", float(peak + spares), why=f"{spares} spare")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -96,10 +96,13 @@ class Sheet:
         fixed_usd_per_s: float,
         fixed_end_s: float,
         running_usd_per_s: float,
-        nodes: float,
-        power_w: float,
+        nodes: Sequence[float],
+        power_w: Sequence[float],
     ) -> None:
-        """Add the months of a goal: purchases by month, rent and running cost while they last, straight-line book value."""
+        """Add the months of a goal: purchases by month, rent and running cost while they last, straight-line book value.
+
+        ``nodes`` and ``power_w`` are by year, the last of them for all later years.
+        """
         cumulative = 0.0
         bought: list[tuple[int, float]] = []
         for month in range(max(math.ceil(horizon_s / MONTH_S - 1e-9), 1)):
@@ -111,6 +114,8 @@ class Sheet:
             paid = float(purchase.get(month, 0.0))
             bought += [(month, paid)] if paid else []
             on = inside(start_s, end_s)
+            year = month // 12
+            standing, watts = nodes[min(year, len(nodes) - 1)], power_w[min(year, len(power_w) - 1)]
             rent = rent_usd_per_s * inside(start_s, rent_end_s)
             running = running_usd_per_s * on + fixed_usd_per_s * inside(start_s, fixed_end_s)
             cumulative += paid + rent + running
@@ -124,7 +129,7 @@ class Sheet:
                 {
                     "goal": goal, "month": month, "purchase_usd": paid, "rent_usd": rent, "running_usd": running,
                     "cumulative_usd": cumulative, "value_usd": max(value, 0.0),
-                    "nodes": nodes if inside(start_s, max(end_s, fixed_end_s)) > 0 else 0.0, "power_w": power_w * on / MONTH_S,
+                    "nodes": standing if inside(start_s, max(end_s, fixed_end_s)) > 0 else 0.0, "power_w": watts * on / MONTH_S,
                 }
             )  # fmt: skip
 

@@ -186,8 +186,8 @@ def _build(w: StoreWork, sheet: Sheet, found: Candidates, row: int) -> None:
         )
     sheet.flow(
         name, horizon_s=horizon, start_s=0.0, end_s=horizon, purchase=purchase, life_years=round(LIFE_YEARS), rent_usd_per_s=0.0 if owned else float(found.parts["devices"][row]) / horizon,
-        rent_end_s=horizon, fixed_usd_per_s=0.0, fixed_end_s=0.0, running_usd_per_s=float(found.parts["electricity"][row]) / horizon, nodes=0.0,
-        power_w=float(found.values["power_w"][row]),
+        rent_end_s=horizon, fixed_usd_per_s=0.0, fixed_end_s=0.0, running_usd_per_s=float(found.parts["electricity"][row]) / horizon, nodes=[0.0],
+        power_w=[float(found.values["power_w"][row]) * size / w.model.sizes[-1] for size in w.model.sizes],
     )  # fmt: skip
     sheet.pen(BUILD, name, "storage")(
         "drives", float(drives), why=f"raw over the drive’s capacity; {tier.spec.per_rack} in a rack" if owned else "the provider’s"
