@@ -64,7 +64,7 @@ EEA = EU | {"ISL", "LIE", "NOR"}
 
 _NAMES: dict[str, tuple[str, ...]] = {
     "provider": ("provider", "cloud"),
-    "region": ("region",),
+    "region": ("region", "Region"),
     "instance": ("instance", "InstanceType"),
     "accelerator": ("accelerator", "AcceleratorName"),
     "count": ("accelerators", "count", "AcceleratorCount"),

@@ -110,5 +110,26 @@ _SAVINGS = Table(
     ),
 )
 
-PLAN_TABLES: tuple[Table, ...] = (_PLAN, _CANDIDATES, _BILL, _MONTHS, _SAVINGS)
+_PRICES = Table(
+    "plan_prices",
+    "What a training goal costs at every source of every accelerator: its cheapest machine there that keeps the deadline, else its cheapest.",
+    (
+        text("goal", "Goal that is priced."),
+        text("accelerator", "Catalog accelerator."),
+        text("owner", "Way to come by it."),
+        text("provider", "Who owns it."),
+        text("place", "Site or region."),
+        text("country", "ISO code of the country; empty where unknown.", null=True),
+        count("devices", "Accelerators of the machine."),
+        real("time_s", "s", "Expected run time."),
+        real("device_hour_usd", "USD", "What an accelerator-hour of the run is charged, all parts of the cost in it."),
+        real("mtoken_usd", "USD", "What a million tokens (or samples) cost."),
+        real("cost_usd", "USD", "What the goal is charged."),
+        real("carbon_kg_co2e", "kg", "Emissions of the goal.", null=True),
+        text("limits", "Limits that it breaks; empty where it breaks none.", null=True),
+        text("price", "The price with its date and source."),
+    ),
+)
+
+PLAN_TABLES: tuple[Table, ...] = (_PLAN, _CANDIDATES, _BILL, _MONTHS, _SAVINGS, _PRICES)
 """Every table of a plan."""

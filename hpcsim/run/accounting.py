@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.run.hours import Hours
+
 __all__ = ["Account", "Down", "Facility", "GroupAccount", "Usage", "account", "pool_states"]
 
 Floats = npt.NDArray[np.float64]
@@ -115,6 +117,8 @@ class Facility:
     pue: float
     carbon_kg_co2e_per_j: float | None
     electricity_usd_per_j: float | None
+    hours: Hours | None = None
+    """Hourly carbon and prices, which take the place of the constant ones."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,9 @@ def _energy(power: dict[str, Any], facility: Facility) -> dict[str, Any]:
     joules = np.array([float(np.dot(power[f"{c}_w"], seconds)) for c in _COMPONENTS])
     intensity = facility.carbon_kg_co2e_per_j
     carbon = joules * intensity if intensity is not None else np.full(len(joules), np.nan)
+    if facility.hours is not None and facility.hours.carbon_kg_co2e_per_j is not None:
+        each = facility.hours.integral(facility.hours.carbon_kg_co2e_per_j, power["start_s"], power["end_s"])
+        carbon = np.array([float(np.dot(power[f"{c}_w"], each)) for c in _COMPONENTS])
     return {"component": list(_COMPONENTS), "energy_j": joules, "carbon_kg_co2e": carbon}
 
 
@@ -193,12 +200,23 @@ def _group_energy_j(i: int, group: GroupAccount, usage: Usage, down: Down, begin
     return group.nodes * group.idle_w * (end_s - begin_s) - lost + used
 
 
+def _tariff(facility: Facility, power: dict[str, Any]) -> float | None:
+    """Return the price of electricity [USD/J], of hourly prices the mean over what is drawn when."""
+    hours = facility.hours
+    if hours is None or hours.usd_per_j is None or facility.electricity_usd_per_j is None:
+        return facility.electricity_usd_per_j
+    joules = float(np.dot(power["total_w"], power["end_s"] - power["start_s"]))
+    paid = float(np.dot(power["total_w"], hours.integral(hours.usd_per_j, power["start_s"], power["end_s"])))
+    return paid / joules if joules > 0 else facility.electricity_usd_per_j
+
+
 def _costs(
     groups: list[GroupAccount],
     facility: Facility,
     usage: Usage,
     down: Down,
     energy: dict[str, Any],
+    power: dict[str, Any],
     jobs: int,
     begin_s: float,
     end_s: float,
@@ -221,7 +239,7 @@ def _costs(
         if not group.billed_when_used:
             rest_s = group.devices * (end_s - begin_s) - float(used_s.sum())
             rows.append(("devices idle", group.name, rest_s / 3600, "device-hours", rest_s * price))
-    tariff = facility.electricity_usd_per_j
+    tariff = _tariff(facility, power)
     if tariff is not None:
         joules = float(np.sum(energy["energy_j"]))
         rest = max(joules - covered_j * facility.pue, 0.0)
@@ -262,20 +280,21 @@ def account(
 
     Notes
     -----
-    Facility power is IT power times PUE at every instant; carbon is linear in energy (one intensity, the average mix). A job's bill is
+    Facility power is IT power times PUE at every instant; carbon is linear in energy (one intensity, the average mix; with hourly ones
+    the integral of power times intensity). A job's bill is
     its device time at the group's price; the rest of the horizon is the idle cost, unless only used time is billed, so bills and idle
     cost add up to the cost of the devices.
     """
     power = _power(groups, facility, usage, down, begin_s, end_s)
     energy = _energy(power, facility)
-    costs, job_usd = _costs(groups, facility, usage, down, energy, jobs, begin_s, end_s)
+    costs, job_usd = _costs(groups, facility, usage, down, energy, power, jobs, begin_s, end_s)
     joules = energy["energy_j"]
     summary = {
         "it_energy_j": float(joules[:-1].sum()),
         "facility_energy_j": float(joules.sum()),
         "peak_power_w": float(power["total_w"].max()) if len(power["total_w"]) else 0.0,
     }
-    if facility.carbon_kg_co2e_per_j is not None:
+    if not np.isnan(energy["carbon_kg_co2e"]).any():
         summary["carbon_kg_co2e"] = float(np.sum(energy["carbon_kg_co2e"]))
     if costs["usd"]:
         summary["cost_usd"] = float(np.sum(costs["usd"]))

@@ -22,6 +22,7 @@ from hpcsim.cluster.build import resolve
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
+from hpcsim.run.hours import hours_of
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
@@ -312,6 +313,10 @@ def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalo
         plain, names = catalog, [scenario.folder / name for name in scenario.catalogs]
         catalog = kept("catalog", lambda: (id(plain), *map(str, names)), lambda: overlaid(plain, names))
     problems = Problems()
+    try:
+        hours_of(scenario)
+    except InputError as error:
+        problems.absorb(error)
     try:
         bound = _bind(scenario, catalog, problems)
         problems.raise_if_any()

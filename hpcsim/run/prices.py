@@ -7,6 +7,7 @@ import math
 from hpcsim.cluster.parts import Cluster, NodeGroup, Price
 from hpcsim.cost.money import YEAR_S, annual_capital
 from hpcsim.run.accounting import Facility, GroupAccount
+from hpcsim.run.hours import Hours
 
 __all__ = ["facility_of", "group_account", "usd_per_device_s"]
 
@@ -42,8 +43,8 @@ def group_account(group: NodeGroup, cluster: Cluster) -> tuple[GroupAccount, str
     return account, gap
 
 
-def facility_of(cluster: Cluster) -> tuple[Facility, list[str]]:
-    """Return the building and what runs all the time, and what is missing from it."""
+def facility_of(cluster: Cluster, hours: Hours | None = None) -> tuple[Facility, list[str]]:
+    """Return the building and what runs all the time, and what is missing from it; hourly series win over the site's constants."""
     notes: list[str] = []
     network_w = 0.0
     if cluster.fabric is not None and cluster.fabric_size is not None:
@@ -62,4 +63,8 @@ def facility_of(cluster: Cluster) -> tuple[Facility, list[str]]:
         else:
             storage_w += tier.power_w
     site = cluster.site
-    return Facility(network_w, storage_w, site.pue, site.carbon_kg_co2e_per_j, site.electricity_usd_per_j), notes
+    carbon, tariff = site.carbon_kg_co2e_per_j, site.electricity_usd_per_j
+    if hours is not None:
+        carbon = hours.mean_carbon if hours.mean_carbon is not None else carbon
+        tariff = hours.mean_price if hours.mean_price is not None else tariff
+    return Facility(network_w, storage_w, site.pue, carbon, tariff, hours), notes

@@ -17,6 +17,7 @@ from hpcsim.results.record import Results
 from hpcsim.results.tables import frame
 from hpcsim.run.accounting import Account, account, pool_states
 from hpcsim.run.answer import answer_of
+from hpcsim.run.hours import hours_of
 from hpcsim.run.fabric import fabric_tables, shape_note
 from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.record import Item, Record
@@ -85,7 +86,7 @@ def _accounted(record: Record) -> tuple[Account, bool, list[str]]:
     """Return the account of a record, whether all power is known, and what is missing, in sentences."""
     cluster = record.bound.cluster
     accounts, gaps = zip(*(group_account(group, cluster) for group in cluster.groups.values()), strict=True)
-    facility, missing = facility_of(cluster)
+    facility, missing = facility_of(cluster, hours_of(record.bound.scenario))
     powered = not any(gaps)
     if not powered:
         facility = dataclasses.replace(facility, electricity_usd_per_j=None)

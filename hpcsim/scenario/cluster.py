@@ -306,6 +306,9 @@ class SiteSpec(Spec):
     region: str | None = Field(
         None, description="catalog region that supplies carbon intensity and electricity price where they are not given"
     )
+    hourly: str | None = Field(
+        None, description="CSV of hourly carbon intensity and electricity price, relative to this file; it wins over the constant ones"
+    )
 
 
 class PriceSpec(Spec):

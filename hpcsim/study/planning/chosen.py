@@ -14,7 +14,7 @@ from hpcsim.study.planning.context import TrainContext
 from hpcsim.study.planning.reasons import deadline_words, flip_words, rivals, why_words
 from hpcsim.study.planning.sheet import Pen, Sheet
 
-__all__ = ["later_use_flip", "own_break_even", "train_choice"]
+__all__ = ["later_use_flip", "own_break_even", "train_choice", "train_prices"]
 
 STEP = "planning"
 
@@ -115,6 +115,8 @@ def _governance(c: TrainContext, add: Pen) -> None:
     add("cost of a million tokens", c.value("cost_usd") / tokens * 1e6, "mtoken_usd", "cost over the tokens of the run")
     hours = c.value("devices") * c.value("time_s") / 3600.0
     add("cost of an accelerator-hour", c.value("cost_usd") / hours, "hour_usd", c.source.words)
+    if c.value("water_l") > 0:
+        add("water evaporated on site", c.value("water_l"), "water_l", "IT energy × the site's water use")
     _limits(c, add)
 
 
@@ -138,6 +140,32 @@ def train_choice(c: TrainContext, sheet: Sheet) -> None:
     _owner(c, compute)
     _platform(c, sheet.pen(STEP, c.goal, "AI platform"))
     _governance(c, sheet.pen(STEP, c.goal, "governance"))
+
+
+def train_prices(c: TrainContext, sheet: Sheet) -> None:
+    """Add what the goal costs at every source: its cheapest machine there that keeps the deadline, else its cheapest."""
+    ratios = c.found.ratios()
+    timed = [ratios[name] for name in ("within", "by") if name in ratios]
+    late = np.maximum.reduce(timed) > 1.0 + 1e-12
+    cost, source = c.found.values["cost_usd"], c.found.extra["source"]
+    ranked = np.lexsort([cost, late, source])
+    _, first = np.unique(source[ranked], return_index=True)
+    for i in ranked[first]:
+        if not np.isfinite(cost[i]):
+            continue
+        plan = c.machines[int(c.found.extra["machine"][i])].plan
+        axes = {name: str(column[i]) for name, column in c.found.axes.items()}
+        broken = [f"{name} ×{float(ratio[i]):.4g}" for name, ratio in ratios.items() if ratio[i] > 1.0 + 1e-12]
+        hours = float(c.found.values["devices"][i] * c.found.values["time_s"][i]) / 3600.0
+        sheet.prices.append(
+            {
+                "goal": c.goal, "accelerator": axes["accelerator"], "owner": axes["owner"], "provider": axes["provider"], "place": axes["place"],
+                "country": axes["country"] or None, "devices": round(float(c.found.values["devices"][i])), "time_s": float(c.found.values["time_s"][i]),
+                "device_hour_usd": float(cost[i]) / hours, "mtoken_usd": float(cost[i]) / (plan.steps * plan.tokens_per_step) * 1e6,
+                "cost_usd": float(cost[i]), "carbon_kg_co2e": float(c.found.values["carbon_kg_co2e"][i]), "limits": ", ".join(broken) or None,
+                "price": c.sources[int(source[i])].words,
+            }
+        )  # fmt: skip
 
 
 def _money(c: TrainContext) -> str:

@@ -13,8 +13,8 @@ __all__ = ["plan_document"]
 def plan_document(results: Results) -> dict[str, Any]:
     """Return a plan as ``hpcsim plan --format json`` prints it.
 
-    ``reached`` says whether every goal is reached; ``steps`` holds the rows by step and facet; ``candidates``, ``bill``, ``months`` and
-    ``savings`` are the tables of these names.
+    ``reached`` says whether every goal is reached; ``steps`` holds the rows by step and facet; ``candidates``, ``bill``, ``months``,
+    ``savings`` and ``prices`` are the tables of these names.
     """
 
     def rows(name: str) -> list[dict[str, Any]]:
@@ -35,5 +35,6 @@ def plan_document(results: Results) -> dict[str, Any]:
         "bill": rows("plan_bill"),
         "months": rows("plan_months"),
         "savings": rows("plan_savings"),
+        "prices": rows("plan_prices"),
         "notes": notes,
     }

@@ -245,7 +245,7 @@ def _results(
         for key, values in columns_of(work, role_rows(work, row, choice is not None, BESIDES)).items():
             columns.setdefault(key, []).extend(values)
     tables = {"plan": frame("plan", sheet.columns("rows")), "plan_candidates": frame("plan_candidates", columns)}
-    for name in ("bill", "months", "savings"):
+    for name in ("bill", "months", "savings", "prices"):
         if rows_of := sheet.columns(name):
             tables[f"plan_{name}"] = frame(f"plan_{name}", rows_of)
     summary = _summary(works, rows, choice, near)

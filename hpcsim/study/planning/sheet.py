@@ -25,12 +25,13 @@ class Pen(Protocol):
 
 @dataclass
 class Sheet:
-    """Rows of the tables ``plan``, ``plan_bill``, ``plan_months`` and ``plan_savings``."""
+    """Rows of the tables ``plan``, ``plan_bill``, ``plan_months``, ``plan_savings`` and ``plan_prices``."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     bill: list[dict[str, Any]] = field(default_factory=list)
     months: list[dict[str, Any]] = field(default_factory=list)
     savings: list[dict[str, Any]] = field(default_factory=list)
+    prices: list[dict[str, Any]] = field(default_factory=list)
 
     def add(
         self, step: str, facet: str, item: str, value: float | str, key: str = "", *, why: str = "", flips: str = "", goal: str = ""
@@ -134,7 +135,7 @@ class Sheet:
             )  # fmt: skip
 
     def columns(self, name: str) -> dict[str, list[Any]]:
-        """Return the rows of a sheet (``rows``, ``bill``, ``months``, ``savings``) as columns."""
+        """Return the rows of a sheet (``rows``, ``bill``, ``months``, ``savings``, ``prices``) as columns."""
         rows: list[dict[str, Any]] = getattr(self, name)
         if name == "rows":
             rows = sorted(rows, key=lambda row: (STEPS.index(row["step"]), FACETS.index(row["facet"])))

@@ -16,9 +16,9 @@ from hpcsim.catalog.markets import country_of, read_price_list, sold
 from hpcsim.catalog.prices import Offer, offers
 from hpcsim.cost.facility import climate_pue
 from hpcsim.cost.money import YEAR_S, annual_capital
+from hpcsim.run.hours import Hours, read_hours
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.plan import OwnerSpec, SiteOptionSpec
-from hpcsim.study.planning.hours import Hours, read_hours
 
 __all__ = ["MONTH_S", "Place", "Source", "Terms", "places_of", "sources_of", "terms_of"]
 
@@ -198,7 +198,9 @@ def places_of(scenario: Scenario, catalog: Catalog, notes: list[str]) -> tuple[P
     specs = dict(scenario.plan.options.sites)
     if not specs:
         site = scenario.cluster.site
-        specs = {"site": SiteOptionSpec(region=site.region, pue=site.pue, carbon=site.carbon, electricity=site.electricity)}
+        specs = {
+            "site": SiteOptionSpec(region=site.region, pue=site.pue, carbon=site.carbon, electricity=site.electricity, hourly=site.hourly)
+        }
     rent = _fact(catalog, "colocation", "usd_per_kw_month", notes) / 1e3 / MONTH_S if specs else 0.0
     found, problems = [], Problems()
     for name, spec in specs.items():

@@ -13,7 +13,7 @@ from hpcsim.base.units import readable
 from hpcsim.cost.facility import shifted
 from hpcsim.cost.power import capped_clock, device_power_w, energy_optimal_clock, slowdown
 from hpcsim.cost.reliability import expected_completion_s
-from hpcsim.cost.storage import TOKEN_CODEC, WEIGHT_CODEC, deduplicated, encryption_cores
+from hpcsim.cost.storage import TOKEN_CODEC, WEIGHT_CODEC, deduplicated, encryption_cores, lru_hit_frac, pinned_hit_frac
 from hpcsim.results.quantities import brief
 from hpcsim.run.bind import bind
 from hpcsim.study.planning.candidates import order
@@ -119,6 +119,7 @@ def _data(c: TrainContext, sheet: Sheet) -> None:
             c.goal, "data", f"compress the tokens ({TOKEN_CODEC.name})", readable(tokens, "data size", 3), readable(tokens - saved, "data size", 3),
             f"ratio {TOKEN_CODEC.ratio}; decompressing takes {cores:.2g} cores", bytes=saved, usd=saved * rent * span,
         )  # fmt: skip
+    _pinned(c, sheet, tokens, goal.passes)
     if plan.checkpoint_bytes:
         kept = plan.checkpoint_bytes * (1.0 - 1.0 / WEIGHT_CODEC.ratio)
         seconds = plan.checkpoint_bytes / (c.machine.nodes * 32 * WEIGHT_CODEC.compress_bytes_per_s)
@@ -141,6 +142,22 @@ def _data(c: TrainContext, sheet: Sheet) -> None:
                 f"hash-bound: {readable(float(seconds_), 'time', 3)} on 32 cores",
                 bytes=float(gone),
             )
+
+
+def _pinned(c: TrainContext, sheet: Sheet, size: float, passes: float) -> None:
+    """Shard the data over the nodes' own drives: what they hold is read from storage once, and never evicted."""
+    local = float(c.machine.kind.entry.local_bytes or 0.0) * c.machine.nodes
+    if local <= 0:
+        return
+    share = min(local / size, 1.0)
+    first = size * passes
+    pinned = size + (passes - 1.0) * size * (1.0 - float(pinned_hit_frac(share))) if passes > 1 else size * passes
+    evicting = size + (passes - 1.0) * size * (1.0 - float(lru_hit_frac(share))) if passes > 1 else size * passes
+    sheet.save(
+        c.goal, "data", "shard the data over the nodes' own drives and pin them", f"{readable(first, 'data size', 3)} read from storage", f"{readable(pinned, 'data size', 3)}",
+        f"{share:.0%} fit; {passes:g} passes, the first is always read; a cache that evicts the least recently used would still read {readable(evicting, 'data size', 3)}",
+        bytes=first - pinned,
+    )  # fmt: skip
 
 
 def _archive(c: TrainContext, sheet: Sheet) -> None:

@@ -13,7 +13,7 @@ from hpcsim.catalog.lookup import Catalog
 from hpcsim.scenario.load import Scenario
 from hpcsim.study.planning.build import train_build
 from hpcsim.study.planning.candidates import Candidates, front, order
-from hpcsim.study.planning.chosen import train_choice
+from hpcsim.study.planning.chosen import train_choice, train_prices
 from hpcsim.study.planning.confirm import Confirmed, as_scenario, confirm
 from hpcsim.study.planning.context import TrainContext
 from hpcsim.study.planning.keep import train_keep
@@ -118,7 +118,7 @@ class TrainWork:
             self.confirmed,
             reached,
         )
-        for step in (train_needs, train_choice, train_build, train_tune, train_keep):
+        for step in (train_needs, train_choice, train_prices, train_build, train_tune, train_keep):
             step(c, sheet)
         self.notes += [f"{self.run}: {note}" for note in c.machine.plan.notes]
         if c.source.kind == "spot" and c.source.most == math.inf:

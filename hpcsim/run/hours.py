@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.base.errors import Problems, problem_kind
+from hpcsim.base.errors import InputError, Problems, problem_kind
+from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.source import read_text
 
-__all__ = ["Hours", "read_hours"]
+__all__ = ["HOUR_S", "Hours", "hours_of", "read_hours"]
 
 NO_HOURS = problem_kind(
     "hourly-columns", "the hourly file has neither carbon nor price; its columns: {columns}", "carbon_g_per_kwh, usd_per_kwh, or both"
@@ -22,6 +23,7 @@ NO_HOURS = problem_kind(
 BAD_HOUR = problem_kind("hourly-value", "{value!r} is no {what}", "a number that is not negative")
 FEW_HOURS = problem_kind("hourly-rows", "the hourly file has {rows} rows", "at least the 24 hours of a day")
 
+HOUR_S = 3600.0
 CARBON = ("carbon_g_per_kwh", "carbonIntensity", "carbon_intensity_gco2eq_per_kwh", "Carbon intensity gCO₂eq/kWh (direct)")
 PRICE = ("usd_per_kwh", "price_usd_per_kwh", "electricity_usd_per_kwh")
 PRICE_MWH = ("usd_per_mwh", "price_usd_per_mwh", "lmp_usd_per_mwh")
@@ -38,6 +40,23 @@ class Hours:
 
     carbon_kg_co2e_per_j: npt.NDArray[np.float64] | None
     usd_per_j: npt.NDArray[np.float64] | None
+
+    @staticmethod
+    def integral(
+        series: npt.NDArray[np.float64], start_s: npt.NDArray[np.float64], end_s: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Return the integral of a repeating hourly series over each stretch, exactly: ∫ s(t) dt, with s constant in an hour.
+
+        Second 0 of the run is the beginning of the series.
+        """
+        sums = np.concatenate([[0.0], np.cumsum(series)]) * HOUR_S
+
+        def until(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            periods, rest = np.divmod(t, len(series) * HOUR_S)
+            hour = np.minimum((rest // HOUR_S).astype(np.int64), len(series) - 1)
+            return np.asarray(periods * sums[-1] + sums[hour] + series[hour] * (rest - hour * HOUR_S))
+
+        return until(np.asarray(end_s, dtype=np.float64)) - until(np.asarray(start_s, dtype=np.float64))
 
     @property
     def mean_carbon(self) -> float | None:
@@ -89,3 +108,20 @@ def read_hours(path: str | Path, *, name: str = "") -> Hours:
         raise FEW_HOURS.error(file=shown, rows=rows)
     arrays = {key: np.array(values) for key, values in series.items()}
     return Hours(arrays.get("carbon"), arrays.get("price", arrays.get("price per MWh")))
+
+
+def hours_of(scenario: Scenario) -> Hours | None:
+    """Return the hourly series of a scenario's site, None where it names no file.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_hours`, under the key of the site.
+    """
+    name = scenario.cluster.site.hourly
+    if name is None:
+        return None
+    try:
+        return read_hours(scenario.folder / name, name=name)
+    except InputError as error:
+        raise InputError([problem.located(path="cluster.site.hourly") for problem in error.problems]) from None
