@@ -40,7 +40,6 @@ def charts(results: Results) -> list[Chart]:
     if "comparison" in tables:
         found.append(comparison(tables["comparison"]))
     found += plan_charts(tables)
-    if "sweep" in tables:
     if "uncertain" in tables:
         found += sensitivity_charts(results)
     elif "sweep" in tables:
