@@ -17,8 +17,8 @@ from hpcsim.results.record import Results
 from hpcsim.results.tables import frame
 from hpcsim.run.accounting import Account, account, pool_states
 from hpcsim.run.answer import answer_of
-from hpcsim.run.hours import hours_of
 from hpcsim.run.fabric import fabric_tables, shape_note
+from hpcsim.run.hours import hours_of
 from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.record import Item, Record
 from hpcsim.workload.tasks import TaskPlan, closed_form
