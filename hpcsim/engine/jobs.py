@@ -570,8 +570,19 @@ def run_jobs(
     >>> run_jobs(jobs, 10, "easy").start_s.tolist()
     [0.0, 10.0, 20.0, 3.0, 4.0]
     """
+    chosen = make_policy(policy) if isinstance(policy, str) else policy
+    if getattr(chosen, "nodes_only", False):
+        return _on_one_node(jobs, processors, chosen, order=order, until_s=until_s, record=record, check=check, observers=observers)
     clock = Clock()
-    system = BatchSystem(clock, processors, policy, order=order, record=record, check=check, observers=observers)
+    system = BatchSystem(clock, processors, chosen, order=order, record=record, check=check, observers=observers)
     system.submit(jobs)
     clock.run(until_s)
     return system.outcome()
+
+
+def _on_one_node(jobs: JobTable, processors: int, policy: Policy, **how: Any) -> Outcome:
+    """Run jobs on a machine of one node, for a policy that needs nodes."""
+    from hpcsim.engine.machine import run_on_machine
+    from hpcsim.scheduling.machine import Machine, NodeClass
+
+    return run_on_machine(jobs, Machine.of([NodeClass("pool", 1, processors)]), policy, **how)

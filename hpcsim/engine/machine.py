@@ -19,10 +19,11 @@ import numpy as np
 from hpcsim.base.errors import problem_kind
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, Clock, Due
 from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, Ticket
-from hpcsim.engine.outcome import Outcome
+from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
+from hpcsim.engine.stopping import Stopping
 from hpcsim.scheduling.machine import Allocation, Demand, Free, Machine
 from hpcsim.scheduling.placement import Placement, make_placement
-from hpcsim.scheduling.policies import Policy
+from hpcsim.scheduling.policies import STOPS, Policy
 from hpcsim.scheduling.requests import Asking, demand_of, demands_of, uses_shares
 from hpcsim.scheduling.room import Room
 from hpcsim.scheduling.waiting import Waiting
@@ -69,6 +70,8 @@ class MachineSystem(BatchSystem):
         How the columns of a job table are meant.
     size : int, optional
         Processors of the machine, in the unit in which jobs count theirs; its cores without it.
+    stopping : Stopping
+        What it costs a job to be stopped.
     order, observers, record, check
         As in :class:`~hpcsim.engine.jobs.BatchSystem`; ``check`` also asserts that no node is overbooked.
 
@@ -78,7 +81,7 @@ class MachineSystem(BatchSystem):
         An unknown policy, placement or order, or a policy that knows one pool of processors only.
     """
 
-    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "room")  # fmt: skip
+    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "room", "_first", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "stopping")  # fmt: skip
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class MachineSystem(BatchSystem):
         placement: Placement | str = "first-fit",
         asking: Asking | None = None,
         size: int | None = None,
+        stopping: Stopping | None = None,
         order: EventOrder = "batch",
         observers: Sequence[Observer] = (),
         record: bool = False,
@@ -113,6 +117,13 @@ class MachineSystem(BatchSystem):
         self._running: list[int] = []
         self._after: dict[int, list[int]] = {}
         self._waits_for: dict[int, int] = {}
+        self.stopping = stopping or Stopping()
+        self._first: dict[int, float] = {}
+        self._whole: dict[int, tuple[float, float]] = {}
+        self._stopped: dict[int, float] = {}
+        self._stood: dict[int, float] = {}
+        self._stretches: list[Stretch] = []
+        self._overhead: dict[int, float] = {}
         self._queue = array("q")  # type: ignore[assignment]
         self._plain = False
         self.room = Room(
@@ -125,6 +136,8 @@ class MachineSystem(BatchSystem):
             self.allocations,
             self.placement,
             Waiting() if self._key is None else None,
+            {},
+            [],
         )
         view = self._view
         view.queue = self._queue
@@ -191,6 +204,7 @@ class MachineSystem(BatchSystem):
         self._stop.append(first + count)
         self._tables.append(jobs)
         self._kind += numbers[kind].tolist()
+        self.room.priority += jobs.filled("priority").tolist()
         self._refresh()
         if jobs.after is not None:
             index = {int(job): first + row for row, job in enumerate(jobs.job_id.tolist())}
@@ -225,10 +239,12 @@ class MachineSystem(BatchSystem):
         self._processors.append(self.machine.processor_equivalents(demand))  # type: ignore[arg-type]
         self._asked.append(int(processors))
         self._kind.append(number)
+        self.room.priority.append(0.0)
         for column in (self._user, self._account, self._partition):
             column.append(-1)
         self._start.append(math.nan)
         self._end.append(math.nan)
+        self.room.fixed = {*self.room.fixed, job}
         self._names[job] = name
         ticket = self._tickets[job] = Ticket(self.clock, job)
         self._refresh()
@@ -273,11 +289,18 @@ class MachineSystem(BatchSystem):
     def outcome(self) -> Outcome:
         """Return what became of every job up to now."""
         done = super().outcome()
+        start, stopped, resumed = done.start_s, None, {}
+        if self._stretches:
+            start, stopped = done.start_s.copy(), np.zeros(len(done.start_s))
+            resumed = {job: self._start[job] for job in self._first}
+            for job, first in self._first.items():
+                start[job] = first
+                stopped[job] = self._stood.get(job, 0.0)
         return Outcome(
             now_s=done.now_s,
             processors=np.array(self._asked, dtype=np.int64),
             submit_s=done.submit_s,
-            start_s=done.start_s,
+            start_s=start,
             end_s=done.end_s,
             state=done.state,
             size=done.size,
@@ -285,6 +308,9 @@ class MachineSystem(BatchSystem):
             reservations=done.reservations,
             names=done.names,
             places=self.places,
+            stopped_s=stopped,
+            stretches=tuple(self._stretches),
+            resumed_s=resumed,
         )
 
     # -- events -------------------------------------------------------------------------------------------------------------------
@@ -339,12 +365,15 @@ class MachineSystem(BatchSystem):
         if len(decision) == 2:
             start, view.reservation = decision
         else:
-            start, view.reservation, view.memo, wake_s, places = decision[:5]
+            start, view.reservation, view.memo, wake_s, places, *stops = decision
+        again = [job for job, how in stops[0] if self._stop_now(job, how)] if stops and stops[0] else ()
         for at, job in enumerate(start):
             self._begin(job, None if places is None else places[at])
         self._arrived.clear()
         view.only_arrivals = True
         view.unforeseen = False
+        for job in again:
+            self._join(job)
         if self.machine.windows:
             wake_s = min(wake_s, self._next_turn())
         if wake_s < math.inf or self._wake is not None:
@@ -395,6 +424,8 @@ class MachineSystem(BatchSystem):
         run = self._run[job]
         if run == run:
             end = now + run
+            if job in self._whole:
+                self._resume(job)
             priority = LATE_COMPLETION if self.by_event and estimated > end else COMPLETION
             heappush(self._heap, (end, priority, next(self._eid), Due(self.clock, self._on_end, job)))
         else:
@@ -402,6 +433,61 @@ class MachineSystem(BatchSystem):
             ticket.succeed(ticket)
         if self._watched:
             self._tell("start", job)
+
+    # -- jobs that are stopped and go on ------------------------------------------------------------------------------------------
+
+    def _stop_now(self, job: int, how: str) -> bool:
+        """Stop a running job, and return whether it waits again at once."""
+        name, now = self.policy.name, self.clock._now
+        if job not in self.allocations or how not in STOPS:
+            raise PolicyFault(f"policy {name!r} stops job {job} by {how!r}: it does not run, or there is no such way")
+        if self._run[job] != self._run[job]:
+            raise PolicyFault(f"policy {name!r} stops job {job}, which something else drives")
+        _forget(self._heap, self._on_end, job)
+        start = self._start[job]
+        self._take_off(job)
+        self._view.unforeseen = True
+        if how == "cancel":
+            self._end[job] = now
+            self._fate[job] = CANCELLED
+            return False
+        whole_run, whole_estimate = self._whole.setdefault(job, (self._run[job], self._estimate[job]))
+        before = self.room.done_s.get(job, 0.0)
+        worked = max(0.0, now - start - self._overhead.pop(job, 0.0))
+        kept = self.stopping.kept_s(how, before, worked)
+        self.room.done_s[job] = kept
+        self._stretches.append(Stretch(job, start, now, how, kept, before + worked - kept))
+        self._first.setdefault(job, start)
+        self._stopped[job] = now
+        again_s = self.stopping.restart_s(how)
+        self._run[job] = whole_run - kept + again_s
+        self._estimate[job] = max(whole_estimate - kept, 0.0) + again_s
+        self._overhead[job] = again_s
+        self.room.estimate_s[job] = self._estimate[job]
+        self._start[job] = math.nan
+        delay = 0.0 if how == "suspend" or (how == "checkpoint" and self.stopping.notice) else self.stopping.resubmit_s
+        if delay > 0:
+            self.clock.at(now + delay, self._come_back, priority=ARRIVAL, job=job)
+        return delay <= 0
+
+    def _come_back(self, event: Due) -> None:
+        self._join(event.job)
+        self._settle()
+
+    def _resume(self, job: int) -> None:
+        """Note that a job that was stopped starts again."""
+        stood = self.clock._now - self._stopped.pop(job)
+        self._stood[job] = self._stood.get(job, 0.0) + stood
+
+    def _take_off(self, job: int) -> None:
+        """Take a running job off its nodes."""
+        at = bisect_left(self._ends, self._start[job] + self._estimate[job])
+        while self._running[at] != job:
+            at += 1
+        del self._ends[at], self._running[at]
+        self.free_nodes.give(self._kind[job], self.allocations.pop(job))
+        if self._watched:
+            self._tell("stop", job)
 
     # -- for those who watch ------------------------------------------------------------------------------------------------------
 
@@ -460,6 +546,7 @@ def run_on_machine(
     *,
     placement: Placement | str = "first-fit",
     asking: Asking | None = None,
+    stopping: Stopping | None = None,
     order: EventOrder = "batch",
     until_s: float | None = None,
     record: bool = False,
@@ -472,7 +559,7 @@ def run_on_machine(
     ----------
     jobs : JobTable
         The jobs; the outcome has them by submission.
-    machine, policy, placement, asking, order, record, check, observers
+    machine, policy, placement, asking, stopping, order, record, check, observers
         As in :class:`MachineSystem`.
     until_s : float, optional [s]
         Stop after the events of this time; until the last job has ended without it.
@@ -494,7 +581,16 @@ def run_on_machine(
     if uses_shares(demands[0]):
         machine = dataclasses.replace(machine, shares=True)
     system = MachineSystem(
-        clock, machine, policy, placement=placement, asking=asking, order=order, record=record, check=check, observers=observers
+        clock,
+        machine,
+        policy,
+        placement=placement,
+        asking=asking,
+        stopping=stopping,
+        order=order,
+        record=record,
+        check=check,
+        observers=observers,
     )
     system.submit(jobs, demands)
     clock.run(until_s)

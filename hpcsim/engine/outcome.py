@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,13 +12,38 @@ import numpy.typing as npt
 from hpcsim.scheduling.machine import Allocation
 from hpcsim.scheduling.policies import Reservation
 
-__all__ = ["CANCELLED", "FAILED", "FINISHED", "QUEUED", "RUNNING", "STATUS", "Outcome"]
+__all__ = ["CANCELLED", "FAILED", "FINISHED", "QUEUED", "RUNNING", "STATUS", "Outcome", "Stretch"]
 
 QUEUED, RUNNING, FINISHED, FAILED, CANCELLED = range(5)
 STATUS = ("queued", "running", "finished", "failed", "cancelled")
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+
+
+class Stretch(NamedTuple):
+    """A time on the machine that ended when the job was stopped.
+
+    Attributes
+    ----------
+    job : int
+        The job.
+    start_s, end_s : float [s]
+        From when until when.
+    how : str
+        How it was stopped.
+    kept_s : float [s]
+        What it has done, in all, and keeps.
+    lost_s : float [s]
+        What it did and must do again, and what stopping cost.
+    """
+
+    job: int
+    start_s: float
+    end_s: float
+    how: str
+    kept_s: float
+    lost_s: float
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -44,6 +70,12 @@ class Outcome:
         Names of the jobs that processes drove.
     places : mapping of int to Allocation
         On a machine of nodes, where each job that has started is, or was last.
+    stopped_s : float64 array, shape (jobs,) or None [s]
+        Time that each job stood still between its start and its end; None where no job was ever stopped.
+    stretches : tuple of Stretch
+        The times on the machine of the jobs that were stopped, all but the last of each.
+    resumed_s : mapping of int to float [s]
+        When each of those jobs started last.
     """
 
     now_s: float
@@ -57,6 +89,9 @@ class Outcome:
     reservations: tuple[tuple[float, Reservation], ...] = ()
     names: Mapping[int, str] = field(default_factory=dict)
     places: Mapping[int, Allocation] = field(default_factory=dict)
+    stopped_s: Floats | None = None
+    stretches: tuple[Stretch, ...] = ()
+    resumed_s: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def status(self) -> npt.NDArray[np.str_]:
@@ -70,5 +105,38 @@ class Outcome:
 
     @property
     def wait_s(self) -> Floats:
-        """Start less submission [s]; NaN for a job that never started."""
-        return self.start_s - self.submit_s
+        """Start less submission, and the time that a job stood still since [s]; NaN for a job that never started."""
+        wait = self.start_s - self.submit_s
+        return wait if self.stopped_s is None else wait + self.stopped_s
+
+    @property
+    def run_s(self) -> Floats:
+        """Time on the machine [s]; NaN for a job that has not ended."""
+        run = self.end_s - self.start_s
+        return run if self.stopped_s is None else run - self.stopped_s
+
+    @property
+    def stays(self) -> tuple[Floats, Floats, Floats, Integers]:
+        """When each wait began, when it ended in a start, when that time on the machine ended [s], and the processors held.
+
+        A job has one of each, and one more for each time that it was stopped.
+        """
+        if not self.stretches:
+            return self.submit_s, self.start_s, self.end_s, self.processors
+        begin = self.submit_s.copy()
+        rows: list[tuple[float, float, float, int]] = []
+        for stretch in self.stretches:
+            rows.append((begin[stretch.job], stretch.start_s, stretch.end_s, int(self.processors[stretch.job])))
+            begin[stretch.job] = stretch.end_s
+        start = self.start_s.copy()
+        for job, time in self.resumed_s.items():
+            start[job] = time
+        gone = begin == self.end_s  # ended for good when it was stopped
+        last = np.array([begin, start, self.end_s, self.processors]).T[~gone]
+        waited, started, ended, held = np.concatenate([last, np.array(rows)]).T
+        return waited, started, ended, held.astype(np.int64)
+
+    @property
+    def busy(self) -> tuple[Floats, Floats, Integers]:
+        """Start and end of every time on the machine, and the processors held."""
+        return self.stays[1:]

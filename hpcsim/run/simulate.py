@@ -50,10 +50,12 @@ class _Room:
         scheduler = bound.scenario.scheduler
         self.source = batch_jobs(bound.jobs, bound.scenario) if bound.jobs else None
         self.demands: tuple[list[Demand], Any] | None = None
+        policy = policy_of(scheduler)
+        only_nodes = bool(getattr(policy, "nodes_only", False))
         self.pools = {
             name: self._nodes(bound.jobs)
-            if bound.jobs and scheduler.by_node and name == bound.jobs.group.name
-            else BatchSystem(self.clock, group.count * self.per_node[name], policy_of(scheduler), order=scheduler.order)
+            if bound.jobs and (scheduler.by_node or only_nodes) and name == bound.jobs.group.name
+            else BatchSystem(self.clock, group.count * self.per_node[name], "fcfs" if only_nodes else policy, order=scheduler.order)
             for name, group in bound.cluster.groups.items()
         }
         self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}

@@ -25,6 +25,7 @@ from hpcsim.scheduling.machine import CORES, Allocation
 from hpcsim.scheduling.room import Room, Shadow, Verdict, easy_in_room, heads_in_room
 
 __all__ = [
+    "STOPS",
     "Decision",
     "Easy",
     "EasyShortestFirst",
@@ -84,6 +85,8 @@ class Decision(NamedTuple):
         Ask again at this time, after ``now_s``, even if nothing happens until then; infinite for no such wish.
     places : sequence of Allocation or None
         On a machine of nodes, where each of ``start`` goes; without it the placement puts one after the other.
+    stop : sequence of (job, how)
+        On a machine of nodes, running jobs to stop before the others start, each in one of the ways of :data:`STOPS`.
     """
 
     start: Sequence[int]
@@ -91,7 +94,11 @@ class Decision(NamedTuple):
     memo: Any = None
     wake_s: float = math.inf
     places: Sequence[Allocation] | None = None
+    stop: Sequence[tuple[int, str]] = ()
 
+
+STOPS = ("suspend", "checkpoint", "requeue", "cancel")
+"""Ways to stop a running job: keep all that it has done, or what it has saved, or nothing, and let it wait again; or end it for good."""
 
 Pair = tuple[Sequence[int], Reservation | None]
 """A decision as a plain pair, which is a third of the cost of a :class:`Decision` to make."""
@@ -173,7 +180,7 @@ class Policy(Protocol):
 
     ``key`` orders the queue, once for each job; None is the order of submission. A policy that has an attribute ``plans`` which is true is
     asked after every event while jobs wait, even where no processor is free; others only where some are. One with an attribute ``rooms`` which is
-    true decides on machines of nodes, too; others see one pool of processors only.
+    true decides on machines of nodes, too; others see one pool of processors only. With ``nodes_only`` it needs one: a pool then is one node.
     """
 
     @property

@@ -7,10 +7,11 @@ fits at that time.
 
 from __future__ import annotations
 
+import copy
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -29,7 +30,7 @@ __all__ = ["Room", "Shadow", "Verdict", "any_fits", "easy_in_room", "heads_in_ro
 Order = Callable[[Sequence[int]], Sequence[int]]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Room:
     """A machine of nodes as a policy sees it. It must not change it; :meth:`Free.copy` gives one that it may.
 
@@ -53,6 +54,12 @@ class Room:
         Which nodes a job gets.
     waiting : Waiting or None
         The queue by kind of demand, where it is in the order of joining.
+    done_s : dict of int to float [s]
+        What jobs that were stopped have done and kept; the view's estimates are of the rest. 0 for all others.
+    priority : list of float
+        What the site or the user adds to the priority of each job.
+    fixed : set of int
+        Jobs that cannot be stopped.
     """
 
     machine: Machine
@@ -64,6 +71,31 @@ class Room:
     allocations: dict[int, Allocation]
     placement: Placement
     waiting: Waiting | None = None
+    done_s: dict[int, float] = field(default_factory=dict)
+    priority: list[float] = field(default_factory=list)
+    fixed: Collection[int] = frozenset()
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Room)
+            and self.free == other.free
+            and list(self.running) == list(other.running)
+            and self.allocations == other.allocations
+            and self.done_s == other.done_s
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def copied(self) -> Room:
+        """Return an independent copy, for those who check that a policy leaves it alone."""
+        return replace(
+            self,
+            free=self.free.copy(),
+            running=tuple(self.running),
+            allocations=dict(self.allocations),
+            waiting=copy.deepcopy(self.waiting),
+            done_s=dict(self.done_s),
+        )
 
     def usable(self, job: int, begin_s: float) -> Bools | None:
         """Return the nodes that no window of others takes from ``begin_s`` until the job's end by its estimate; None for all."""

@@ -90,6 +90,16 @@ class Timetable:
         other._bounds = {kind: (a.copy(), b.copy()) for kind, (a, b) in self._bounds.items()}
         return other
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Timetable)
+            and self.promised == other.promised
+            and np.array_equal(self.times, other.times)
+            and np.array_equal(self.cells[self.slots], other.cells[other.slots])
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
     def _flat(self, free: Free) -> Integers:
         flat = free.free.reshape(-1)
         return flat if free.devices is None else np.concatenate([flat, free.devices.reshape(-1)])

@@ -33,9 +33,7 @@ def occupancy_of(jobs: JobTable, outcome: Outcome) -> metrics.Intervals:
     HpcsimError
         The integral of the queue is not the sum of the waits: a fault of hpcsim.
     """
-    states = metrics.occupancy(
-        jobs.submit_s, outcome.start_s, outcome.end_s, jobs.processors, size=outcome.size, window_s=horizon(jobs, outcome)
-    )
+    states = metrics.occupancy(*outcome.stays, size=outcome.size, window_s=horizon(jobs, outcome))
     gap = metrics.little_gap_frac(states, outcome.wait_s)
     if not abs(gap) <= LITTLE_TOLERANCE:
         raise HpcsimError(f"Little's law is missed by {gap:g}: queue and waits disagree")
@@ -63,14 +61,12 @@ def policy_metrics(
     dict
         The columns of the table ``policies``, without the processor time. Percentiles are nearest ranks; the bound of the slowdown is 10 s.
     """
-    wait, run = outcome.wait_s, outcome.end_s - outcome.start_s
+    wait, run = outcome.wait_s, outcome.run_s
     first, last = float(jobs.submit_s.min()), float(outcome.end_s.max())
     busy = {"capacity": outcome.size}
     window = metrics.steady_window(jobs.submit_s)
-    steady = (
-        metrics.utilisation(outcome.start_s, outcome.end_s, jobs.processors, **busy, window_s=window) if window[1] > window[0] else np.nan
-    )
-    whole = metrics.utilisation(outcome.start_s, outcome.end_s, jobs.processors, **busy, window_s=(first, last)) if last > first else 0.0
+    steady = metrics.utilisation(*outcome.busy, **busy, window_s=window) if window[1] > window[0] else np.nan
+    whole = metrics.utilisation(*outcome.busy, **busy, window_s=(first, last)) if last > first else 0.0
     slow = metrics.bounded_slowdown(wait, run)
     work = run * jobs.processors
     states = occupancy_of(jobs, outcome) if states is None else states
@@ -125,7 +121,7 @@ def policy_ranges(jobs: JobTable, outcome: Outcome) -> dict[str, tuple[float, fl
     """Return 80 % intervals of the means, from resampled weeks of the log; empty where it has fewer than four."""
     if jobs.submit_s.max() - jobs.submit_s.min() < 4 * fairness.WEEK_S:
         return {}
-    slow = metrics.bounded_slowdown(outcome.wait_s, outcome.end_s - outcome.start_s)
+    slow = metrics.bounded_slowdown(outcome.wait_s, outcome.run_s)
     try:
         return {
             "mean_wait_s": fairness.block_bootstrap(jobs.submit_s, outcome.wait_s),
@@ -137,7 +133,7 @@ def policy_ranges(jobs: JobTable, outcome: Outcome) -> dict[str, tuple[float, fl
 
 def shares(jobs: JobTable, outcome: Outcome, policy: str | None) -> dict[str, list[Any]]:
     """Return the columns of the table ``shares``: by user, group, queue and QOS, the largest users of the machine first."""
-    wait, run = outcome.wait_s, outcome.end_s - outcome.start_s
+    wait, run = outcome.wait_s, outcome.run_s
     slow = metrics.bounded_slowdown(wait, run)
     total = float((run * jobs.processors).sum()) or 1.0
     columns: dict[str, list[Any]] = {

@@ -67,7 +67,7 @@ def _fitted(trace: Trace, options: TraceOptions) -> Trace:
 
 
 def _jobs_columns(jobs: JobTable, outcome: Outcome, policy: str | None, cores: int, machine: Machine | None) -> dict[str, Any]:
-    run = outcome.end_s - outcome.start_s
+    run = outcome.run_s
     columns: dict[str, Any] = {
         "job_id": jobs.job_id,
         "kind": np.full(len(jobs), "batch"),

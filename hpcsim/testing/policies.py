@@ -17,11 +17,15 @@ from collections.abc import Callable
 import numpy as np
 
 from hpcsim.base.rng import stream
-from hpcsim.engine.jobs import PolicyFault, run_jobs
+from hpcsim.engine.jobs import EventOrder, PolicyFault, run_jobs
+from hpcsim.engine.machine import run_on_machine
+from hpcsim.scheduling.machine import Machine, NodeClass
 from hpcsim.scheduling.policies import Decision, Policy, QueueKey, View
 from hpcsim.workload.jobs import JobTable
 
-__all__ = ["check_policy", "random_jobs"]
+__all__ = ["check_policy", "random_jobs", "random_machine"]
+
+_ORDERS: tuple[EventOrder, ...] = ("batch", "event")
 
 
 def random_jobs(seed: int, *, jobs: int = 60, processors: int = 16) -> JobTable:
@@ -59,6 +63,14 @@ class _Guarded:
         return bool(getattr(self.policy, "plans", False))
 
     @property
+    def rooms(self) -> bool:
+        return bool(getattr(self.policy, "rooms", False))
+
+    @property
+    def nodes_only(self) -> bool:
+        return bool(getattr(self.policy, "nodes_only", False))
+
+    @property
     def key(self) -> QueueKey | None:
         return self.policy.key
 
@@ -82,6 +94,7 @@ class _Guarded:
                 partition=tuple(view.partition),
                 start_s=start_s,
                 end_s=end_s,
+                room=None if view.room is None else view.room.copied(),
             )
             for _ in range(3)
         ]
@@ -98,7 +111,8 @@ def check_policy(make: Callable[[], Policy], *, seeds: int = 8, processors: int 
     """Run a policy on generated jobs and check what every policy owes.
 
     It must leave the view alone, answer equal views equally, start only jobs that wait and fit, start every job in the end, and decide
-    the same whether or not it is told what it decided before.
+    the same whether or not it is told what it decided before. One that decides on machines of nodes (``rooms``) is also run on such machines, where
+    it must not overbook a node, and must leave jobs that it stops no more than they had done.
 
     Parameters
     ----------
@@ -116,7 +130,7 @@ def check_policy(make: Callable[[], Policy], *, seeds: int = 8, processors: int 
     """
     for seed in range(seeds):
         jobs = random_jobs(seed, processors=processors)
-        for order in ("batch", "event"):
+        for order in _ORDERS:
             plain = run_jobs(jobs, processors, make(), order=order, check=True)
             if np.isnan(plain.end_s).any():
                 job = int(jobs.job_id[np.isnan(plain.end_s)][0])
@@ -126,3 +140,36 @@ def check_policy(make: Callable[[], Policy], *, seeds: int = 8, processors: int 
                 if not np.array_equal(plain.start_s, guarded.start_s):
                     how = "without what it decided before" if forget else "from a copy of the view"
                     raise PolicyFault(f"policy {make().name!r} decides differently {how} (seed {seed}, {order} order)")
+            if getattr(make(), "rooms", False):
+                _check_on_nodes(make, seed, order)
+
+
+def random_machine(seed: int) -> tuple[Machine, JobTable]:
+    """Return a seeded machine of unequal nodes and jobs on it that ask for cores, accelerators, memory, whole nodes and more than one node."""
+    draw = stream(seed, "testing", "machines")
+    machine = Machine.of([NodeClass("gpu", 3, 8, 4, 64), NodeClass("cpu", 2, 12, 0, 96)])
+    jobs = random_jobs(seed, jobs=40, processors=12)
+    gpus = np.where(draw.random(40) < 0.4, draw.integers(1, 7, 40), 0).astype(np.float64)
+    return machine, dataclasses.replace(
+        jobs,
+        processors=np.where(gpus > 0, np.maximum(gpus, 1), jobs.processors).astype(np.int64),
+        gpus=gpus,
+        memory_bytes=draw.choice([0.0, 8.0, 40.0], 40),
+        nodes=np.where((gpus == 0) & (draw.random(40) < 0.2), draw.integers(1, 4, 40), -1),
+        exclusive=draw.random(40) < 0.1,
+        priority=draw.integers(0, 3, 40).astype(np.float64),
+    )
+
+
+def _check_on_nodes(make: Callable[[], Policy], seed: int, order: EventOrder) -> None:
+    machine, jobs = random_machine(seed)
+    name = make().name
+    plain = run_on_machine(jobs, machine, make(), order=order, check=True)
+    if np.isnan(plain.end_s).any():
+        raise PolicyFault(f"policy {name!r} never ends a job on nodes (seed {seed}, {order} order)")
+    for stretch in plain.stretches:
+        if not 0 <= stretch.kept_s <= jobs.run_s[stretch.job] or stretch.lost_s < 0:
+            raise PolicyFault(f"policy {name!r} leaves a stopped job with more than it has done (seed {seed}, {order} order)")
+    guarded = run_on_machine(jobs, machine, _Guarded(make(), forget=False), order=order)
+    if not np.array_equal(plain.end_s, guarded.end_s):
+        raise PolicyFault(f"policy {name!r} decides differently from a copy of the view of nodes (seed {seed}, {order} order)")
