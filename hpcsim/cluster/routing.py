@@ -97,6 +97,10 @@ class Router:
         self._walker, self._seed = walker, seed
         self._graph = walker if isinstance(walker, GraphWalker) else GraphWalker(walker.links)
 
+    def spread(self) -> Router:
+        """Return a router over the same links that sends every flow all shortest ways at once."""
+        return self if self.routing == "spray" else Router(self._walker, "spray", seed=self._seed)
+
     def routes(
         self,
         source: npt.ArrayLike,

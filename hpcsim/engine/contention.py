@@ -20,6 +20,7 @@ __all__ = ["Activity", "Contention", "Delay", "Load", "Member", "Pace", "Paces"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 _EXACT_UP_TO = 8
 """Loads up to which each sees the others as they are without it."""
@@ -46,9 +47,11 @@ class Load:
     job, activity : str
         Whose, and what: ``steps``, ``checkpoint``, ``recovery``, ``dispatch``, ``merge``.
     routes : Routes
-        Its flows, all of equal weight.
+        Its flows.
     bytes_per_s : array, shape (flows,)
         What each carries at pace 1 [B/s].
+    weight : array, shape (flows,)
+        Shares are in proportion to it.
     stretch : callable
         Takes by what factor its slowest flow is slower than undisturbed, and returns by what factor the activity is longer.
     duty_frac : callable
@@ -59,6 +62,7 @@ class Load:
     activity: str
     routes: Routes
     bytes_per_s: FloatArray
+    weight: FloatArray
     stretch: Callable[[float], float] = _whole
     duty_frac: Callable[[float], float] = _always
 
@@ -141,11 +145,11 @@ class Paces:
         return found
 
     def alone(self, load: Load) -> FloatArray:
-        """Return the rates of a load's flows without others [B/s]."""
+        """Return the levels of a load's flows without others [B/s]."""
         if load not in self._alone:
             links, local = np.unique(load.routes.links, return_inverse=True)
             table = Routes(load.routes.first, local).table(links.size)
-            self._alone[load] = fair_levels(self.capacities[links], table, np.ones(load.routes.flows)).level
+            self._alone[load] = fair_levels(self.capacities[links], table, load.weight).level
         return self._alone[load]
 
 
@@ -160,6 +164,27 @@ class _Company:
         self.capacities = paces.capacities[self.links]
         self.table = Routes(first.astype(np.int64), local).table(self.links.size)
         self.alone = np.concatenate([paces.alone(load) for load in loads])
+        self.weight = np.concatenate([load.weight for load in loads])
+        self._keep(self._meeting())
+
+    def _meeting(self) -> BoolArray:
+        """Return which flows share a link with another load, or with a flow of their own that does, and so on."""
+        links, loads = self.links.size, len(self.loads)
+        used = np.zeros((loads, links + 1), dtype=np.bool_)
+        used[np.broadcast_to(self.owner, self.table.shape), self.table] = True
+        reached = used.sum(axis=0) > 1
+        while True:
+            reached[links] = False
+            meets: BoolArray = reached[self.table].any(axis=0)
+            before = int(reached.sum())
+            reached[self.table[:, meets]] = True
+            reached[links] = False
+            if int(reached.sum()) == before:
+                return meets
+
+    def _keep(self, flows: BoolArray) -> None:
+        self.table, self.owner = self.table[:, flows], self.owner[flows]
+        self.alone, self.weight = self.alone[flows], self.weight[flows]
 
     def solve(self) -> dict[Load, Pace]:
         """Return the pace of each load."""
@@ -198,11 +223,14 @@ class _Company:
 
     def view(self, mine: int, duty: FloatArray) -> tuple[float, int]:
         """Return the slowdown of a load's slowest flow among others with a duty, and which of the links is its bottleneck; -1 where none."""
-        weight = duty.copy()
-        weight[mine] = 1.0
-        here = np.flatnonzero(weight[self.owner] > 0)
-        levels = fair_levels(self.capacities, self.table[:, here], weight[self.owner[here]])
+        presence = duty.copy()
+        presence[mine] = 1.0
+        weight = presence[self.owner] * self.weight
+        here = np.flatnonzero(weight > 0)
+        levels = fair_levels(self.capacities, self.table[:, here], weight[here])
         own = np.flatnonzero(self.owner[here] == mine)
+        if not own.size:
+            return 1.0, -1
         ratio = self.alone[here[own]] / levels.level[own]
         slowdown = float(ratio.max())
         worst = int((ratio >= slowdown * (1 - _TIE)).argmax())
@@ -210,7 +238,7 @@ class _Company:
 
     def parts(self, mine: int, link: int, duty: FloatArray) -> dict[str, float]:
         """Return which share of what others put on a link is whose."""
-        crossing = (self.table == link).sum(axis=0)
+        crossing = (self.table == link).sum(axis=0) * self.weight
         mass = np.bincount(self.owner, crossing, len(self.loads)) * duty
         mass[mine] = 0.0
         parts: dict[str, float] = {}

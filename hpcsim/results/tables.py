@@ -236,10 +236,8 @@ _LINKS = Table(
     "links",
     "Links, ports and storage servers that training runs and tasks used, one way each, where several of them ran. Steps count with their mean.",
     (
-        _text(
-            "link",
-            "A node's ports, all cables from a subtree of the fabric to the level above, or what storage is connected by and serves.",
-        ),
+        _text("link", "From where to where, as the graph names them; cables that traffic is spread over are one link."),
+        _text("kind", "Which part of the fabric it belongs to."),
         _real("capacity_bytes_per_s", "B/s", "What it carries."),
         _real("carried_bytes", "B", "What went over it."),
         _real("mean_utilisation_frac", "1", "Carried over what it could have carried between the first submission and the end."),

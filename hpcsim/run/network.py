@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from hpcsim.base.units import readable
 from hpcsim.cluster.parts import Cluster
-from hpcsim.cluster.trunks import trunks_of
+from hpcsim.cluster.ways import Way, Ways
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.contention import Contention, Load, Member
 from hpcsim.workload.training import TrainingPlan
@@ -18,6 +18,7 @@ from hpcsim.workload.training import TrainingPlan
 __all__ = ["Network", "NetworkRecord"]
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 
 _SLIGHT = 1e-9
 """Share of an activity's time below which a delay is rounding."""
@@ -37,12 +38,14 @@ class NetworkRecord:
 
     def __init__(self, network: Network, begin_s: float, end_s: float) -> None:
         shared = network.contention
-        names, capacity = network.trunks.names, network.trunks.capacity_bytes_per_s
+        ways = network.ways
+        capacity = ways.capacity_bytes_per_s
         used = np.flatnonzero(shared.carried_bytes > 0)
         span_s = max(end_s - begin_s, 0.0)
         mean = shared.carried_bytes[used] / (capacity[used] * span_s) if span_s else np.zeros(used.size)
         self.links: dict[str, Any] = {
-            "link": [names[i] for i in used.tolist()],
+            "link": [ways.name(i) for i in used.tolist()],
+            "kind": [ways.kind(i) for i in used.tolist()],
             "capacity_bytes_per_s": capacity[used],
             "carried_bytes": shared.carried_bytes[used],
             "mean_utilisation_frac": np.minimum(mean, 1.0),
@@ -54,7 +57,7 @@ class NetworkRecord:
         self.notes: list[str] = []
         for (job, activity), delay in sorted(shared.delays.items()):
             lost_s = delay.took_s - delay.work_s
-            rows = [(other, names[link], seconds) for (link, other), seconds in delay.by.items() if seconds > _SLIGHT * delay.took_s]
+            rows = [(other, ways.name(link), seconds) for (link, other), seconds in delay.by.items() if seconds > _SLIGHT * delay.took_s]
             if not rows or lost_s <= _SLIGHT * delay.took_s:
                 continue
             self.lost_s += lost_s
@@ -63,10 +66,6 @@ class NetworkRecord:
                 for key, value in zip(keys, (job, activity, delay.work_s, delay.took_s, other, link, seconds, delay.most_s), strict=True):
                     self.contention[key].append(value)
             self.notes.append(self._note(job, activity, delay.work_s, lost_s, rows[0]))
-        if self.contention["name"] and not network.trunks.shaped:
-            self.notes.append(
-                "Of this topology only the nodes' ports and the storage are shared; links between switches are taken as wide enough."
-            )
 
     @staticmethod
     def _note(job: str, activity: str, work_s: float, lost_s: float, most: tuple[str, str, float]) -> str:
@@ -91,43 +90,41 @@ class Network:
     """
 
     def __init__(self, clock: Clock, cluster: Cluster) -> None:
-        self.trunks = trunks_of(cluster)
-        self.contention = Contention(clock, self.trunks.capacity_bytes_per_s)
+        self.ways = Ways(cluster)
+        self.contention = Contention(clock, self.ways.capacity_bytes_per_s)
         self._free = {name: list(range(group.count)) for name, group in cluster.groups.items()}
 
     def take(self, group: str, count: int) -> IntArray:
         """Take nodes of a group and return their numbers in the cluster."""
         free = self._free[group]
         taken, self._free[group] = free[:count], free[count:]
-        return np.array(taken, dtype=np.int64) + self.trunks.offsets[group]
+        return np.array(taken, dtype=np.int64) + self.ways.offsets[group]
 
     def give_back(self, group: str, nodes: IntArray) -> None:
         """Let others have nodes."""
-        self._free[group] = sorted(self._free[group] + (nodes - self.trunks.offsets[group]).tolist())
+        self._free[group] = sorted(self._free[group] + (nodes - self.ways.offsets[group]).tolist())
 
     def training(self, plan: TrainingPlan, nodes: IntArray) -> Member:
         """Return a training run as a member of the network."""
         loads = {"steps": self._steps(plan, nodes)}
-        none = Load(plan.name, "checkpoint", self.trunks.between(nodes[:0], nodes[:0]), np.empty(0))
-        loads["checkpoint"] = loads["recovery"] = none
-        if plan.checkpoint_tier:
-            each = plan.checkpoint_bytes / nodes.size
-            for activity, seconds in (("checkpoint", plan.checkpoint_write_s), ("recovery", plan.checkpoint_read_s)):
-                way = self.trunks.to_storage if activity == "checkpoint" else self.trunks.from_storage
-                rate = np.full(nodes.size, each / seconds if seconds > 0 else 0.0)
-                loads[activity] = Load(plan.name, activity, way(plan.checkpoint_tier, nodes), rate)
+        for activity, seconds in (("checkpoint", plan.checkpoint_write_s), ("recovery", plan.checkpoint_read_s)):
+            way = self.ways.between(nodes[:0], nodes[:0])
+            if plan.checkpoint_tier:
+                way = (self.ways.to_storage if activity == "checkpoint" else self.ways.from_storage)(plan.checkpoint_tier, nodes)
+            rate = plan.checkpoint_bytes / nodes.size / seconds if seconds > 0 else 0.0
+            loads[activity] = _load(plan.name, activity, way, np.full(nodes.size, rate))
         return Member(self.contention, plan.name, loads)
 
     def _steps(self, plan: TrainingPlan, nodes: IntArray) -> Load:
         traffic = plan.traffic_of()
-        if traffic is None or not self.trunks.width:
-            return Load(plan.name, "steps", self.trunks.between(nodes[:0], nodes[:0]), np.empty(0))
+        if traffic is None:
+            return _load(plan.name, "steps", self.ways.between(nodes[:0], nodes[:0]), np.empty(0))
         pairs = traffic.pairs
-        return Load(
-            plan.name,
-            "steps",
-            self.trunks.between(nodes[pairs.source], nodes[pairs.target]),
-            pairs.bytes_per_step / traffic.step_s,
-            lru_cache(traffic.stretch),
-            lru_cache(traffic.duty_frac),
-        )
+        way = self.ways.between(nodes[pairs.source], nodes[pairs.target])
+        each = pairs.bytes_per_step / traffic.step_s
+        return _load(plan.name, "steps", way, each, stretch=lru_cache(traffic.stretch), duty_frac=lru_cache(traffic.duty_frac))
+
+
+def _load(job: str, activity: str, way: Way, bytes_per_s: FloatArray, **rest: Any) -> Load:
+    """Return the load of pairs that carry so much each, spread over their sub-flows."""
+    return Load(job, activity, way.routes, bytes_per_s[way.pair] * way.share, way.share, **rest)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.cluster.parts import Cluster, NodeGroup
-from hpcsim.cluster.trunks import Trunks, trunks_of
+from hpcsim.cluster.ways import Ways
 from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.maxmin import fair_rates
 from hpcsim.cost.training import StepCost
@@ -138,23 +138,32 @@ def node_pairs(kind: str, layout: Mapping[str, Any], *, nodes: int, per_node: in
     return source[apart], target[apart]
 
 
-def met_oversubscription(trunks: Trunks, layout: Mapping[str, Any], *, first: int, nodes: int, per_node: int, domain: int) -> float:
-    """Return by what factor the trunks of a fabric slow the flows of a layout that has the nodes from ``first`` on to itself; at least 1.
+def met_oversubscription(
+    cluster: Cluster, layout: Mapping[str, Any], *, group: str, nodes: int, per_node: int, domain: int
+) -> float | None:
+    """Return by what factor the links of a fabric slow the flows of a layout that has a group's first nodes to itself; at least 1.
 
-    The worst of its kinds of communication, each by itself: the max-min rate of its slowest flow with nothing but the nodes' ports, without faults, in
-    the way, over that with all trunks. A ring crosses between two leaf switches with one node's traffic only, whatever their oversubscription.
+    The worst of its kinds of communication, each by itself: the max-min rate of its slowest pair with nothing but the nodes' ports, without
+    faults, in the way, over that with all links as they are. A ring crosses between two leaf switches with one node's traffic only, whatever
+    their oversubscription. None where nodes pass on what is meant for others, so that ports and fabric are one.
     """
-    worst = 1.0
-    ports = np.full(trunks.capacity_bytes_per_s.size, np.inf)
-    inside = trunks.first[1] if len(trunks.first) > 1 else ports.size
-    ports[:inside] = trunks.ports_bytes_per_s[:inside] if trunks.ports_bytes_per_s.size else trunks.capacity_bytes_per_s[:inside]
-    wide = np.where(np.isfinite(ports), ports, float(trunks.capacity_bytes_per_s.sum()))
+    ways = Ways(cluster)
+    links, fabric = ways.links, cluster.fabric
+    if links is None or fabric is None or links.forwards:
+        return None
+    sound = Ways(dataclasses.replace(cluster, fabric=dataclasses.replace(fabric, faults=()))) if fabric.faults else ways
+    assert sound.links is not None
+    port = np.minimum(sound.links.tail, sound.links.head) < sound.links.nodes
+    wide = np.where(port, sound.capacity_bytes_per_s, float(sound.capacity_bytes_per_s.sum()))
+    worst, first = 1.0, ways.offsets[group]
     for kind in KINDS:
         source, target = node_pairs(kind, layout, nodes=nodes, per_node=per_node, domain=domain)
         if source.size:
-            routes = trunks.between(source + first, target + first)
-            free, met = fair_rates(wide, routes), fair_rates(trunks.capacity_bytes_per_s, routes)
-            worst = max(worst, float((free / met).max()))
+            rates = []
+            for over, capacity in ((sound, wide), (ways, ways.capacity_bytes_per_s)):
+                way = over.between(source + first, target + first)
+                rates.append(np.bincount(way.pair, fair_rates(capacity, way.routes, weight=way.share)))
+            worst = max(worst, float((rates[0] / rates[1]).max()))
     return worst
 
 
@@ -163,14 +172,15 @@ def placed_fabric(
 ) -> tuple[Fabric, tuple[str, ...]]:
     """Return a run's fabric with the oversubscription that its traffic meets on the first nodes in their order, and a note where that is less.
 
-    The fabric as it comes is charged in full, as if all nodes of every leaf sent up at once. Where the trunks are not known it stays so.
+    The fabric as it comes is charged in full, as if all nodes of every leaf sent up at once. Where nodes pass on what is meant for others it
+    stays so.
     """
     charged = float(np.asarray(fabric.oversubscription))
-    if charged <= 1.0 or cluster.fabric is None or not (trunks := trunks_of(cluster)).shaped:
+    if charged <= 1.0 or cluster.fabric is None:
         return fabric, ()
     domain = max(group.domain // group.per_node, 1)
-    met = met_oversubscription(trunks, layout, first=trunks.offsets[group.name], nodes=nodes, per_node=group.per_node, domain=domain)
-    if met >= charged:
+    met = met_oversubscription(cluster, layout, group=group.name, nodes=nodes, per_node=group.per_node, domain=domain)
+    if met is None or met >= charged:
         return fabric, ()
     said = f"Training {name}: the fabric is oversubscribed {charged:.3g}:1; its traffic, on nodes in their order, meets {met:.3g}:1."
     return dataclasses.replace(fabric, oversubscription=met), (said,)

@@ -29,11 +29,11 @@ def steps(job: str, routes: list[list[int]], compute_s: float, send_s: float, ra
     def duty(slowdown: float) -> float:
         return send_s * slowdown / (compute_s + send_s * slowdown)
 
-    return Load(job, "steps", Routes.of(routes), np.full(len(routes), rate * send_s / whole_s), stretch, duty)
+    return Load(job, "steps", Routes.of(routes), np.full(len(routes), rate * send_s / whole_s), np.ones(len(routes)), stretch, duty)
 
 
 def transfer(job: str, routes: list[list[int]], rate: float = 1.0) -> Load:
-    return Load(job, "checkpoint", Routes.of(routes), np.full(len(routes), rate))
+    return Load(job, "checkpoint", Routes.of(routes), np.full(len(routes), rate), np.ones(len(routes)))
 
 
 def test_two_rings_on_one_level_slow_each_other_by_what_max_min_says() -> None:
