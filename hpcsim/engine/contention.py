@@ -7,6 +7,7 @@ million steps costs an event for each change around it and none for a step. A jo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from hpcsim.cost.maxmin import Routes, fair_levels
 from hpcsim.engine.clock import ARRIVAL, Clock, Due
 
-__all__ = ["Activity", "Contention", "Delay", "Load", "Member", "Pace", "Paces"]
+__all__ = ["Activity", "Contention", "Delay", "Load", "Member", "Pace", "Paces", "joined"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -52,6 +53,8 @@ class Load:
         What each carries at pace 1 [B/s].
     weight : array, shape (flows,)
         Shares are in proportion to it.
+    pair : array of int, shape (flows,), or None
+        Which transfer each flow is a part of, where several are.
     stretch : callable
         Takes by what factor its slowest flow is slower than undisturbed, and returns by what factor the activity is longer.
     duty_frac : callable
@@ -65,6 +68,18 @@ class Load:
     weight: FloatArray
     stretch: Callable[[float], float] = _whole
     duty_frac: Callable[[float], float] = _always
+    pair: IntArray | None = None
+
+
+def joined(loads: list[Load]) -> Load:
+    """Return loads that send all the time as one."""
+    if len(loads) == 1:
+        return loads[0]
+    first = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(load.routes.first) for load in loads]))]).astype(np.int64)
+    routes = Routes(first, np.concatenate([load.routes.links for load in loads]))
+    job = " + ".join(sorted(load.job for load in loads))
+    rate, weight = (np.concatenate([getattr(load, name) for load in loads]) for name in ("bytes_per_s", "weight"))
+    return Load(job, loads[0].activity, routes, rate, weight)
 
 
 @dataclass(frozen=True)
@@ -295,12 +310,16 @@ class Activity:
     work_s, left_s : float
         What there was to do, and what is left of it at ``since_s``, in seconds undisturbed.
     pace : Pace
+    told : callable or None
+        Called with every new stretch.
     """
 
-    __slots__ = ("done", "due", "left_s", "load", "pace", "since_s", "work_s")
+    __slots__ = ("done", "due", "left_s", "load", "pace", "since_s", "told", "work_s")
 
-    def __init__(self, load: Load, work_s: float, now_s: float, done: Callable[[], None]) -> None:
-        self.load, self.work_s, self.left_s, self.since_s, self.done = load, work_s, work_s, now_s, done
+    def __init__(
+        self, load: Load, work_s: float, now_s: float, done: Callable[[], None], told: Callable[[float], None] | None = None
+    ) -> None:
+        self.load, self.work_s, self.left_s, self.since_s, self.done, self.told = load, work_s, work_s, now_s, done, told
         self.pace: Pace | None = None
         self.due: Due | None = None
 
@@ -363,9 +382,9 @@ class Contention:
         """Return whether nobody is there who could use a link of a job."""
         return all(other is member or other.links.isdisjoint(member.links) for other in self._members)
 
-    def begin(self, load: Load, work_s: float, done: Callable[[], None]) -> Activity:
-        """Begin an activity that takes ``work_s`` undisturbed; ``done`` is called at its end."""
-        activity = Activity(load, work_s, self.clock.now, done)
+    def begin(self, load: Load, work_s: float, done: Callable[[], None], *, told: Callable[[float], None] | None = None) -> Activity:
+        """Begin an activity that takes ``work_s`` undisturbed, infinite until it is ended; ``done`` is called at its end."""
+        activity = Activity(load, work_s, self.clock.now, done, told)
         self._active.append(activity)
         self._changed()
         return activity
@@ -382,6 +401,15 @@ class Contention:
             links, rate = self.use(load)
             self.carried_bytes[links] += rate * work_s
             self.peak_bytes_per_s[links] = np.maximum(self.peak_bytes_per_s[links], rate)
+
+    def deliver(self, load: Load, size_bytes: FloatArray, took_s: float) -> None:
+        """Count bytes of each flow of a load that does not count them itself, carried over ``took_s``."""
+        lengths = np.diff(load.routes.first)
+        carried = np.zeros(self.carried_bytes.size)
+        np.add.at(carried, load.routes.links, np.repeat(size_bytes, lengths))
+        self.carried_bytes += carried
+        if took_s > 0:
+            np.maximum(self.peak_bytes_per_s, carried / took_s, out=self.peak_bytes_per_s)
 
     def use(self, load: Load) -> tuple[IntArray, FloatArray]:
         """Return the links of a load and what it carries over each at pace 1 [B/s]."""
@@ -407,6 +435,8 @@ class Contention:
                 self._advance(activity)
                 activity.pace = pace
                 self._aim(activity)
+                if activity.told is not None:
+                    activity.told(pace.stretch)
         self._note_peak()
 
     def _note_peak(self) -> None:
@@ -419,7 +449,9 @@ class Contention:
     def _aim(self, activity: Activity) -> None:
         if activity.due is not None:
             activity.due.cancel()
-        assert activity.pace is not None
+            activity.due = None
+        if activity.pace is None or activity.left_s == math.inf:
+            return
         at_s = self.clock.now + activity.left_s * activity.pace.stretch
         activity.due = self.clock.at(at_s, lambda _: self._finish(activity))
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import simpy
 
 from hpcsim.engine.clock import ARRIVAL, Clock, Due
+from hpcsim.engine.contention import Activity, Contention, Load, Member, joined
 from hpcsim.workload.tasks import TaskPlan, max_min_rates
 
 __all__ = ["SharedSource", "TaskFloor", "TaskRun"]
@@ -49,8 +50,18 @@ class SharedSource:
         self._since_s = clock.now
         self._next: Due | None = None
         self._settling = False
+        self._pace = 1.0
         self.delivered_bytes = 0.0
         """Bytes of all flows that are complete."""
+
+    def go_at(self, pace: float) -> None:
+        """Let all flows go at a share of their rates from now on, which others on their way leave them."""
+        if pace != self._pace:
+            now = self._clock.now
+            if self._left.size:
+                self._left -= self._rate * (self._pace * (now - self._since_s))
+            self._since_s, self._pace = now, pace
+            self._share(now)
 
     def read(self, size_bytes: float, cap_bytes_per_s: float, arrived: Callable[[float], None]) -> None:
         """Start a flow now; ``arrived`` is called with the time when all of it is there. No bytes are there at once."""
@@ -67,7 +78,7 @@ class SharedSource:
         self._settling = True
         now = self._clock.now
         if self._left.size:
-            self._left -= self._rate * (now - self._since_s)
+            self._left -= self._rate * (self._pace * (now - self._since_s))
         self._since_s = now
         done = self._left <= self._size * _DONE
         arrived = [self._call[i] for i in np.flatnonzero(done)]
@@ -101,17 +112,42 @@ class SharedSource:
             self._rate = np.empty(0)
             return
         self._rate = max_min_rates(self._cap, np.ones_like(self._cap), self._capacity)
-        due_s = now + float((self._left / self._rate).min())
+        due_s = now + max(float((self._left / self._rate).min()) / self._pace, 0.0)
         self._next = self._clock.at(due_s, self._arrive, priority=ARRIVAL)
 
     def _arrive(self, event: Due) -> None:
         """Settle at the time that was set for the next arrival: the flows nearest to their end end now, whatever the rounding."""
         self._next = None
-        elapsed = self._clock.now - self._since_s
+        elapsed = (self._clock.now - self._since_s) * self._pace
         left = self._left - self._rate * elapsed
         nearest = left / self._rate <= (left / self._rate).min() + elapsed * _DONE
         self._left[nearest] = self._rate[nearest] * elapsed
         self._settle(event)
+
+
+class _Readers:
+    """The tasks that read one tier at once, as one load of the network: how they share the tier among themselves is the source's."""
+
+    def __init__(self, source: SharedSource) -> None:
+        self._source = source
+        self._loads: list[Load] = []
+        self._member: Member | None = None
+        self._activity: Activity | None = None
+
+    def change(self, network: Contention, *, come: Load | None = None, go: Load | None = None) -> None:
+        """Let a task's load come or go."""
+        if self._activity is not None and self._member is not None:
+            network.end(self._activity)
+            self._member.leave()
+        self._loads = [load for load in self._loads if load is not go] + ([come] if come else [])
+        self._activity = self._member = None
+        if self._loads:
+            load = joined(self._loads)
+            self._member = Member(network, load.job, {load.activity: load})
+            self._member.join()
+            self._activity = network.begin(load, math.inf, _never, told=lambda stretch: self._source.go_at(1.0 / stretch))
+        else:
+            self._source.go_at(1.0)
 
 
 class TaskFloor:
@@ -120,7 +156,14 @@ class TaskFloor:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self._sources: dict[str, SharedSource] = {}
+        self._readers: dict[str, _Readers] = {}
         self._free_s: dict[str, float] = {}
+
+    def reads(self, tier: str, network: Contention, *, come: Load | None = None, go: Load | None = None) -> None:
+        """Let a task begin or end to read a tier over a network that others use too."""
+        if tier not in self._readers:
+            self._readers[tier] = _Readers(self._sources[tier])
+        self._readers[tier].change(network, come=come, go=go)
 
     def source(self, name: str, bytes_per_s: float) -> SharedSource:
         """Return the storage tier called ``name``, made when first asked for."""
@@ -150,6 +193,8 @@ class TaskRun:
         Where, shared with other tasks of the same clock.
     nodes : list of str, optional
         Names of the nodes that it was given; those of the plan by default.
+    member : Member, optional
+        Its loads ``dispatch`` and ``merge`` on a network that others use too.
 
     Attributes
     ----------
@@ -157,9 +202,10 @@ class TaskRun:
         Begin and end [s]; NaN until they are known.
     """
 
-    def __init__(self, plan: TaskPlan, floor: TaskFloor, *, nodes: list[str] | None = None) -> None:
+    def __init__(self, plan: TaskPlan, floor: TaskFloor, *, nodes: list[str] | None = None, member: Member | None = None) -> None:
         self.plan = plan
         self.floor = floor
+        self.member = member
         self.nodes = plan.node_names() if nodes is None else nodes
         if len(self.nodes) != plan.nodes:
             raise ValueError(f"{plan.nodes} nodes are planned, {len(self.nodes)} given")
@@ -170,6 +216,8 @@ class TaskRun:
         self._rows: list[_Row] = []
         self._run_s = plan.run_s() / plan.parts_per_node
         self._waiting = 0
+        self._fetched = np.zeros(plan.nodes)
+        self._since_s = math.inf
         self._last_s = 0.0
         self._arrived: simpy.Event | None = None
 
@@ -185,16 +233,35 @@ class TaskRun:
         self._rows.append((None, None, assigned, split_s, split_s, "partition"))
         yield from self._dispatch(clock, split_s)
         yield clock.at(max(self._last_s, clock.now), _nothing)
-        merged_s = clock.now + plan.merge_s
-        self._rows.append((None, head, plan.result_bytes, clock.now, merged_s, "merge"))
-        yield clock.at(merged_s, _nothing)
+        begun_s = clock.now
+        self._rows.append((None, head, plan.result_bytes, begun_s, begun_s + plan.merge_s, "merge"))
+        yield from self._move(clock, "merge", plan.merge_flow_s)
+        yield clock.at(
+            max(begun_s + plan.merge_s if self.member is None else clock.now + plan.merge_s - plan.merge_flow_s, clock.now), _nothing
+        )
+        self._rows[-1] = (None, head, plan.result_bytes, begun_s, clock.now, "merge")
         self.end_s = clock.now
+
+    def _move(self, clock: Clock, activity: str, time_s: float) -> Generator[simpy.Event, Any, None]:
+        """Wait while data move that take ``time_s`` with nobody else on their way; without a network the caller waits."""
+        if self.member is None or time_s <= 0:
+            return
+        self.member.join()
+        moved = simpy.Event(clock)
+
+        def done() -> None:
+            moved.succeed()
+
+        self.member.begin(activity, time_s, done)
+        yield moved
+        self.member.leave()
 
     def _dispatch(self, clock: Clock, split_s: float) -> Generator[simpy.Event, Any, None]:
         """Bring the parts to their nodes and queue each as it arrives."""
         plan = self.plan
         if not plan.source:
-            ready_s = split_s + plan.dispatch_s
+            yield from self._move(clock, "dispatch", plan.dispatch_s)
+            ready_s = split_s + plan.dispatch_s if self.member is None else clock.now
             yield clock.at(ready_s, _nothing)
             for node in range(plan.nodes):
                 for k in range(plan.parts_per_node):
@@ -204,14 +271,34 @@ class TaskRun:
         self._arrived = simpy.Event(clock)
         yield clock.at(split_s + plan.dispatch_latency_s, _nothing)
         source = self.floor.source(plan.source, plan.source_bytes_per_s)
+        load = self.member.loads["dispatch"] if self.member is not None else None
+        if load is not None and self.member is not None:
+            self.floor.reads(plan.source, self.member.network, come=load)
+        self._since_s = clock.now
         for node in range(plan.nodes):
             self._fetch(source, node, 0, split_s)
         yield self._arrived
+        if load is not None and self.member is not None:
+            self.floor.reads(plan.source, self.member.network, go=load)
+            self._deliver(clock.now)
+
+    def _deliver(self, now_s: float) -> None:
+        """Count on the network what has arrived."""
+        if self.member is not None and self._since_s < math.inf:
+            load = self.member.loads["dispatch"]
+            each = self._fetched * self.plan.share_bytes / self.plan.parts_per_node
+            self.member.network.deliver(load, (each[load.pair] if load.pair is not None else each) * load.weight, now_s - self._since_s)
+            self._since_s = math.inf
+
+    def stop(self, now_s: float) -> None:
+        """Close the books of a task that the horizon cut off."""
+        self._deliver(now_s)
 
     def _fetch(self, source: SharedSource, node: int, part: int, since_s: float) -> None:
         """Read one part of a node and then the next; parts without data are there at once."""
 
         def arrived(now_s: float) -> None:
+            self._fetched[node] += 1
             self._queue(node, part, since_s, now_s)
             if part + 1 < self.plan.parts_per_node:
                 self._fetch(source, node, part + 1, now_s)
@@ -253,6 +340,10 @@ class TaskRun:
             "end_s": [min(float(t), until_s) for t in end],
             "stage": stage,
         }
+
+
+def _never() -> None:
+    """Stand in for the end of what is ended from outside."""
 
 
 def _nothing(_: Due) -> None:

@@ -13,6 +13,7 @@ from hpcsim.cluster.parts import Cluster
 from hpcsim.cluster.ways import Way, Ways
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.contention import Contention, Load, Member
+from hpcsim.workload.tasks import TaskPlan
 from hpcsim.workload.training import TrainingPlan
 
 __all__ = ["Network", "NetworkRecord"]
@@ -124,7 +125,20 @@ class Network:
         each = pairs.bytes_per_step / traffic.step_s
         return _load(plan.name, "steps", way, each, stretch=lru_cache(traffic.stretch), duty_frac=lru_cache(traffic.duty_frac))
 
+    def task(self, plan: TaskPlan, nodes: IntArray) -> Member:
+        """Return a task as a member of the network: what it fetches, from storage or its first node, and the results on their way there."""
+        head, others = np.repeat(nodes[:1], nodes.size - 1), nodes[1:]
+        if plan.source:
+            loads = {"dispatch": _load(plan.name, "dispatch", self.ways.from_storage(plan.source, nodes), np.zeros(nodes.size))}
+        else:
+            rate = plan.share_bytes[1:] / plan.dispatch_s if plan.dispatch_s > 0 else np.zeros(others.size)
+            loads = {"dispatch": _load(plan.name, "dispatch", self.ways.between(head, others), rate)}
+        parts = plan.share_bytes[1:] / plan.share_bytes.sum() if plan.share_bytes.any() else np.zeros(others.size)
+        rate = plan.result_bytes * parts / plan.merge_flow_s if plan.merge_flow_s > 0 else np.zeros(others.size)
+        loads["merge"] = _load(plan.name, "merge", self.ways.between(others, head), rate)
+        return Member(self.contention, plan.name, loads)
+
 
 def _load(job: str, activity: str, way: Way, bytes_per_s: FloatArray, **rest: Any) -> Load:
     """Return the load of pairs that carry so much each, spread over their sub-flows."""
-    return Load(job, activity, way.routes, bytes_per_s[way.pair] * way.share, way.share, **rest)
+    return Load(job, activity, way.routes, bytes_per_s[way.pair] * way.share, way.share, pair=way.pair, **rest)

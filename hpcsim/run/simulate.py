@@ -123,9 +123,18 @@ class _Room:
     def work(self, item: Item, plan: TaskPlan) -> Generator[Any, Any, None]:
         """Drive one decomposed task or matrix product."""
         tickets = yield from self.hold(item)
-        run = TaskRun(plan, self.floor)
+        network = self.network
+        held = {group: network.take(group, nodes) for group, nodes in plan.groups} if network else {}
+        if network:
+            names = [f"{group}/{i}" for group, nodes in held.items() for i in (nodes - network.ways.offsets[group]).tolist()]
+            run = TaskRun(plan, self.floor, nodes=names, member=network.task(plan, np.concatenate(list(held.values()))))
+        else:
+            run = TaskRun(plan, self.floor)
         item.task_rows = {"run": [run]}
         yield from run.process(self.clock)
+        if network:
+            for group, nodes in held.items():
+                network.give_back(group, nodes)
         self.finish(item, tickets)
 
     def finish(self, item: Item, tickets: list[tuple[BatchSystem, Ticket]]) -> None:
@@ -177,6 +186,7 @@ def _close(room: _Room, items: list[Item], now_s: float) -> None:
             item.failures, item.checkpoints = run.failures, run.checkpoints
         elif item.task_rows:
             task: TaskRun = item.task_rows["run"][0]
+            task.stop(now_s)
             item.task_rows = task.columns(until_s=now_s)
             spans = {name: node_span_w(group) for name, group in room.bound.cluster.groups.items()}
             for node, start, end, stage in zip(*(item.task_rows[k] for k in ("node", "start_s", "end_s", "stage")), strict=True):

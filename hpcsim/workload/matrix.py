@@ -290,6 +290,7 @@ def plan_matrix(name: str, spec: MatrixProductSpec, cluster: Cluster) -> TaskPla
         submit_s=spec.submit,
         dispatch_s=dispatch_s,
         merge_s=merge_s,
+        merge_flow_s=merge_s,
         data_bytes=size * spec.inner * (spec.rows + spec.columns),
         result_bytes=size * spec.rows * spec.columns,
         partition="rows",

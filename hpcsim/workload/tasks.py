@@ -164,6 +164,8 @@ class TaskPlan:
         Equal sub-tasks of a node's share.
     submit_s, split_s, merge_s : float
         Submission; time to cut the data; time to bring the results together, flow and merging.
+    merge_flow_s : float
+        The part of ``merge_s`` in which results flow.
     source : str
         Storage tier that is read; empty where the dispatch is not limited by storage.
     source_bytes_per_s : float
@@ -193,6 +195,7 @@ class TaskPlan:
     submit_s: float = 0.0
     split_s: float = 0.0
     merge_s: float = 0.0
+    merge_flow_s: float = 0.0
     source: str = ""
     source_bytes_per_s: float = math.inf
     dispatch_latency_s: float = 0.0
@@ -302,17 +305,17 @@ def _shares(spec: TaskSpec, speeds: FloatArray) -> tuple[FloatArray, float]:
     return np.asarray(literal.shares).reshape(-1), float(literal.unassigned)
 
 
-def _merge_s(spec: TaskSpec, shares: FloatArray, ports: FloatArray, cluster: Cluster) -> float:
-    """Return the time to bring the results to the first node and merge them there [s]."""
+def _merge_s(spec: TaskSpec, shares: FloatArray, ports: FloatArray, cluster: Cluster) -> tuple[float, float]:
+    """Return the time to bring the results to the first node and merge them there, and that of the first part alone [s]."""
     if spec.result <= 0:
-        return 0.0
+        return 0.0, 0.0
     results = spec.result * shares / shares.sum()
     flow_s = 0.0
     if len(shares) > 1 and cluster.fabric is not None:
         classes, counts = np.unique(np.stack([results[1:], ports[1:]], axis=1), axis=0, return_counts=True)
         flow = fluid_transfer(classes[:, 0], classes[:, 1], counts.astype(np.float64), float(ports[0]))
         flow_s = cluster.fabric.latency_s + float(flow.finish_s.max())
-    return flow_s + (spec.result / spec.merge_rate if spec.merge_rate else 0.0)
+    return flow_s + (spec.result / spec.merge_rate if spec.merge_rate else 0.0), flow_s
 
 
 def _laws(spec: TaskSpec, shares: FloatArray, speeds: FloatArray, ports: FloatArray, source_bytes_per_s: float) -> tuple[LawResult, ...]:
@@ -376,6 +379,7 @@ def plan_task(name: str, spec: TaskSpec, cluster: Cluster) -> TaskPlan:
         source_bytes_per_s = min(tier.read_bytes_per_s, wire)
         latency_s = tier.latency_s + (cluster.fabric.latency_s if cluster.fabric else 0.0)
     shares, unassigned = _shares(spec, speeds)
+    merge_s, merge_flow_s = _merge_s(spec, shares, ports, cluster)
     return TaskPlan(
         name=name,
         kind="task",
@@ -387,7 +391,8 @@ def plan_task(name: str, spec: TaskSpec, cluster: Cluster) -> TaskPlan:
         parts_per_node=spec.parts_per_node,
         submit_s=spec.submit,
         split_s=spec.data / spec.split_rate if spec.split_rate else 0.0,
-        merge_s=_merge_s(spec, shares, ports, cluster),
+        merge_s=merge_s,
+        merge_flow_s=merge_flow_s,
         source=tier.name if tier else "",
         source_bytes_per_s=source_bytes_per_s,
         dispatch_latency_s=latency_s,

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hpcsim.cost.maxmin import Routes
 from hpcsim.engine.clock import Clock
+from hpcsim.engine.contention import Contention, Load, Member
 from hpcsim.engine.tasks import SharedSource, TaskFloor, TaskRun
 from hpcsim.workload.tasks import TaskPlan, closed_form
 
@@ -166,3 +168,58 @@ def test_start_shifts_everything():
     (run,), _ = simulate(p, start_s=1000.0)
     assert run.start_s == 1000.0
     assert run.end_s - run.start_s == pytest.approx(closed_form(p).makespan_s, rel=1e-12)
+
+
+def _shared_plan(name: str, nodes: int = 1, **rest: Any) -> TaskPlan:
+    return TaskPlan(
+        name=name,
+        kind="task",
+        groups=((name, nodes),),
+        speed_flop_per_s=np.ones(nodes),
+        share_bytes=np.full(nodes, 1000.0 / nodes),
+        work_flop=np.full(nodes, 1.0),
+        port_bytes_per_s=np.full(nodes, 100.0),
+        data_bytes=1000.0,
+        **rest,
+    )
+
+
+def _load(job: str, activity: str, routes: list[list[int]]) -> Load:
+    return Load(job, activity, Routes.of(routes), np.zeros(len(routes)), np.ones(len(routes)), pair=np.arange(len(routes)))
+
+
+def test_a_dispatch_slows_while_others_use_its_way() -> None:
+    """10 B/s for 20 s, half of it for the 60 s that the other needs for 30 s of work, 10 B/s again: 200 + 300 + 500 bytes."""
+    clock = Clock()
+    network = Contention(clock, np.array([10.0, 4.0]))
+    member = Member(network, "t", {"dispatch": _load("t", "dispatch", [[0]]), "merge": _load("t", "merge", [[1]])})
+    plan = _shared_plan("t", source="lake", source_bytes_per_s=10.0, merge_s=8.0, merge_flow_s=5.0, result_bytes=20.0)
+    run = TaskRun(plan, TaskFloor(clock), member=member)
+    clock.process(run.process(clock))
+    ends: list[float] = []
+    other, late = _load("o", "checkpoint", [[0]]), _load("o", "checkpoint", [[1]])
+    clock.at(20.0, lambda _: network.begin(other, 30.0, lambda: ends.append(clock.now)) and None)
+    clock.at(131.0, lambda _: network.begin(late, 100.0, lambda: ends.append(clock.now)) and None)
+    clock.run()
+    # the merge's 5 s of flow take 10 beside the other, and merging itself 3
+    assert run.end_s == pytest.approx(130.0 + 1.0 + 10.0 + 3.0)
+    assert ends == pytest.approx([80.0, 131.0 + 10.0 + 95.0])
+    assert network.carried_bytes[0] == pytest.approx(1000.0)
+    assert network.delays["t", "dispatch"].by == {(0, "o"): pytest.approx(30.0)}
+
+
+def test_tasks_that_read_one_tier_share_it_as_ever_on_a_network() -> None:
+    ends = []
+    for shared in (False, True):
+        clock = Clock()
+        floor, network = TaskFloor(clock), Contention(clock, np.array([10.0]))
+        runs = []
+        for k, name in enumerate(("a", "b")):
+            loads = {"dispatch": _load(name, "dispatch", [[0]] * (k + 1)), "merge": _load(name, "merge", [])}
+            member = Member(network, name, loads) if shared else None
+            runs.append(TaskRun(_shared_plan(name, k + 1, source="lake", source_bytes_per_s=10.0), floor, member=member))
+            clock.at(30.0 * k, lambda _, run=runs[-1], clock=clock: clock.process(run.process(clock)) and None)
+        clock.run()
+        ends.append([run.end_s for run in runs])
+    assert ends[1] == pytest.approx(ends[0], rel=1e-12)
+    assert network.carried_bytes[0] == pytest.approx(2000.0)

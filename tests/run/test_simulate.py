@@ -441,3 +441,45 @@ def test_the_seed_is_the_only_chance() -> None:
         assert not first.jobs["end_s"].equals(other.jobs["end_s"])
         assert first.provenance["seed"] == 7
     assert math.isfinite(first.summary["cost_usd"])
+
+
+def test_a_task_and_a_run_meet_in_the_tier_and_say_so() -> None:
+    """The run reads its checkpoint back while the task fetches its data: the tier's reading is shared, and both are later than alone."""
+    cluster = {
+        "nodes": {"cpu": CPU["nodes"]["cpu"], "gpu": {"type": "dgx-a100-80gb", "count": 1}},
+        "fabric": CPU["fabric"],
+        "storage": {"lake": {"type": "object", "capacity": "1 PB", "read": "1 GB/s", "write": "50 GB/s"}},
+    }
+    run = {**RUN, "tokens": "100 M", "nodes": "gpu", "checkpoint": {"every": "1 s", "to": "lake"}, "restart": "1 s"}
+    task = {"data": "400 GB", "work": "1 TFLOP", "from_storage": "lake", "nodes": ["cpu"]}
+    failing = {"failures": {"node": {"mtbf": "3 min", "repair": "0 s"}}}
+    both = hpcsim.simulate(scenario(cluster, {"training": {"run": run}, "tasks": {"task": task}}, **failing))
+    alone = hpcsim.simulate(scenario(cluster, {"tasks": {"task": task}}))
+    rows = both.tables["contention"].set_index(["name", "activity"])
+    assert set(rows.index) == {("run", "recovery"), ("task", "dispatch")}
+    assert (rows["took_s"] > rows["undisturbed_s"]).all()
+    assert rows["lost_s"].sum() == pytest.approx(both.summary["contention_s"])
+    later = both.jobs.set_index("name")["end_s"]["task"] - alone.jobs["end_s"].iloc[0]
+    assert later == pytest.approx(rows["lost_s"]["task"].iloc[0], rel=1e-6)
+    assert any(note.startswith("Contention: the dispatch of task took") for note in both.notes)
+    links = both.tables["links"].set_index("link")
+    assert links["carried_bytes"]["storage/lake/servers → storage/lake"] == pytest.approx(
+        sum(links["carried_bytes"][name] for name in links.index if name.startswith("switch/1/0 → ") and "storage" not in name)
+        - _ring_bytes(links)
+    )
+
+
+def _ring_bytes(links: Any) -> float:
+    """Bytes that left the nodes and did not go to storage."""
+    sent = sum(links["carried_bytes"][name] for name in links.index if name.endswith("→ switch/1/0") and "storage" not in name)
+    return float(sent - links["carried_bytes"].get("switch/1/0 → storage/lake", 0.0))
+
+
+def test_two_products_at_once_have_nodes_of_their_own() -> None:
+    product = {"rows": 8000, "inner": 8000, "columns": 8000, "ranks": 2}
+    result = hpcsim.simulate(scenario(CPU, {"matrix_products": {"a": product, "b": product}}))
+    rows = result.tables["tasks"]
+    nodes = {name: set(rows[(rows["name"] == name) & (rows["stage"] == "run")]["node"]) for name in ("a", "b")}
+    assert nodes == {"a": {"cpu/0", "cpu/1"}, "b": {"cpu/2", "cpu/3"}}
+    assert "contention" not in result.tables
+    assert result.jobs["end_s"].nunique() == 1
