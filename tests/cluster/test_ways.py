@@ -49,7 +49,9 @@ def test_shares_of_a_pair_add_up(fabric: dict[str, Any] | None) -> None:
 def test_a_spread_pair_takes_all_ports_at_once() -> None:
     ways = Ways(cluster(16, TREE))
     way = ways.between(np.array([0]), np.array([5]))
-    assert named(ways, way, 0) == [["w/0 → switch/1/0", "switch/1/0 → switch/2/0", "switch/2/0 → switch/1/1", "switch/1/1 → w/5"]]
+    assert named(ways, way, 0) == [
+        ["w/0 → switches/1/0", "switches/1/0 → switches/2/0", "switches/2/0 → switches/1/1", "switches/1/1 → w/5"]
+    ]
     assert fair_rates(ways.capacity_bytes_per_s, way.routes, weight=way.share).sum() == pytest.approx(2 * 12.5e9)
 
 
