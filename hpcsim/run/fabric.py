@@ -29,7 +29,7 @@ def fabric_tables(cluster: Cluster, links: Mapping[str, Any] | None = None) -> d
     ----------
     cluster : Cluster
     links : mapping, optional
-        Columns of the table ``links``: what went over the trunks of the fabric.
+        Columns of the table ``links``: what went over the links of the fabric.
     """
     request, size, fabric = request_of(cluster), cluster.fabric_size, cluster.fabric
     if request is None or size is None or fabric is None:
@@ -163,27 +163,31 @@ def _places(cluster: Cluster, wiring: Wiring) -> Any:
 
 
 def _loads(cluster: Cluster, wiring: Wiring, links: Mapping[str, Any] | None) -> npt.NDArray[np.float64]:
-    """Return the mean use of each bundle, the fuller way, where the trunk that it belongs to is known."""
+    """Return the mean use of each bundle, the fuller way; of the pool that it belongs to where traffic is spread."""
     load = np.full(len(wiring.a), np.nan)
     request, fabric = request_of(cluster), cluster.fabric
     if not links or request is None or fabric is None:
         return load
     use: dict[str, float] = {}
     for name, share in zip(links["link"], links["mean_utilisation_frac"]):
-        trunk = str(name).rpartition(" ")[0]
-        use[trunk] = max(use.get(trunk, 0.0), float(share))
-    groups = [f"{name}/{i}" for name, group in cluster.groups.items() for i in range(group.total)]
-    tiers = wiring.tiers()
+        for end in str(name).split(" → "):  # a pool is found by its lower end, a cable by both
+            use[end] = max(use.get(end, 0.0), float(share))
+        pair = " ".join(sorted(str(name).split(" → ")))
+        use[pair] = max(use.get(pair, 0.0), float(share))
+    names = [f"{name}/{i}" for name, group in cluster.groups.items() for i in range(group.total)] + wiring.switch_names()
     at_node = wiring.a < wiring.nodes
-    load[at_node] = [use.get(groups[v], 0.0) for v in wiring.a[at_node].tolist()]
+    load = np.array([use.get(" ".join(sorted((names[a], names[b]))), 0.0) for a, b in zip(wiring.a.tolist(), wiring.b.tolist())])
+    pooled = any(end.startswith("switches/") for end in use)
     topology = TOPOLOGIES.get(fabric.topology)
-    if isinstance(topology, FatTree):
-        plan, first = topology.plan(request), wiring.nodes
-        positions = np.cumprod(plan.up)
+    if pooled and isinstance(topology, FatTree):
+        plan, first, tiers = topology.plan(request), wiring.nodes, wiring.tiers()
+        load[at_node] = [use.get(names[v], 0.0) for v in wiring.a[at_node].tolist()]
+        up = {name.partition(" ")[0]: share for name, share in use.items() if name.count("switches/") == 2}
         for tier in range(1, len(plan.down)):
             own = np.flatnonzero(tiers == tier)
-            subtree = (wiring.a[own] - first) // positions[tier - 1] // (plan.rails if tier == 1 else 1)
-            load[own] = [use.get(f"level-{tier}/{i}", 0.0) for i in subtree.tolist()]
+            subtree = (wiring.a[own] - first) // np.cumprod(plan.up)[tier - 1]
+            pools = [[f"switches/{tier}/{i * plan.planes + k}" for k in range(plan.planes)] for i in subtree.tolist()]
+            load[own] = [max(up.get(pool, 0.0) for pool in some) for some in pools]
             first += plan.switches[tier - 1]
     return load
 
