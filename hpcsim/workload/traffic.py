@@ -18,9 +18,10 @@ from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cluster.ways import Ways
 from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.maxmin import fair_rates
+from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost
 
-__all__ = ["Pairs", "StepTraffic", "met_oversubscription", "node_pairs", "placed_fabric", "step_traffic"]
+__all__ = ["Pairs", "StepTraffic", "met_oversubscription", "node_pairs", "placed_fabric", "step_traffic", "without_overlap"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -34,8 +35,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 }
 """Terms of a step by what the groups share that communicate."""
 
-_FAR = 1e6
-"""A slowdown at which nothing is hidden any more: from there on a step's time grows in proportion to it."""
+_NEAR = 1.25
+"""A slowdown at which the same algorithms are still chosen: how much longer everything takes there says how long it sends."""
 
 
 @dataclass(frozen=True)
@@ -186,15 +187,29 @@ def placed_fabric(
     return dataclasses.replace(fabric, oversubscription=met), (said,)
 
 
+def without_overlap(stack: Software) -> Software:
+    """Return the software as if it hid no communication behind computation."""
+    return dataclasses.replace(
+        stack, tp_overlap_frac=0.0, cp_overlap_frac=0.0, ep_overlap_frac=0.0, pp_overlap_frac=0.0, dp_overlap_frac=0.0
+    )
+
+
 def step_traffic(
-    cost_at: Callable[[Fabric], StepCost], fabric: Fabric, layout: Mapping[str, Any], *, nodes: int, per_node: int, step_s: float
+    cost_at: Callable[[Fabric], StepCost],
+    bare_at: Callable[[Fabric], StepCost],
+    fabric: Fabric,
+    layout: Mapping[str, Any],
+    *,
+    nodes: int,
+    per_node: int,
+    step_s: float,
 ) -> StepTraffic | None:
     """Return the traffic of a run's steps between scale-up domains, or None without any.
 
     Parameters
     ----------
-    cost_at : callable
-        Cost of a step on a fabric.
+    cost_at, bare_at : callable
+        Cost of a step on a fabric, as it is, and with nothing hidden behind computation.
     fabric : Fabric
         The run's fabric, undisturbed.
     layout : dict
@@ -205,17 +220,17 @@ def step_traffic(
 
     Notes
     -----
-    At a scale-out rate that is lower by a large factor s everything is exposed, and the step's time grows by busy_s for each unit of s:
-    that slope is the time in which the step sends, and with the rate it gives the bytes. Each kind of communication has its own.
+    With nothing hidden and the scale-out rate lower by a factor s the step's time grows by busy_s for each unit of s: that slope is the time
+    in which the step sends, and with the rate it gives the bytes. Each kind of communication has its own.
     """
     base = float(np.asarray(fabric.scale_out.bytes_per_s))
 
-    def terms(slowdown: float) -> dict[str, float]:
+    def terms(slowdown: float, cost: Callable[[Fabric], StepCost] = cost_at) -> dict[str, float]:
         slow = dataclasses.replace(fabric, scale_out=dataclasses.replace(fabric.scale_out, bytes_per_s=base / slowdown))
-        return {name: float(seconds) for name, seconds in cost_at(slow).terms.items()}
+        return {name: float(seconds) for name, seconds in cost(slow).terms.items()}
 
-    once, far, further = terms(1.0), terms(_FAR), terms(2 * _FAR)
-    slope = {name: (further[name] - far[name]) / _FAR for name in once}
+    once, near = terms(1.0, bare_at), terms(_NEAR, bare_at)
+    slope = {name: (near[name] - once[name]) / (_NEAR - 1.0) for name in once}
     domain = max(int(np.asarray(fabric.domain)) // per_node, 1)
     out_rate = float(fabric.scale_out.rate) / float(np.asarray(fabric.oversubscription))
     rows: list[tuple[IntArray, IntArray, FloatArray]] = []
@@ -232,7 +247,7 @@ def step_traffic(
         rows.append((source, target, seconds * out_rate * per_node / sends))
     if not rows:
         return None
-    flat = sum(once.values())
+    flat = sum(terms(1.0).values())
 
     def slowed_s(slowdown: float) -> float:
         return max(sum(terms(slowdown).values()) - flat, 0.0)

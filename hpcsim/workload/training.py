@@ -38,7 +38,7 @@ from hpcsim.scenario.workload import LayoutSpec, TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
-from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic
+from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic, without_overlap
 
 __all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "plan_training"]
 
@@ -568,8 +568,9 @@ def plan_training(
 def _traffic(setting: _Setting, layout: Layout, group: NodeGroup, nodes: int, step_s: float) -> StepTraffic | None:
     if nodes * group.per_node <= max(group.domain, 1):
         return None
-    cost_at = partial(setting.cost, layout, False)
-    return step_traffic(cost_at, setting.fabric, layout.row(), nodes=nodes, per_node=group.per_node, step_s=step_s)
+    bare = dataclasses.replace(setting, stack=without_overlap(setting.stack))
+    costs = partial(setting.cost, layout, False), partial(bare.cost, dataclasses.replace(layout, overlap=np.asarray(False)), False)
+    return step_traffic(*costs, setting.fabric, layout.row(), nodes=nodes, per_node=group.per_node, step_s=step_s)
 
 
 def of_length(plan: TrainingPlan, spec: TrainingSpec) -> TrainingPlan:
