@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mode", choices=("simulate", "estimate"), default="simulate", help="event by event, or closed form (default: simulate)"
     )
+    parser.add_argument("--png", action="store_true", help="write every chart as PNG beside the SVG")
     parser.add_argument("--out", metavar="DIR", help="folder of a report; only printed without it")
 
 
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
         prepare_folder(args.out)
     results = compare(*loaded, vary=chain, mode=args.mode, seed=args.seed)
     if args.out is not None:
-        write_results(results, args.out)
+        write_results(results, args.out, png=args.png)
     if args.format == "json":
         tables = {name.removeprefix("compare_"): _records(table) for name, table in results.tables.items()}
         print(json.dumps({**results.document(), **tables}, indent=2, ensure_ascii=False))

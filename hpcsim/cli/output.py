@@ -43,11 +43,11 @@ def prepare_folder(folder: str) -> None:
             parent.rmdir()
 
 
-def write_results(results: Results, folder: str, *, charts: bool = True, parquet: bool = False) -> list[Path]:
+def write_results(results: Results, folder: str, *, charts: bool = True, png: bool = False, parquet: bool = False) -> list[Path]:
     """Write summary, tables, charts and report; how long hpcsim took is left out, so that equal runs write equal bytes."""
     from hpcsim.report.write import write_report
 
-    return write_report(results, folder, charts=charts, parquet=parquet, timings=False)
+    return write_report(results, folder, charts=charts, png=png, parquet=parquet, timings=False)
 
 
 def print_results(

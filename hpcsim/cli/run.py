@@ -11,6 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_scenario(parser)
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: reports/<name>/)")
+    parser.add_argument("--png", action="store_true", help="write every chart as PNG beside the SVG")
     parser.add_argument("--no-charts", action="store_true", help="write summary and tables only")
     parser.add_argument("--trace", metavar="FILE", help="write jobs, tasks, power and use over time as a trace that ui.perfetto.dev opens")
     parser.add_argument("--parquet", action="store_true", help="write the tables as parquet as well")
@@ -26,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
 
     prepare_folder(folder)
     results = simulate(scenario)
-    paths = write_results(results, folder, charts=not args.no_charts, parquet=args.parquet)
+    paths = write_results(results, folder, charts=not args.no_charts, png=args.png, parquet=args.parquet)
     if args.trace is not None:
         from hpcsim.report.trace import write_trace
 

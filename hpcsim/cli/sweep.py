@@ -50,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     who.add_argument("--resume", action="store_true", help="take over the points that an earlier, interrupted sweep left in the folder")
     who.add_argument("--merge", action="append", default=[], metavar="DIR", help="take over the points of another folder; repeatable")
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: reports/<name>-sweep/)")
+    parser.add_argument("--png", action="store_true", help="write every chart as PNG beside the SVG")
     parser.add_argument("--no-charts", action="store_true", help="write the table only")
 
 
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
         results = sensitivity(scenario, args.sensitivity, axes, samples=args.samples, **common)
     else:
         results = sweep(scenario, axes, seeds=args.seeds, design=args.design, points=args.points, **common)
-    paths = write_results(results, folder, charts=not args.no_charts) if results.tables else []
+    paths = write_results(results, folder, charts=not args.no_charts, png=args.png) if results.tables else []
     _say_problems(results)
     print_results(results, args, folder=folder, files=len(paths))
     return 0

@@ -6,6 +6,7 @@ import pandas as pd
 
 from hpcsim.report import bars
 from hpcsim.report.accuracy import accuracy_charts
+from hpcsim.report.changes import change_charts
 from hpcsim.report.comparison import comparison
 from hpcsim.report.plan import plan_charts
 from hpcsim.report.policies import busiest_stretch, by_size, detail, over_time, users
@@ -40,6 +41,8 @@ def charts(results: Results) -> list[Chart]:
     if "comparison" in tables:
         found.append(comparison(tables["comparison"]))
     found += plan_charts(tables)
+    if "compare_figures" in tables and "compare_terms" in results.tables:
+        found += change_charts(results)
     if "uncertain" in tables:
         found += sensitivity_charts(results)
     elif "sweep" in tables:

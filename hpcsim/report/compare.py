@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import textwrap
 from typing import Any
 
@@ -44,6 +45,25 @@ def side_by_side(results: Results) -> tuple[list[str], list[list[str]], list[lis
             cells += [show(str(metric), row["value"]), changed_by(row["value"], row["change_frac"], row["change"], str(metric))]
         figure_rows.append(cells)
     return names, input_rows, figure_rows
+
+
+def side_by_side_html(results: Results) -> tuple[str, str]:
+    """Return the table of inputs that differ and that of figures as HTML."""
+    names, inputs, figures = side_by_side(results)
+
+    def table(head: list[str], rows: list[list[str]], kinds: str) -> str:
+        top = "".join(f"<th{k}>{html.escape(cell)}</th>" for cell, k in zip(head, _classes(head, kinds)))
+        body = "\n".join(
+            "<tr>" + "".join(f"<td{k}>{html.escape(cell)}</td>" for cell, k in zip(row, _classes(row, kinds))) + "</tr>" for row in rows
+        )
+        return f"<table><thead><tr>{top}</tr></thead><tbody>\n{body}\n</tbody></table>"
+
+    head = ["", names[0], *(cell for name in names[1:] for cell in (name, ""))]
+    return table(["", *names], inputs, "") if inputs else "<p>Nothing differs.</p>", table(head, figures, " class=n")
+
+
+def _classes(row: list[str], kind: str) -> list[str]:
+    return ["", *(kind for _ in row[1:])]
 
 
 def as_text(results: Results, *, width: int = 100) -> str:

@@ -12,6 +12,8 @@ from typing import Any
 import pandas as pd
 
 from hpcsim.report.amounts import amount, deviation, named
+from hpcsim.report.compare import side_by_side_html
+from hpcsim.report.explorer import EXPLORER_SCRIPT, explorer
 from hpcsim.report.page import SCRIPT, STYLESHEET
 from hpcsim.report.style import Chart
 from hpcsim.results.quantities import label, quantity, show, show_range
@@ -24,7 +26,9 @@ MOST_ROWS = 200
 """Rows of a table that the page shows; the file beside it has them all."""
 SVG_LIMIT = 150_000
 """Characters beyond which a chart is put in as PNG where that is smaller."""
-_OWN_SECTION = ("comparison", "sources")
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
+"""The page can load nothing from outside."""
+_OWN_SECTION = ("comparison", "sources", "uncertain")
 
 
 def page(results: Results, charts: Sequence[Chart], *, timings: bool = True) -> str:
@@ -42,9 +46,12 @@ def page(results: Results, charts: Sequence[Chart], *, timings: bool = True) -> 
     sections = [
         _header(results),
         _headline(results, timings=timings),
+        _compared(results),
+        explorer(results),
         _comparison(results),
         _policies(results, timings=timings),
         _charts(charts),
+        _uncertain(results),
         _notes(results),
         _tables(results, timings=timings),
         _sources(results),
@@ -55,9 +62,37 @@ def page(results: Results, charts: Sequence[Chart], *, timings: bool = True) -> 
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         f"<title>{_text(title)}</title>\n<style>\n{STYLESHEET}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
-        f"<script>\n{SCRIPT}</script>\n</body>\n</html>\n"
+        f"<script>\n{SCRIPT}{EXPLORER_SCRIPT if results.kind == 'sweep' else ''}</script>\n</body>\n</html>\n"
     )
+
+
+def _compared(results: Results) -> str:
+    if "compare_figures" not in results.tables:
+        return ""
+    inputs, figures = (_scrolling(table) for table in side_by_side_html(results))
+    return _section("differs", "What differs", inputs) + "\n" + _section("changes", "What changes", figures)
+
+
+def _uncertain(results: Results) -> str:
+    """The inputs of a sensitivity study, with where their ranges are from."""
+    table = results.tables.get("uncertain")
+    if table is None or not len(table):
+        return ""
+    rows = []
+    for row in table.astype(object).to_dict("records"):
+        cells = [row["input"], row["distribution"], row["base"], row["low"], row["high"], row["source"] or _ORIGINS[row["origin"]]]
+        rows.append("<tr>" + "".join(f"<td>{_text(cell if isinstance(cell, str) else '–')}</td>" for cell in cells) + "</tr>")
+    head = "<tr><th>input</th><th>distribution</th><th>as it stands</th><th>5th percentile</th><th>95th percentile</th><th>source</th></tr>"
+    return _section(
+        "uncertain",
+        "What is uncertain",
+        _scrolling(f'<table class="data"><thead>{head}</thead><tbody>\n{chr(10).join(rows)}\n</tbody></table>'),
+    )
+
+
+_ORIGINS = {"scenario": "the scenario", "axis": "given for this study", "model": "hpcsim's own error", "catalog": "the catalog"}
 
 
 def _text(value: object) -> str:

@@ -42,6 +42,23 @@ th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 details { margin: 8px 0; }
 summary { cursor: pointer; padding: 6px 0; }
 .mark { background: var(--mark); color: var(--mark-ink); border-radius: 4px; padding: 1px 6px; }
+.sliders { display: grid; grid-template-columns: repeat(auto-fill, minmax(260px, 1fr)); gap: 10px 24px; margin: 0 0 14px; }
+.sliders label { display: grid; grid-template-columns: 1fr auto; gap: 2px 10px; font-size: 14px; }
+.sliders span { overflow-wrap: anywhere; color: var(--faint); }
+.sliders output { font-weight: 600; font-variant-numeric: tabular-nums; }
+.sliders input { grid-column: 1 / -1; width: 100%; margin: 0; height: 28px; accent-color: var(--accent); }
+.pick { display: flex; flex-wrap: wrap; gap: 6px 18px; font-size: 14px; }
+.pick select { max-width: 100%; font: inherit; color: var(--ink); background: var(--card); border: 1px solid var(--line); border-radius: 6px; padding: 3px 6px; }
+.pick label { min-width: 0; }
+.plot { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: 8px; max-width: 720px; }
+.plot svg { display: block; width: 100%; height: auto; touch-action: pan-y; }
+.plot p { margin: 2px 6px; min-height: 1.5em; }
+.plot text { fill: var(--faint); font-size: 13px; }
+.plot .grid { stroke: var(--line); }
+.plot .line { fill: none; stroke: var(--accent); stroke-width: 2; }
+.plot .dot { fill: var(--accent); cursor: pointer; }
+.plot .here { stroke: var(--ink); stroke-width: 2; }
+.up { color: var(--faint); }
 .facts { margin: 0; font-size: 14px; }
 .facts div { display: grid; grid-template-columns: minmax(8em, 14em) 1fr; gap: 10px; padding: 3px 0; border-bottom: 1px solid var(--line); }
 .facts dt { color: var(--faint); }
@@ -53,7 +70,7 @@ ul { padding-left: 20px; max-width: 60em; }
   main { max-width: none; padding: 0; }
   figure, .card, tr { break-inside: avoid; }
   .scroll { overflow: visible; }
-  details:not([open]) { display: none; }
+  details:not([open]), #explore { display: none; }
 }
 """
 

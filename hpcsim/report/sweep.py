@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 from hpcsim.report.style import PALETTE, WIDTH_IN, Chart, drawn, legend, note, sheet, value_axis, wrap
 from hpcsim.results.quantities import SUMMARY, brief, label, quantity
 
-__all__ = ["axes_of", "metrics_of", "sweep_chart", "sweep_charts"]
+__all__ = ["axes_of", "in_proportion", "metrics_of", "sweep_chart", "sweep_charts"]
 
 MOST_CHARTS = 16
 MOST_LINES = 8
@@ -56,13 +56,14 @@ def sweep_charts(table: pd.DataFrame, provenance: Mapping[str, Any] | None = Non
     metrics = metrics_of(table, axes)
     kept: dict[str, list[str]] = {}
     for metric in sorted(metrics, key=lambda key: key in _SECOND):
-        twin = next((other for other in kept if _in_proportion(table, other, metric)), None)
+        twin = next((other for other in kept if in_proportion(table, other, metric)), None)
         kept.setdefault(twin or metric, []).extend([metric] if twin else [])
     shown = [metric for metric in metrics if metric in kept][:most]
     return [sweep_chart(table, axes, metric, twins=kept[metric]) for metric in shown]
 
 
-def _in_proportion(table: pd.DataFrame, one: str, other: str) -> bool:
+def in_proportion(table: pd.DataFrame, one: str, other: str) -> bool:
+    """Return whether two columns have the same ratio in every row."""
     a, b = (pd.to_numeric(table[key], errors="coerce").to_numpy(float) for key in (one, other))
     if not np.array_equal(np.isnan(a), np.isnan(b)):
         return False
@@ -85,9 +86,13 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
     twins : sequence of str
         Columns in proportion to it, to be named in the caption.
     """
+    idle = _without_effect(table, axes, metric)
+    axes = [axis for axis in axes if axis not in idle]
     first, others = axes[0], list(axes[1:])
     rows = table.assign(**{metric: pd.to_numeric(table[metric], errors="coerce")})
     rows = rows[rows[metric].notna()]
+    if idle:
+        rows = rows.drop_duplicates([*axes, "seed"] if "seed" in rows.columns else axes)
     name = f"sweep-{metric.replace('_', '-').replace('.', '-')}"
     message = _title(rows, first, others, metric)
     figure, (ax,) = sheet(message)
@@ -122,11 +127,25 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
     text = f"{said[:1].upper()}{said[1:]} over {first}" + (f", a line per {', '.join(others)}" if others else "") + "."
     if seeds > 1:
         text += f" Mean of {seeds} seeds; the shade spans the 10th to 90th percentile."
+    if idle:
+        text += f" It does not depend on {', '.join(idle)}."
     if twins:
         text += f" In proportion to it: {', '.join(map(label, twins))}."
     if len(lines) > MOST_LINES:
         text += f" The first {MOST_LINES} of {len(lines)} lines are drawn."
     return Chart(name, message, text, figure)
+
+
+def _without_effect(table: pd.DataFrame, axes: Sequence[str], metric: str) -> list[str]:
+    """Return the axes that a metric does not depend on; at least one is kept."""
+    idle: list[str] = []
+    rows = table[table[metric].notna()]
+    for axis in reversed(axes):
+        rest = [other for other in axes if other not in (axis, *idle)]
+        seed = ["seed"] if "seed" in table.columns else []
+        if rest and len(rows) and rows[axis].nunique() > 1 and rows.groupby([*rest, *seed], sort=False)[metric].nunique().max() == 1:
+            idle.append(axis)
+    return idle[::-1]
 
 
 def _places(column: pd.Series) -> tuple[dict[Any, float], bool]:

@@ -12,7 +12,9 @@ from hpcsim.results.store import Writer
 __all__ = ["write_report"]
 
 
-def write_report(results: Results, folder: str | Path, *, charts: bool = True, parquet: bool = False, timings: bool = True) -> list[Path]:
+def write_report(
+    results: Results, folder: str | Path, *, charts: bool = True, png: bool = False, parquet: bool = False, timings: bool = True
+) -> list[Path]:
     """Write ``summary.json``, the tables, ``charts/``, ``report.html`` and ``provenance.json`` into ``folder``.
 
     Everything is made before the first file is put in place; if anything fails, the folder is as it was.
@@ -24,6 +26,8 @@ def write_report(results: Results, folder: str | Path, *, charts: bool = True, p
         Made where it does not exist. Unchanged files of an earlier report that this one lacks are removed.
     charts : bool
         Whether to draw; without charts the page has the figures and tables only.
+    png : bool
+        Whether to write every picture as PNG beside the SVG.
     parquet : bool
         Write the tables as parquet as well; needs the extra ``parquet``.
     timings : bool
@@ -43,9 +47,9 @@ def write_report(results: Results, folder: str | Path, *, charts: bool = True, p
     files: dict[str, bytes | Writer] = {"report.html": page(results, drawn, timings=timings).encode("utf-8")}
     for chart in drawn:
         picture = chart.svg().encode("utf-8")
-        if len(picture) > SVG_LIMIT:
+        if png or len(picture) > SVG_LIMIT:
             files[f"charts/{chart.name}.png"] = chart.png()
-        else:
+        if png or len(picture) <= SVG_LIMIT:
             files[f"charts/{chart.name}.svg"] = picture
             if results.kind == "replay":  # for slides, which take no SVG
                 files[f"charts/{chart.name}.png"] = chart.png()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import importlib.util
 import json
 import math
@@ -15,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hpcsim.base.errors import problem_kind
-from hpcsim.results.quantities import SUMMARY, quantity, show, show_range
+from hpcsim.results.quantities import SUMMARY, quantity
 from hpcsim.results.store import Writer, digest, write_whole
 from hpcsim.results.tables import TableMismatch, mismatches
 
@@ -192,14 +191,9 @@ class Results:
         return f"Results({self.name!r}, {self.kind}: {self.answer} Tables: {', '.join(self.tables) or 'none'})"
 
     def _repr_html_(self) -> str:
-        rows = []
-        for key, value in self.figures().items():
-            interval = show_range(key, *self.ranges[key]) if key in self.ranges else ""
-            cells = (quantity(key).label, show(key, value), interval)
-            rows.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>")
-        head = f"<tr><th>figure</th><th>value</th><th>{self.coverage}</th></tr>"
-        title = html.escape(self.question or self.name)
-        return f"<p><b>{title}</b><br>{html.escape(self.answer)}</p><table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+        from hpcsim.results.notebook import notebook
+
+        return notebook(self)
 
 
 def plain(value: Any) -> Any:

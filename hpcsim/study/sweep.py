@@ -304,23 +304,32 @@ def _points(count: int) -> str:
     return f"{count} point{'' if count == 1 else 's'}"
 
 
+_HEADLINES = ("wall_clock_s", "mean_wait_s", "makespan_s", "cost_usd", "facility_energy_j")
+
+
 def _answer(table: Any, paths: list[str], failed: int) -> str:
+    """Say how the first headline moves over a single axis, or where the headlines are least over several."""
     from hpcsim.base.units import readable
+    from hpcsim.results.quantities import brief, label
 
     good = table[table["problem"] == ""]
     sentence = f"{_points(len(table))} over {', '.join(paths)}"
-    if len(good) and len(paths) == 1:
-        axis = paths[0]
-        for key, what, dimension in (
-            ("wall_clock_s", "the wall clock", "time"),
-            ("mean_wait_s", "the mean wait", "time"),
-            ("makespan_s", "the makespan", "time"),
-        ):
-            if key in good and good[axis].nunique() > 1:
-                means = good.groupby(axis, sort=False)[key].mean()
-                a, b = means.index[0], means.index[-1]
-                sentence += f": {what} goes from {readable(float(means.iloc[0]), dimension)} at {a} to {readable(float(means.iloc[-1]), dimension)} at {b}"
-                break
+    moving = [key for key in _HEADLINES if key in good and len(good) and good[key].nunique() > 1]
+    if "wall_clock_s" in moving and "makespan_s" in moving:
+        moving.remove("makespan_s")
+    if len(paths) == 1 and good[paths[0]].nunique() > 1:
+        for key in moving[:1]:
+            means = good.groupby(paths[0], sort=False)[key].mean()
+            a, b = means.index[0], means.index[-1]
+            one, two = (readable(float(x), "time") if key.endswith("_s") else brief(key, float(x)) for x in (means.iloc[0], means.iloc[-1]))
+            sentence += f": the {label(key)} goes from {one} at {a} to {two} at {b}"
+    elif moving:
+        said = []
+        for key in moving[:3]:
+            means = good.groupby(paths, sort=False)[key].mean()
+            at = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in zip(paths, means.idxmin(), strict=True))
+            said.append(f"the least {label(key)} is {brief(key, float(means.min()))} at {at}")
+        sentence += f": {'; '.join(said)}"
     if failed:
         sentence += f"; {_points(failed)} could not be run (column problem)"
     return sentence + "."

@@ -1,0 +1,117 @@
+"""The pages in a real browser: no script error, nothing from outside, nothing wider than a phone; sliders and sorting work."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hpcsim
+from hpcsim.report import write_report
+from hpcsim.study.sensitivity import sensitivity
+
+SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
+BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium")
+FLAGS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--no-first-run", "--virtual-time-budget=4000", "--dump-dom",
+)  # fmt: skip
+CATCH = "<script>window.faults = []; addEventListener('error', e => faults.push(e.message)); addEventListener('securitypolicyviolation', e => faults.push(e.violatedDirective + ' ' + e.blockedURI));</script>"
+LOOK = """
+const frame = document.querySelector("iframe");
+frame.addEventListener("load", () => {
+  const page = frame.contentDocument, root = page.documentElement, seen = {};
+  seen.faults = frame.contentWindow.faults;
+  seen.wide = root.scrollWidth - root.clientWidth;
+  seen.paper = frame.contentWindow.getComputedStyle(page.body).backgroundColor;
+  seen.figures = page.querySelectorAll("figure svg, figure img").length;
+  const explore = page.getElementById("explore");
+  seen.explore = explore !== null && !explore.hidden;
+  if (seen.explore) {
+    const read = () => explore.querySelector("dl").textContent, slider = explore.querySelector("input[type=range]");
+    seen.middle = read();
+    slider.value = slider.max;
+    slider.dispatchEvent(new Event("input"));
+    seen.moved = read();
+    seen.chosen = explore.querySelector("output").textContent;
+    seen.dots = explore.querySelectorAll("circle").length;
+  }
+  const head = page.querySelector("details table.data th.n");
+  if (head) {
+    head.closest("details").open = true;
+    const column = () => [...head.closest("table").tBodies[0].rows].map(r => parseFloat(r.cells[head.cellIndex].textContent.replaceAll(",", "")));
+    head.click();
+    seen.sorted = column();
+    seen.wide = Math.max(seen.wide, root.scrollWidth - root.clientWidth);
+  }
+  seen.faults = frame.contentWindow.faults;
+  document.getElementById("seen").textContent = JSON.stringify(seen);
+});
+"""
+
+
+def looked_at(page: Path, folder: Path, *, width: int, dark: bool = False) -> dict[str, Any]:
+    """Open a page in a frame of some width and return what a script sees there."""
+    text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
+    outer = f'<!DOCTYPE html><pre id="seen"></pre><iframe width="{width}" height="900" style="border:0" srcdoc="{html.escape(text)}"></iframe><script>{LOOK}</script>'
+    wrapper = folder / "wrapper.html"
+    wrapper.write_text(outer, encoding="utf-8")
+    more = ["--blink-settings=preferredColorScheme=0"] if dark else []
+    argv = [str(BROWSER), *FLAGS, *more, f"--user-data-dir={folder / 'profile'}", f"file://{wrapper}"]
+    done = subprocess.run(argv, capture_output=True, timeout=120, check=True)
+    match = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout.decode("utf-8", "replace"), re.DOTALL)
+    assert match is not None
+    assert match[1], "the page did not load"
+    seen: dict[str, Any] = json.loads(html.unescape(match[1]))
+    return seen
+
+
+def written(results: Any, folder: Path) -> Path:
+    write_report(results, folder, timings=False)
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def bloom() -> Any:
+    return hpcsim.load(SCENARIOS / "bloom-176b.yaml")
+
+
+KINDS: dict[str, Any] = {
+    "run": lambda s: hpcsim.simulate(s),
+    "sweep": lambda s: hpcsim.sweep(s, {"cluster.nodes.a100.count": [24, 48, 96], "cluster.site.pue": "lin:1.0..1.4:5"}, mode="estimate"),
+    "montecarlo": lambda s: sensitivity(s, "montecarlo", {"cluster.site.pue": "1.1..1.4"}, samples=40, mode="estimate"),
+    "compare": lambda s: hpcsim.compare(s, vary=[{"cluster.nodes.a100.count": 96}], mode="estimate"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_page_in_a_browser(kind: str, bloom: Any, tmp_path: Path) -> None:
+    page = written(KINDS[kind](bloom), tmp_path / "report")
+    text = page.read_text(encoding="utf-8")
+    assert not re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", text)
+    phone = looked_at(page, tmp_path, width=360)
+    assert phone["faults"] == []
+    assert phone["wide"] <= 0, "the page is wider than a phone"
+    assert phone["figures"] >= 2
+    assert phone["sorted"] == sorted(phone["sorted"])
+    assert phone["explore"] == (kind == "sweep")
+    if kind == "sweep":
+        assert phone["middle"] != phone["moved"]
+        assert phone["chosen"] == "96"
+        assert phone["dots"] == 3
+
+
+def test_a_page_in_the_dark(bloom: Any, tmp_path: Path) -> None:
+    page = written(hpcsim.estimate(bloom), tmp_path / "report")
+    light, dark = (looked_at(page, tmp_path, width=1100, dark=dark) for dark in (False, True))
+    assert light["faults"] == dark["faults"] == []
+    assert light["wide"] <= 0
+    assert light["paper"] == "rgb(245, 247, 249)"
+    assert dark["paper"] == "rgb(20, 24, 29)"
