@@ -6,11 +6,11 @@ Only pure functions may be kept, under a key that holds everything they depend o
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
-from hpcsim.base.errors import InputError
+from hpcsim.base.errors import InputError, Problem
 
 __all__ = ["Memory", "kept", "reusing"]
 
@@ -18,28 +18,32 @@ T = TypeVar("T")
 
 
 class Memory:
-    """Results by kind and key; the oldest are dropped beyond ``most`` entries."""
+    """Results by kind and key; beyond ``most`` entries of a kind, or its own number in ``few``, the oldest are dropped."""
 
-    def __init__(self, most: int = 4096) -> None:
-        self._found: dict[Hashable, Any] = {}
+    def __init__(self, most: int = 2048, few: Mapping[str, int] | None = None) -> None:
+        self._found: dict[str, dict[Hashable, Any]] = {}
         self._most = most
+        self._few = dict(few or {})
 
     def __len__(self) -> int:
-        return len(self._found)
+        return sum(map(len, self._found.values()))
 
-    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+    def get(self, kind: str, key: Hashable, make: Callable[[], T]) -> T:
         """Return the result under ``key``, made by ``make`` the first time; its InputError is kept as well."""
-        if key not in self._found:
-            if len(self._found) >= self._most:
-                del self._found[next(iter(self._found))]
+        found = self._found.setdefault(kind, {})
+        entry: tuple[Any, tuple[Problem, ...]] | None = found.get(key)
+        if entry is None:
             try:
-                self._found[key] = (make(), None)
+                entry = (make(), ())
             except InputError as error:
-                self._found[key] = (None, error.problems)
-        result, problems = self._found[key]
-        if problems is not None:
-            raise InputError(list(problems))
-        return result  # type: ignore[no-any-return]
+                entry = (None, tuple(error.problems))
+            while len(found) >= self._few.get(kind, self._most):
+                found.pop(next(iter(found)), None)
+            found[key] = entry
+        if entry[1]:
+            raise InputError(list(entry[1]))
+        result: T = entry[0]
+        return result
 
 
 _MEMORY: ContextVar[Memory | None] = ContextVar("hpcsim-reuse", default=None)
@@ -68,4 +72,4 @@ def kept(kind: str, key: Callable[[], Hashable], make: Callable[[], T]) -> T:
         Computes the result.
     """
     memory = _MEMORY.get()
-    return make() if memory is None else memory.get((kind, key()), make)
+    return make() if memory is None else memory.get(kind, key(), make)

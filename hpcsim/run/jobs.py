@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from hpcsim.base.errors import InputError, Problem, problem_kind
+from hpcsim.base.reuse import kept
 from hpcsim.run.bind import BoundJobs
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.workload import SyntheticSpec
@@ -28,6 +29,19 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
     InputError
         The log cannot be read, or no job is left.
     """
+    return kept("jobs", lambda: _key(bound, scenario), lambda: _batch_jobs(bound, scenario))
+
+
+def _key(bound: BoundJobs, scenario: Scenario) -> tuple[object, ...]:
+    """Return what the jobs depend on; a table of jobs is read-only, so many runs may share it."""
+    source: object = scenario.simulate.seed
+    if bound.file is not None:
+        stat = bound.file.stat()
+        source = (str(bound.file), stat.st_mtime_ns, stat.st_size)
+    return (bound.spec.model_dump_json(), bound.processors, bound.unit, scenario.scheduler.estimates, source)
+
+
+def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
     spec, estimates = bound.spec, scenario.scheduler.estimates
     if spec.trace is not None and bound.file is not None:
         options = TraceOptions(

@@ -80,7 +80,7 @@ class _Bench:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self.memory = Memory()
+        self.memory = Memory(few={"jobs": 4})  # a log can be large
 
     def run(self, point: Point) -> Outcome:
         with reusing(self.memory):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ _NOT_FIGURES = ("seed", "problem")
 CONFIDENCE = 0.95
 
 
+@cache
 def student_quantile(probability: float, freedom: int) -> float:
     """Return the quantile of Student's t distribution, by bisection of its distribution function.
 
@@ -77,35 +79,47 @@ def intervals(table: Any, paths: Sequence[str]) -> Any:
         Table ``intervals``. Student's t over the seeds; the difference pairs equal seeds (common random numbers), so its interval is
         the narrower the more alike chance strikes both points: its variance is that of a single point times 2·(1 − ρ).
     """
+    import pandas as pd
+
     good = table[table["problem"] == ""]
     figures = [str(key) for key in table.columns if key not in (*paths, *_NOT_FIGURES) and np.issubdtype(good[key].dtype, np.number)]
     labels = good[list(paths)].astype(str).agg(", ".join, axis=1) if len(paths) > 1 else good[paths[0]].astype(str)
-    columns: dict[str, list[Any]] = {
-        key: [] for key in ("point", "metric", "seeds", "mean", "low", "high", "difference", "difference_low", "difference_high")
+    codes, points = pd.factorize(labels)
+    values = good[figures].to_numpy(float)
+    first = good[codes == 0].set_index("seed")[figures] if len(good) else good[figures]
+    base = first.reindex(good["seed"]).to_numpy(float)
+    shape = (len(points), len(figures))
+    count, mean, low, high = (x.reshape(shape) for x in _grouped(values, codes, len(points)))
+    _, change, change_low, change_high = (x.reshape(shape) for x in _grouped(values - base, codes, len(points)))
+    known = count > 0
+    at, metric = np.nonzero(known)
+    columns = {
+        "point": np.asarray(points, dtype=object)[at],
+        "metric": np.asarray(figures, dtype=object)[metric],
+        "seeds": count[known].astype(np.int64),
+        "mean": mean[known],
+        "low": low[known],
+        "high": high[known],
+        "difference": change[known],
+        "difference_low": change_low[known],
+        "difference_high": change_high[known],
     }
-    groups = list(good.groupby(labels, sort=False))
-    base = groups[0][1].set_index("seed") if groups else None
-    for label, rows in groups:
-        here = rows.set_index("seed")
-        for metric in figures:
-            values = here[metric].dropna()
-            if not len(values):
-                continue
-            change = (here[metric] - base[metric]).dropna() if base is not None else values
-            mean, low, high = _interval(values.to_numpy(float))
-            difference, difference_low, difference_high = _interval(change.to_numpy(float))
-            row = (label, metric, len(values), mean, low, high, difference, difference_low, difference_high)
-            for key, value in zip(columns, row, strict=True):
-                columns[key].append(value)
     return frame("intervals", columns)
 
 
-def _interval(values: Any) -> tuple[float, float, float]:
-    """Return the mean and the ends of its 95 % interval; the ends are NaN with a single value."""
-    if not len(values):
-        return math.nan, math.nan, math.nan
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, math.nan, math.nan
-    half = student_quantile(0.5 + CONFIDENCE / 2, len(values) - 1) * float(values.std(ddof=1)) / math.sqrt(len(values))
-    return mean, mean - half, mean + half
+def _grouped(values: Any, codes: Any, groups: int) -> tuple[Any, Any, Any, Any]:
+    """Return count, mean and the ends of its 95 % interval, by group and column; the ends are NaN with a single value."""
+    known = ~np.isnan(values)
+    filled = np.where(known, values, 0.0)
+    shape = (groups, values.shape[1])
+    count, total = np.zeros(shape), np.zeros(shape)
+    np.add.at(count, codes, known.astype(float))
+    np.add.at(total, codes, filled)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+        squares = np.zeros(shape)
+        np.add.at(squares, codes, np.where(known, (values - mean[codes]) ** 2, 0.0))
+        error = np.sqrt(squares / (count - 1) / count)
+    quantiles = {n: student_quantile(0.5 + CONFIDENCE / 2, n - 1) if n > 1 else math.nan for n in np.unique(count).astype(int).tolist()}
+    half = error * np.vectorize(quantiles.__getitem__, otypes=[float])(count.astype(int))
+    return count, mean, mean - half, mean + half

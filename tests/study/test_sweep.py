@@ -6,10 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hpcsim
 from hpcsim.base.errors import InputError
-from hpcsim.study.sweep import Axis, parse_axis
+from hpcsim.study.points import Point
+from hpcsim.study.sweep import Axis, outcomes_of, parse_axis
 
 BASE: dict[str, Any] = {
     "schema": 1,
@@ -119,6 +122,8 @@ def test_values_of_any_kind_make_an_axis() -> None:
         ("a='tp=8,pp=4',auto", "a", ("tp=8,pp=4", "auto")),
         ("a=true,null", "a", (True, None)),
         ("a=[1, 2],[3]", "a", ([1, 2], [3])),
+        ("a=1,4..8:2", "a", (1, 4, 6, 8)),
+        ("a,b=[1,x],[2,y]", "a,b", ([1, "x"], [2, "y"])),
     ],
 )
 def test_axes_are_read(text: str, path: str, values: tuple[Any, ...]) -> None:
@@ -169,3 +174,90 @@ def test_one_process_and_two_write_the_same_bytes(tmp_path: Path) -> None:
     assert "sweep.csv" in names
     for name in names:
         assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes(), name
+
+
+def test_replicates_give_intervals_at_common_random_numbers() -> None:
+    """Mean, interval and paired difference by hand; the paired interval is narrower than that of independent runs."""
+    stats = pytest.importorskip("scipy.stats")
+    result = hpcsim.sweep(BASE, {COUNT: [3, 4], POLICY: ["easy"]}, seeds=6)
+    rows = result.intervals[result.intervals["metric"] == "mean_wait_s"].set_index("point")
+    table = result.sweep
+    for k, point in enumerate(("3, easy", "4, easy")):
+        values = table[table[COUNT] == 3 + k]["mean_wait_s"].to_numpy()
+        low, high = stats.t.interval(0.95, 5, values.mean(), stats.sem(values))
+        assert rows.loc[point, ["mean", "low", "high"]].tolist() == pytest.approx([values.mean(), low, high])
+    one, two = (table[table[COUNT] == count]["mean_wait_s"].to_numpy() for count in (3, 4))
+    low, high = stats.t.interval(0.95, 5, (two - one).mean(), stats.sem(two - one))
+    assert rows.loc["4, easy", ["difference", "difference_low", "difference_high"]].tolist() == pytest.approx(
+        [(two - one).mean(), low, high]
+    )
+    assert (two - one).var() < one.var() + two.var()
+    assert rows.loc["3, easy", "difference_high"] == 0
+    assert result.intervals["seeds"].unique().tolist() == [6]
+
+
+def test_a_range_and_a_design_make_points() -> None:
+    table = hpcsim.sweep(BASE, {COUNT: "2..8:2", "cluster.site.pue": "lin:1.0..1.5:3"}, mode="estimate").sweep
+    assert table[COUNT].tolist() == [c for c in (2, 4, 6, 8) for _ in range(3)]
+    assert table["cluster.site.pue"].tolist() == [1.0, 1.25, 1.5] * 4
+    for design in ("random", "sobol", "halton"):
+        axes = {COUNT: "2..9", "cluster.site.carbon": "log:10..1000 g/kWh", POLICY: ["fcfs", "easy"]}
+        table = hpcsim.sweep(BASE, axes, design=design, points=32, mode="estimate").sweep
+        assert len(table) == 32
+        assert set(table[COUNT]) == set(range(2, 10))
+        grams = table["cluster.site.carbon"].str.removesuffix(" g/kWh").astype(float)
+        assert grams.between(10, 1000).all()
+        assert 8 <= (grams < 100).sum() <= 24
+        assert set(table[POLICY]) == {"fcfs", "easy"}
+    with pytest.raises(InputError) as caught:
+        hpcsim.sweep(BASE, {COUNT: "2..9"})
+    assert [p.code for p in caught.value.problems] == ["open-range"]
+
+
+def test_paired_axes_go_together() -> None:
+    rows = [(3, "easy"), (4, "fcfs")]
+    for axes in ({(COUNT, POLICY): rows}, {f"{COUNT}, {POLICY}": rows}):
+        table = hpcsim.sweep(BASE, axes, mode="estimate").sweep
+        assert table[[COUNT, POLICY]].to_numpy().tolist() == [[3, "easy"], [4, "fcfs"]]
+    written = hpcsim.load({**BASE, "sweep": {f"{COUNT}, {POLICY}": [[3, "easy"], [4, "fcfs"]], "cluster.site.pue": "1.0..1.2:0.1"}})
+    assert len(hpcsim.sweep(written, mode="estimate").sweep) == 6
+    for wrong in ([3, 4], [(3,)], [(3, "easy", 1)]):
+        with pytest.raises(InputError) as caught:
+            hpcsim.sweep(BASE, {(COUNT, POLICY): wrong})
+        assert {p.code for p in caught.value.problems} == {"paired-axis"}
+
+
+CHANGES = st.fixed_dictionaries(
+    {},
+    optional={
+        "cluster.nodes.gpu.count": st.sampled_from([1, 2, 3]),
+        "cluster.site.pue": st.floats(1.0, 2.0),
+        "cluster.site.electricity": st.sampled_from(["0.1 USD/kWh", "0.3 USD/kWh"]),
+        "cluster.prices.gpu": st.sampled_from(["1 USD/h", {"provider": "aws"}, {"provider": "nobody"}]),
+        "cluster.fabric.link": st.sampled_from(["hdr", "ndr", "none-such"]),
+        "workload.training.run.tokens": st.sampled_from(["1 G", 2_000_000, 3e9]),
+        "workload.training.run.global_batch": st.sampled_from([48, 96, 97]),
+        "workload.training.run.sequence": st.sampled_from([512, 1024]),
+        "workload.training.run.layout": st.sampled_from(["auto", "tp=2,pp=1", "tp=1,pp=3"]),
+        "assume.step_time": st.sampled_from([0.9, 1.0, 1.1]),
+        "failures.node": st.sampled_from([{"mtbf": "1000 h", "repair": "1 h"}, {"mtbf": "1 s", "repair": "1 h"}]),
+        "simulate.until": st.sampled_from(["1 h", "10 h"]),
+    },
+)
+
+
+@given(st.lists(CHANGES.filter(bool), min_size=2, max_size=6), st.sampled_from(["estimate", "simulate"]))
+@settings(max_examples=8, deadline=None)
+def test_any_point_is_the_scenario_run_alone(points: list[dict[str, Any]], mode: Any) -> None:
+    """I58 for any changes in any order: what is kept from one point never shows in another."""
+    scenario = hpcsim.load(TRAINING)
+    outcomes, _ = outcomes_of(scenario, [Point(changes, 3) for changes in points], mode)
+    for changes, outcome in zip(points, outcomes, strict=True):
+        assert outcome is not None
+        if outcome.problems:
+            with pytest.raises(InputError) as caught:
+                (hpcsim.estimate if mode == "estimate" else hpcsim.simulate)(scenario.vary({**changes, "simulate.seed": 3}))
+            assert list(map(str, outcome.problems)) == list(map(str, caught.value.problems))
+            continue
+        alone = (hpcsim.estimate if mode == "estimate" else hpcsim.simulate)(scenario.vary({**changes, "simulate.seed": 3})).summary
+        assert outcome.summary == {key: value for key, value in alone.items() if key not in ("wall_s", "cpu_s")}
