@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from hpcsim.base.errors import InputError, Problem
 
@@ -33,17 +33,20 @@ class Memory:
         found = self._found.setdefault(kind, {})
         entry: tuple[Any, tuple[Problem, ...]] | None = found.get(key)
         if entry is None:
-            try:
-                entry = (make(), ())
-            except InputError as error:
-                entry = (None, tuple(error.problems))
+            entry = self._made(make)
             while len(found) >= self._few.get(kind, self._most):
                 found.pop(next(iter(found)), None)
             found[key] = entry
         if entry[1]:
             raise InputError(list(entry[1]))
-        result: T = entry[0]
-        return result
+        return cast("T", entry[0])
+
+    @staticmethod
+    def _made(make: Callable[[], Any]) -> tuple[Any, tuple[Problem, ...]]:
+        try:
+            return make(), ()
+        except InputError as error:
+            return None, tuple(error.problems)
 
 
 _MEMORY: ContextVar[Memory | None] = ContextVar("hpcsim-reuse", default=None)
