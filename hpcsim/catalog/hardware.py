@@ -106,6 +106,13 @@ class Link(Entry):
         None, alias="sustained", description="share of the bandwidth that large collectives reach on one's own machine"
     )
     collective_latency_s: Seconds | None = Field(None, alias="collective_latency", description="latency of a collective's step, fitted")
+    startup_s: Seconds | None = Field(None, alias="startup", description="start-up of a collective call on one's own machine")
+    step_latency_s: Seconds | None = Field(None, alias="step_latency", description="latency of a step of a small collective there")
+    ramp_bytes: Size | None = Field(None, alias="ramp", description="R of the rise √(R·n) of large collectives there")
+    window_bytes: Size | None = Field(None, alias="window", description="message that doubles the time of a small collective there")
+    in_switch_frac: Span | None = Field(
+        None, alias="in_switch", description="share of the bandwidth that links carry there when the switch sums"
+    )
     switch: str | None = Field(None, description="switch that goes with it")
     switch_ports: Whole | None = Field(None, description="ports of that switch")
     switch_bytes_per_s: Bandwidth | None = Field(None, alias="switch_bandwidth", description="capacity of that switch or switch domain")

@@ -9,10 +9,13 @@ import json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "file", nargs="?", metavar="FILE", help="measured steps (.yaml) or timed matrix products (.csv: m,n,k,seconds,precision)"
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="measured steps (.yaml), timed matrix products (.csv: m,n,k,seconds,precision), or a log of nccl-tests or OSU (.txt, .log, .out)",
     )
     parser.add_argument("--machine", action="store_true", help="measure this machine instead; takes a few seconds")
-    parser.add_argument("--accelerator", metavar="A", help="whose matrix products a .csv file holds")
+    parser.add_argument("--accelerator", metavar="A", help="whose matrix products a .csv file holds, or whose links a log timed")
     parser.add_argument(
         "--overlay", default="calibrated.yaml", metavar="FILE", help="where the overlay catalog is written (default: calibrated.yaml)"
     )

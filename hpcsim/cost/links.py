@@ -79,12 +79,14 @@ def _network(
 LINK_CLASSES: Mapping[str, LinkClass] = MappingProxyType(
     {
         "nvlink": LinkClass(0.78, 0.8e-6, 25e-6, 5e6, doubt_sigma=0.15),
+        "nvlink6": LinkClass(0.76, 0.9e-6, 30e-6, 40e6, 0.55, 1.5, 1.5e6, doubt_sigma=0.20),
         "nvlink1": LinkClass(0.75, 1.5e-6, 30e-6, 3e6, doubt_sigma=0.20),
         "nvlink2": LinkClass(0.80, 1.0e-6, 30e-6, 3e6, doubt_sigma=0.15),
         "nvlink3": LinkClass(0.78, 0.77e-6, 37e-6, 4.7e6, 0.0, 1.55, 1.95e6),
         "nvlink4": LinkClass(0.815, 0.55e-6, 13.3e-6, 10.9e6, 0.692, 1.45, 2.8e5),
         "nvlink5": LinkClass(0.763, 0.78e-6, 38e-6, 19.5e6, 0.592, 1.5, 1.7e6),
         "nvlink5-nvl72": LinkClass(0.76, 0.9e-6, 30e-6, 51e6, 0.488, 1.5, 1.2e6),
+        "scale-up": LinkClass(0.75, 1.0e-6, 25e-6, 8e6, doubt_sigma=0.25),
         "xgmi": LinkClass(0.715, 0.86e-6, 17e-6, 2.3e6, 0.0, 1.5, 4e5, peers=7.0),
         "pcie": LinkClass(0.70, 3.0e-6, 25e-6, 2e6, 0.0, 2.0, 2e5, doubt_sigma=0.25),
         "ici": LinkClass(0.85, 1.0e-6, 2e-6, 1e6, 0.0, 1.0, 0.0, doubt_sigma=0.15),
@@ -111,16 +113,21 @@ timing covers (``doubt_sigma`` above zero) have terms by likeness and a wider ra
 _ALIASES = (
     ("omnipath", "omni-path"),
     ("slingshot-", "slingshot"),
+    ("aries", "omni-path"),
+    ("tofu", "omni-path"),
     ("gpudirect-", ""),
     ("gcp-", ""),
     ("aws-", ""),
     ("fastrak", "tcpxo"),
     ("elastic-fabric-adapter", "efa"),
-    ("rocev2", "roce"),
     ("spectrum-x", "roce"),
     ("infinity-fabric", "xgmi"),
     ("nvl72", "nvlink5-nvl72"),
+    ("nvswitch", "nvlink"),
+    *((port, "infiniband") for port in ("ib", "fdr", "edr", "hdr", "ndr", "xdr")),
+    *((kin, "scale-up") for kin in ("neuronlink", "hccs", "huawei-ub", "ualink", "xe-link", "gaudi")),
 )
+"""Other beginnings of names: the same kind under another name, or the nearest kind that is known."""
 
 
 def link_class(kind: str) -> LinkClass:
@@ -131,7 +138,7 @@ def link_class(kind: str) -> LinkClass:
     """
     name = kind.lower().replace("_", "-").replace(" ", "-")
     for said, known in _ALIASES:
-        if name.startswith(said):
+        if name.startswith(said) and not name.startswith(known or "\0"):
             name = known + name[len(said) :]
     best = max((known for known in LINK_CLASSES if name.startswith(known)), key=len, default="ethernet")
     return LINK_CLASSES[best]

@@ -39,7 +39,7 @@ _JOBS = Table(
         _POLICY,
         _count("job_id", "Number of the job: the log's own, or counted from 1."),
         _text("name", "Name of the job.", null=True),
-        _text("kind", "What the job does.", values=("batch", "training", "task", "matrix-product")),
+        _text("kind", "What the job does.", values=("batch", "training", "task", "matrix-product", "pattern")),
         _text("group", "Node group that the job asks for or ran on.", null=True),
         _text("user", "Who submitted it.", null=True),
         _real("submit_s", "s", "Time of submission."),

@@ -27,6 +27,7 @@ from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.matrix import plan_matrix
+from hpcsim.workload.patterns import plan_pattern
 from hpcsim.workload.tasks import TaskPlan, plan_task
 from hpcsim.workload.training import TrainingPlan, assuming, of_length, plan_training
 
@@ -351,6 +352,7 @@ def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
     trainings = _planned(problems, "training", work.training, run_of)
     tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
+    tasks += _planned(problems, "patterns", work.patterns, lambda n, s: plan_pattern(n, s, cluster))
     if mtbf_s:
         for plan in trainings:
             _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)

@@ -52,7 +52,7 @@ class Item:
 
     @property
     def kind(self) -> str:
-        """``training``, ``task`` or ``matrix-product``."""
+        """``training``, ``task``, ``matrix-product`` or ``pattern``."""
         return "training" if isinstance(self.plan, TrainingPlan) else self.plan.kind
 
     @property

@@ -1,4 +1,4 @@
-"""The workload part of a scenario: training runs, job logs, decomposed tasks and matrix products."""
+"""The workload part of a scenario: training runs, job logs, decomposed tasks, matrix products and communication patterns."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ __all__ = [
     "LayoutSpec",
     "MatrixProductSpec",
     "ModelSpec",
+    "PatternSpec",
     "SynchronySpec",
     "SyntheticSpec",
     "TaskSpec",
@@ -26,12 +27,17 @@ __all__ = [
 ]
 
 EXACTLY_ONE = problem_kind("exactly-one", "exactly one of {keys} is needed; here {given}", "give exactly one of them")
-EMPTY_WORKLOAD = problem_kind("empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products")
+EMPTY_WORKLOAD = problem_kind(
+    "empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products, patterns"
+)
 EMPTY_LIST = problem_kind("empty-list", "the list is empty", "name at least one, or leave the key out")
 LAYOUT_TEXT = problem_kind("layout-text", "{value!r} is no layout", "'auto', or keys with values such as 'tp=8,pp=4,micro_batch=1'")
 
 
 NOT_OF_MODE = problem_kind("synchrony-key", "{key} says nothing about the mode {mode}", "it belongs to: {modes}")
+NOT_OF_PATTERN = problem_kind("pattern-key", "{key} says nothing about the pattern {kind}", "it belongs to: {kinds}")
+MISSING_OF_PATTERN = problem_kind("pattern-missing", "the pattern {kind} needs {key}", "add {key}")
+AXES = problem_kind("pattern-axes", "a grid of {count} axes is none for the pattern {kind}", "{least} to 3 axes")
 MISSING_OF_MODE = problem_kind("synchrony-missing", "the mode {mode} needs {key}", "add {key}")
 
 
@@ -336,6 +342,72 @@ class MatrixProductSpec(Spec):
     submit: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time of submission", validate_default=False)
 
 
+_OF_PATTERN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "halo": (("grid",), ("element", "width", "periodic", "overlap")),
+    "transpose": (("grid",), ("element", "transposes", "overlap")),
+    "master-worker": (("tasks",), ("task_input", "task_result")),
+    "ensemble": (("tasks",), ()),
+    "storage": (("storage",), ("read", "write", "overlap")),
+}
+"""Keys that each kind of pattern needs, and those that it takes besides."""
+_OF_EVERY_PATTERN = ("kind", "work", "ranks", "iterations", "precision", "nodes", "submit")
+
+
+class PatternSpec(Spec):
+    """An application by its communication: a stencil's halo exchange, a transpose, master and workers, an ensemble, or input and output."""
+
+    kind: Literal["halo", "transpose", "master-worker", "ensemble", "storage"] = Field(
+        description="halo: faces to the neighbours; transpose: all to all (FFT); master-worker: tasks on demand; ensemble: nobody talks (Monte Carlo); storage: read, compute, write"
+    )
+    work: Annotated[float, Quantity("work", zero=True)] = Field(description="work of one iteration, all ranks together")
+    ranks: Annotated[int, Count(1, 10**6)] | None = Field(None, description="processes, one a node; all nodes by default")
+    iterations: Annotated[int, Count(1, 10**9)] = Field(1, description="how often it is done")
+    grid: tuple[Annotated[int, Count(1, 10**9)], ...] = Field((), description="points along one to three axes (transpose: two or three)")
+    element: Annotated[float, Quantity("data size")] = Field(
+        8.0, description="all fields of a point that are exchanged", validate_default=False
+    )
+    width: Annotated[int, Count(1, 1000)] = Field(1, description="points of the halo on each side")
+    periodic: bool = Field(True, description="opposite borders are neighbours")
+    transposes: Annotated[int, Count(1, 1000)] = Field(2, description="transposes of an iteration: there and back")
+    tasks: Annotated[int, Count(1, 10**9)] | None = Field(None, description="tasks of an iteration (master-worker), members (ensemble)")
+    task_input: Annotated[float, Quantity("data size", zero=True)] = Field(0.0, description="sent with a task", validate_default=False)
+    task_result: Annotated[float, Quantity("data size", zero=True)] = Field(0.0, description="sent back", validate_default=False)
+    storage: str | None = Field(None, description="storage tier that is read and written")
+    read: Annotated[float, Quantity("data size", zero=True)] = Field(
+        0.0, description="read in an iteration, all together", validate_default=False
+    )
+    write: Annotated[float, Quantity("data size", zero=True)] = Field(0.0, description="written in an iteration", validate_default=False)
+    overlap: bool = Field(False, description="exchanges, or input and output, run beside the computation")
+    precision: Precision = Field("fp64", description="precision of the arithmetic")
+    nodes: str | None = Field(None, description="node group; the only one by default")
+    submit: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time of submission", validate_default=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _axes(cls, data: Any) -> Any:
+        if isinstance(data, dict) and isinstance(data.get("grid"), list):
+            return {**data, "grid": tuple(data["grid"])}
+        return {**data, "grid": (data["grid"],)} if isinstance(data, dict) and isinstance(data.get("grid"), int) else data
+
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """Keys belong to the kind."""
+        kind = given.get("kind")
+        if kind not in _OF_PATTERN:
+            return
+        needed, taken = _OF_PATTERN[str(kind)]
+        for key in given:
+            if key in cls.model_fields and key not in (*_OF_EVERY_PATTERN, *needed, *taken):
+                kinds = ", ".join(name for name, (a, b) in _OF_PATTERN.items() if key in a + b)
+                yield NOT_OF_PATTERN(path=key, key=key, kind=kind, kinds=kinds)
+        for key in needed:
+            if key not in given:
+                yield MISSING_OF_PATTERN(kind=kind, key=key)
+        axes = given.get("grid")
+        if isinstance(axes, (list, tuple)) and not (2 if kind == "transpose" else 1) <= len(axes) <= 3:
+            yield AXES(path="grid", kind=kind, count=len(axes), least=2 if kind == "transpose" else 1)
+
+
 class WorkloadSpec(Spec):
     """What the cluster has to do."""
 
@@ -343,6 +415,8 @@ class WorkloadSpec(Spec):
     jobs: JobsSpec | None = Field(None, description="batch jobs")
     tasks: NamedMap[TaskSpec] = Field(default_factory=dict, description="decomposed tasks by name")
     matrix_products: NamedMap[MatrixProductSpec] = Field(default_factory=dict, description="row-partitioned matrix products by name")
+
+    patterns: NamedMap[PatternSpec] = Field(default_factory=dict, description="applications by their communication pattern, by name")
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

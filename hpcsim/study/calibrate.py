@@ -33,12 +33,6 @@ TOO_FEW = problem_kind(
     "{count} of the measurements can be predicted",
     "two are needed; five with different batches, layouts and node counts are better",
 )
-NO_COLLECTIVES = problem_kind(
-    "calibrate-collectives-absent",
-    "this version fits no collective logs",
-    "give measured steps (YAML), or matrix products (CSV with m, n, k, seconds)",
-)
-
 Floats = npt.NDArray[np.float64]
 
 
@@ -186,6 +180,17 @@ _NOTES = [
 ]
 
 
+def _fit_log(path: Path, accelerator: str | None, catalog: Catalog) -> Calibration:
+    from hpcsim.study.fabric_fit import fit_log
+
+    found = fit_log(path, catalog, accelerator=accelerator)
+    overlay: dict[str, Any] = {"references": {"calibration": f"hpcsim calibrate, {len(found.cases['id'])} timed sizes of {path.name}"}}
+    entries = {name: {**fields, "sources": measured_sources(dict(fields))} for name, fields in found.overlay.items()}
+    if entries:
+        overlay["links"] = entries
+    return Calibration(results_of_fit(found.fit, found.cases, path.name, found.notes), overlay)
+
+
 def calibrate(
     file: str | Path | None = None, *, machine: bool = False, accelerator: str | None = None, catalog: Catalog | None = None
 ) -> Calibration:
@@ -196,11 +201,12 @@ def calibrate(
     file : path, optional
         ``.yaml``: a list of measured steps, each a case as ``hpcsim verify training`` takes it, or ``{scenario: FILE, measured: "3.2 s"}``
         with optional ``set`` (changes by dotted path) and ``training`` (which run). ``.csv``: timed matrix products with the columns
-        m, n, k, seconds and, where it is not bf16, precision.
+        m, n, k, seconds and, where it is not bf16, precision. ``.txt``, ``.log``, ``.out``: what nccl-tests, rccl-tests or an OSU
+        benchmark printed.
     machine : bool
         Measure the machine that this runs on: matrix products and memory, with PyTorch also its GPU.
     accelerator : str, optional
-        Whose matrix products a CSV file holds.
+        Whose matrix products a CSV file holds, or whose links a log timed where it does not say.
     catalog : Catalog, optional
         The default one without it.
 
@@ -222,7 +228,7 @@ def calibrate(
         raise NOTHING.error()
     path = Path(file)
     if path.suffix.lower() in (".txt", ".log", ".out"):
-        raise NO_COLLECTIVES.error(file=str(file))
+        return _fit_log(path, accelerator, where)
     if path.suffix.lower() == ".csv":
         return fit_products(path, accelerator, where)
     groups, notes = read_steps(path, where)

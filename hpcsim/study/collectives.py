@@ -86,17 +86,13 @@ def _timed(row: CollectiveRow) -> Timing:
         seconds = float(fabric.mpi_s(row.collective, row.size_bytes, row.gpus, inside=inside, on_devices=on_devices))
         fixed = float(fabric.mpi_s(row.collective, 1e-9, row.gpus, inside=inside, on_devices=on_devices))
     else:
-        only = "in-switch" if row.in_switch == "nvls-tree" and row.size_bytes >= _FORCED_BYTES else ""
+        only = "in-switch" if row.in_switch == "nvls-tree" else ""
         found = fabric.timed(row.collective, row.size_bytes, row.gpus, inside=inside, only=only)
         seconds, fixed = float(found.seconds), float(found.fixed_s)
     doubt = float(np.asarray(fabric.scale_out.doubt_sigma if row.gpus > inside else fabric.scale_up.doubt_sigma))
     share = fixed / seconds if seconds > 0 else 0.0
     width = float(np.exp(Z80 * np.hypot(np.hypot(BYTES_SIGMA, FIXED_SIGMA * share), doubt)))
     return Timing(seconds, seconds / width, seconds * width)
-
-
-_FORCED_BYTES = 1e6
-"""Message from which a library that was told to sum in the switch does."""
 
 
 def predict_collectives(rows: Sequence[CollectiveRow]) -> list[Timing]:

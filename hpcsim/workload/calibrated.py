@@ -40,12 +40,22 @@ def _calibrated(link: Link, name: str, catalog: Catalog) -> Link:
         entry: LinkEntry | None = catalog.link(name) if name else None
     except InputError:  # a rate as it was written
         return link
-    share = entry.sustained_frac if entry else None
-    return link if share is None else dataclasses.replace(link, efficiency_frac=np.asarray(share, dtype=np.float64))
+    if entry is None:
+        return link
+    changes = {
+        "efficiency_frac": entry.sustained_frac,
+        "startup_s": entry.startup_s,
+        "latency_s": entry.step_latency_s,
+        "ramp_bytes": entry.ramp_bytes,
+        "window_bytes": entry.window_bytes,
+        "in_switch_frac": entry.in_switch_frac,
+    }
+    found: dict[str, Any] = {key: np.asarray(value, dtype=np.float64) for key, value in changes.items() if value is not None}
+    return dataclasses.replace(link, **found) if found else link
 
 
 def calibrated_fabric(fabric: Fabric, group: NodeGroup, cluster: Cluster, catalog: Catalog) -> Fabric:
-    """Return the fabric with the shares of the line rates that the catalog's links are known to sustain."""
+    """Return the fabric with what the catalog's links are known to sustain: share of the line rate, and a calibration's other terms."""
     inner = group.accelerator.scale_up_link if group.accelerator else ""
     outer = cluster.fabric.link if cluster.fabric else ""
     return dataclasses.replace(

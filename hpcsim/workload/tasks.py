@@ -155,7 +155,7 @@ class TaskPlan:
     Attributes
     ----------
     name, kind : str
-        ``kind`` is ``task`` or ``matrix-product``.
+        ``kind`` is ``task``, ``matrix-product`` or ``pattern``.
     groups : tuple of (str, int)
         Node groups and how many of their nodes take part, in order; the first node of the first group splits and merges.
     speed_flop_per_s, share_bytes, work_flop, port_bytes_per_s : array, shape (nodes,)

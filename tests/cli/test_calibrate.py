@@ -44,7 +44,7 @@ def test_mistakes_leave_nothing_behind(hpcsim_command: Any, on_disk: Any, tmp_pa
     for words, code in (
         ((), "calibrate-nothing"),
         (("nowhere.yaml",), "measurements-missing"),
-        (("nccl.log",), "calibrate-collectives-absent"),
+        (("nccl.log",), "collective-log-missing"),
     ):
         done = hpcsim_command("calibrate", *words)
         assert (done.status, done.out, done.codes) == (2, "", [code])

@@ -113,6 +113,57 @@ def test_links_are_known_by_prefix() -> None:
     assert co.link_class("omnipath-100") is co.LINK_CLASSES["omni-path"]
     assert co.link_class("slingshot-11") is co.LINK_CLASSES["slingshot"]
     assert co.link_class("carrier pigeon") is co.LINK_CLASSES["ethernet"]
+    assert co.link_class("GPUDirect-TCPXO") is co.LINK_CLASSES["tcpxo"]
+    assert co.link_class("gcp-tcpx") is co.LINK_CLASSES["tcpx"]
+    assert co.link_class("NDR 400") is co.LINK_CLASSES["infiniband"]
+    assert co.link_class("infiniband-hdr") is co.LINK_CLASSES["infiniband"]
+    assert co.link_class("efa-v3") is co.LINK_CLASSES["efa"]
+    assert co.link_class("neuronlink-3") is co.LINK_CLASSES["scale-up"]
+
+
+def test_what_is_less_known_has_a_wider_range() -> None:
+    """A kind that no timing covers falls back on its kin, with doubt."""
+    measured = ("nvlink3", "nvlink4", "nvlink5", "xgmi", "infiniband", "efa", "slingshot")
+    assert all(co.link_class(kind).doubt_sigma == 0 for kind in measured)
+    for kind in ("tcpxo", "roce", "pcie", "nvlink6", "hccs", "a new network"):
+        assert co.link_class(kind).doubt_sigma > 0
+
+
+def test_two_domains_are_quicker_than_four_for_a_double_tree() -> None:
+    assert co.tree_load([1, 2, 3, 4, 64]).tolist() == [0.0, 1.0, 1.5, 2.0, 2.0]
+    f = fabric("nvlink4", 450e9, "infiniband", 50e9)
+    two, four = (float(f.collective_s("all-reduce", 4e9, 8 * k, inside=8)) for k in (2, 4))
+    assert two < 0.8 * four
+    assert 4e9 / two > 230e9  # 237 to 260 GB/s are measured on two nodes of eight H100
+
+
+def test_a_pair_of_a_mesh_has_one_link() -> None:
+    f = fabric("xgmi", 448e9)
+    assert bus(f, "all-reduce", 4e9, 2, 2) == pytest.approx(47.7e9, rel=0.08)
+
+
+def test_the_switch_sums_at_one_rate_whatever_the_ranks() -> None:
+    """Four to eight H200: n(1 + 1/p) crosses a link at 303 to 311 GB/s."""
+    f = fabric("nvlink4", 450e9)
+    for p in (5, 6, 7, 8):
+        found = f.timed("all-reduce", 8e9, p, inside=p)
+        assert str(found.algorithm) == "in-switch"
+        assert 8e9 * (1 + 1 / p) / float(found.seconds) == pytest.approx(307e9, rel=0.02)
+
+
+def test_mpi_takes_host_messages_and_no_pipeline() -> None:
+    f = fabric("nvlink4", 450e9, "slingshot", 25e9, domain=4)
+    host, device = (float(f.mpi_s("all-to-all", 8, 8, inside=4, on_devices=on)) for on in (False, True))
+    assert host == pytest.approx(12e-6, rel=0.2)
+    assert device == pytest.approx(22e-6, rel=0.2)
+    assert float(f.mpi_s("all-to-all", 2**23, 8, inside=4)) == pytest.approx(500e-6, rel=0.25)
+    with pytest.raises(InputError, match="gossip"):
+        f.mpi_s("gossip", 8, 8, inside=4)
+
+
+def test_one_device_drives_its_own_port() -> None:
+    """One GPU of a node with four ports of Slingshot reaches 25 GB/s, not 100."""
+    assert float(co.Link.of("slingshot", 100e9).bytes_per_s) == 25e9
 
 
 def test_scalar_equals_array() -> None:

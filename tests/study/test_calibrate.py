@@ -226,7 +226,7 @@ def test_wrong_products_are_said(tmp_path: Path, text: str | None, accelerator: 
 def test_what_is_no_measurement_is_refused(tmp_path: Path) -> None:
     for argument, code in (
         (None, "calibrate-nothing"),
-        (tmp_path / "nccl.log", "calibrate-collectives-absent"),
+        (tmp_path / "nccl.log", "collective-log-missing"),
         (tmp_path / "x.yaml", "measurements-missing"),
     ):
         with pytest.raises(InputError) as caught:
