@@ -61,58 +61,46 @@ def overtaken(submit_s: npt.ArrayLike, start_s: npt.ArrayLike) -> Integers:
     return found
 
 
-def envious(submit_s: npt.ArrayLike, start_s: npt.ArrayLike, processors: npt.ArrayLike, user: npt.ArrayLike) -> Bools:
-    """Return which jobs have reason to complain, shape (jobs,): a later job of another user that asked for no fewer processors started before.
+def envious(submit_s: npt.ArrayLike, start_s: npt.ArrayLike, processors: npt.ArrayLike) -> Bools:
+    """Return which jobs have reason to complain, shape (jobs,): a later one that asked for no fewer processors started before.
 
-    A job whose user is not known (below 0) is its own user.
+    To pass a large job with a small one can be good backfilling; to pass it with one as large is a choice between the two. Equal submissions
+    count in the order given; jobs that never started (NaN) start after all others.
 
     Examples
     --------
-    Job 2 asks for 4 processors; a later one with 6 passes job 1, one with 2 would be no reason:
+    Job 2 asks for 4 processors; a later one with 6 passes it, one with 2 would be no reason:
 
-    >>> envious([0, 1, 2], [9, 9, 3], [4, 4, 6], [1, 1, 2]).tolist(), envious([0, 1], [9, 3], [4, 2], [1, 2]).tolist()
-    ([True, True, False], [False, False])
+    >>> envious([0, 1, 2], [0, 9, 3], [4, 4, 6]).tolist(), envious([0, 1], [9, 3], [4, 2]).tolist()
+    ([False, True, False], [False, False])
     """
     submit, start = np.asarray(submit_s, dtype=np.float64), np.asarray(start_s, dtype=np.float64)
-    start = np.where(np.isnan(start), np.inf, start)
-    order = np.argsort(submit, kind="stable")
-    start, size = start[order], np.asarray(processors, dtype=np.int64)[order]
-    who = np.asarray(user, dtype=np.int64)[order]
-    who = np.where(who < 0, -1 - np.arange(len(who)), who)
-    complains = np.zeros(len(order), dtype=np.bool_)
-    for need in np.unique(size)[::-1].tolist():
-        rivals = size >= need
-        first, first_of, second = _two_smallest_after(np.where(rivals, start, np.inf), who)
-        best = np.where(first_of == who, second, first)
-        mine = size == need
-        complains[mine] = best[mine] < start[mine]
-    found = np.empty(len(order), dtype=np.bool_)
-    found[order] = complains
+    size = np.asarray(processors, dtype=np.int64)
+    count = len(submit)
+    if count < 2:
+        return np.zeros(count, dtype=np.bool_)
+    rank = np.empty(count, dtype=np.int64)
+    rank[np.argsort(submit, kind="stable")] = np.arange(count)
+    order = np.lexsort((-rank, -size))  # whom a job may envy stands before it: larger, or as large and later
+    padded = 1 << (count - 1).bit_length()
+    ranks, starts = np.arange(padded), np.full(padded, np.inf)
+    ranks[:count], starts[:count] = rank[order], np.where(np.isnan(start), np.inf, start)[order]
+    rows, best = np.arange(padded), np.full(padded, np.inf)
+    width = 1
+    while width < padded:  # merge sort by submission: the right halves look for earlier starts among later jobs of the left
+        left, right = (part.reshape(-1, width) for part in (ranks.reshape(-1, 2, width)[:, 0], ranks.reshape(-1, 2, width)[:, 1]))
+        earliest = np.full((len(left), width + 1), np.inf)
+        earliest[:, :width] = np.minimum.accumulate(starts.reshape(-1, 2, width)[:, 0, ::-1], axis=1)[:, ::-1]
+        block = np.arange(len(left))[:, None]
+        before = np.searchsorted((block * padded + left).ravel(), (block * padded + right).ravel()).reshape(right.shape) - block * width
+        mine = rows.reshape(-1, 2, width)[:, 1]
+        best[mine] = np.minimum(best[mine], np.take_along_axis(earliest, before, axis=1))
+        merged = np.argsort(ranks.reshape(-1, 2 * width), axis=1, kind="stable")
+        ranks, starts, rows = (np.take_along_axis(part.reshape(-1, 2 * width), merged, axis=1).ravel() for part in (ranks, starts, rows))
+        width *= 2
+    found = np.empty(count, dtype=np.bool_)
+    found[order] = best[:count] < np.where(np.isnan(start), np.inf, start)[order]
     return found
-
-
-def _two_smallest_after(start: Floats, user: Integers) -> tuple[Floats, Integers, Floats]:
-    """Return the smallest start among later jobs, whose it is, and the smallest among those of other users than that one."""
-    count = len(start)
-    first = np.append(np.minimum.accumulate(start[::-1])[::-1], np.inf)
-    holder = np.zeros(count + 1, dtype=np.int64)
-    new = first[:-1] < first[1:]  # the job itself is the new smallest of the suffix
-    at = np.where(new, np.arange(count), count)
-    at = np.minimum.accumulate(at[::-1])[::-1]
-    holder[:-1] = np.where(at < count, user[np.minimum(at, count - 1)], -count - 1)
-    holder[-1] = -count - 1
-    other = np.full(count + 1, np.inf)
-    changes = np.flatnonzero(np.diff(holder) != 0)
-    low = count
-    for begin in [*changes[::-1].tolist(), -1]:  # within a run of one holder, the others' smallest is a running minimum
-        piece = slice(begin + 1, low + 1)
-        mine = holder[low]
-        after = min(other[low + 1], first[low + 1] if holder[low + 1] != mine else np.inf) if low < count else np.inf
-        values = np.where(user[begin + 1 : low + 1] != mine, start[begin + 1 : low + 1], np.inf) if low < count else start[begin + 1 : low]
-        if low < count:
-            other[piece] = np.minimum(np.minimum.accumulate(values[::-1])[::-1], after)
-        low = begin
-    return first[1:], holder[1:], other[1:]
 
 
 def starved(wait_s: npt.ArrayLike, estimate_s: npt.ArrayLike, *, least_s: float = DAY_S, times: float = 10.0) -> Bools:

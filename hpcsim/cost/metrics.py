@@ -349,16 +349,25 @@ def idle_parts(states: Intervals, submit_s: npt.ArrayLike, start_s: npt.ArrayLik
 
 
 def _smallest_waiting(moments: Floats, submit: Floats, start: Floats, need: Integers) -> Floats:
-    """Return the fewest processors that a waiting job asks for in each interval, infinite where none waits; one pass for each size."""
+    """Return the fewest processors that a waiting job asks for in each interval, infinite where none waits.
+
+    Each wait is covered by two stretches of a power of two, whose smallest values are handed down to their halves.
+    """
+    waits = start > submit
+    low, high = np.searchsorted(moments, submit[waits]), np.searchsorted(moments, start[waits])
+    sizes = need[waits].astype(np.float64)
+    kept = high > low
+    low, high, sizes = low[kept], high[kept], sizes[kept]
+    level = np.frexp(high - low)[1] - 1
     smallest = np.full(len(moments), np.inf)
-    for size in np.unique(need).tolist():
-        mine = (need == size) & (start > submit)
-        if not mine.any():
-            continue
-        changes = np.zeros(len(moments) + 1, dtype=np.int64)
-        np.add.at(changes, np.searchsorted(moments, submit[mine]), 1)
-        np.add.at(changes, np.searchsorted(moments, start[mine]), -1)
-        np.minimum(smallest, np.where(np.cumsum(changes[:-1]) > 0, float(size), np.inf), out=smallest)
+    for k in range(int(level.max(initial=-1)), -1, -1):
+        span, mine = 1 << k, level == k
+        if k < int(level.max()):
+            lower = smallest.copy()  # the stretches of this level inherit from those twice as long
+            lower[span:] = np.minimum(lower[span:], smallest[: len(moments) - span])
+            smallest = lower
+        np.minimum.at(smallest, low[mine], sizes[mine])
+        np.minimum.at(smallest, high[mine] - span, sizes[mine])
     return smallest
 
 

@@ -62,7 +62,7 @@ _DECLARED = (
     ("fragmentation_frac", "too few left over", "Idle processor-seconds while jobs waited and none would have fitted."),
     ("fairness_jain_frac", "fairness over users", "Jain's index of the users' mean bounded slowdowns."),
     ("overtaken_frac", "jobs overtaken", "Share of the jobs that some later one passed."),
-    ("envious_frac", "jobs with reason for envy", "Passed by a later job of another user that asked for no fewer processors."),
+    ("envious_frac", "jobs with reason for envy", "Passed by a later job that asked for no fewer processors."),
     ("starved_jobs", "starved jobs", "Waited over a day and over ten times their own estimate."),
     ("energy_per_job_j", "energy per job", "Energy of the pool over its jobs."),
     ("wait_s", "wait", "Time from submission to start."),

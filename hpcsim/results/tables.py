@@ -87,9 +87,7 @@ _POLICIES = Table(
         ),
         _real("fairness_jain_frac", "1", "Jain's index of the users' mean bounded slowdowns: 1 where all fare alike.", null=True),
         _real("overtaken_frac", "1", "Share of the jobs that some later one passed.", null=True),
-        _real(
-            "envious_frac", "1", "Share of the jobs that a later one of another user passed that asked for no fewer processors.", null=True
-        ),
+        _real("envious_frac", "1", "Share of the jobs that a later one passed that asked for no fewer processors.", null=True),
         _count("starved_jobs", "Jobs that waited over a day and over ten times their own estimate.", null=True),
         _real("energy_per_job_j", "J", "Energy of the pool over its jobs, where the power of a processor is given.", null=True),
         _real("cpu_s", "s", "Processor seconds of the simulation itself; differs between machines and runs.", null=True),

@@ -111,7 +111,7 @@ def policy_metrics(
         "fragmentation_frac": idle.fragmented,
         "fairness_jain_frac": fair,
         "overtaken_frac": float((fairness.overtaken(jobs.submit_s, outcome.start_s) > 0).mean()),
-        "envious_frac": float(fairness.envious(jobs.submit_s, outcome.start_s, jobs.processors, jobs.user).mean()),
+        "envious_frac": float(fairness.envious(jobs.submit_s, outcome.start_s, jobs.processors).mean()),
         "starved_jobs": int(fairness.starved(wait, jobs.estimate_s).sum()),
         "energy_per_job_j": energy,
     }

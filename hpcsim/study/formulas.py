@@ -294,7 +294,7 @@ _SCHEDULE: dict[str, Formula] = {
     "unasked_frac": Formula("∫ idle · [no job waits] dt / (processors · makespan)"),
     "fairness_jain_frac": Formula("(Σ x)² / (n · Σ x²)", "x: mean bounded slowdown of a user, n users", "Jain, Chiu, Hawe 1984"),
     "overtaken_frac": Formula("jobs before which a later submitted one started / jobs"),
-    "envious_frac": Formula("jobs before which a later one of another user, on no fewer processors, started / jobs"),
+    "envious_frac": Formula("jobs before which a later one on no fewer processors started / jobs"),
     "starved_jobs": Formula("jobs with wait > 1 day and wait > 10 · estimate"),
     "energy_per_job_j": Formula("(busy power · busy processor-s + idle power · idle processor-s) / jobs"),
     "processor_frac": Formula("processor-s of the user, group or queue / processor-s of all"),
