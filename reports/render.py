@@ -10,17 +10,19 @@ from pathlib import Path
 
 from hpcsim.report.write import write_report
 from hpcsim.run.simulate import simulate
+from hpcsim.study.sensitivity import sensitivity
 from hpcsim.study.sweep import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-CHARTS = ("comparison", "tasks", "sweep-wall-clock-s", "sweep-cost-usd", "breakdown", "utilisation", "schedule", "power")
+CHARTS = ("comparison", "tasks", "sweep-wall-clock-s", "sweep-cost-usd", "spread-cost-usd", "breakdown", "utilisation", "schedule", "power")
 SWEEPS = ("node-count-sweep",)
+UNCERTAIN = ("cost-at-risk",)
 
 
 def render(name: str) -> None:
     """Run one scenario and keep its page, its summary and the two charts that carry it."""
     path = ROOT / "scenarios" / f"{name}.yaml"
-    results = sweep(path) if name in SWEEPS else simulate(path)
+    results = sensitivity(path, "montecarlo", mode="estimate") if name in UNCERTAIN else sweep(path) if name in SWEEPS else simulate(path)
     target = ROOT / "reports" / name
     with tempfile.TemporaryDirectory() as folder:
         written = write_report(results, folder, timings=False)

@@ -25,7 +25,7 @@ from hpcsim.study.axes import MOST_POINTS, TOO_MANY, Axis, unit_points
 from hpcsim.study.indices import order_ranks, quantile_interval, sobol_indices, spearman
 from hpcsim.study.points import Mode, Outcome, Point
 from hpcsim.study.sweep import BAD_WORKERS, outcomes_of, rows_of, shard_of
-from hpcsim.study.wording import exactly, roughly
+from hpcsim.study.wording import roughly
 
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
@@ -94,8 +94,10 @@ def inputs_of(scenario: Scenario, axes: Mapping[str, Any] | Iterable[Axis] | Non
         base = _base_value(scenario, path)
         try:
             found[path] = Input(path, parse_distribution(value).around(base), value, origin, base)
+            scenario.vary({path: found[path].distribution.at(0.5)})  # a path or value that the scenario cannot have
         except InputError as error:
             problems.absorb(error, path if origin == "axis" else f"uncertain.{path}")
+            found.pop(path, None)
     if problems.items:
         raise InputError([scenario.locate(problem) for problem in problems.items])
     if not found:
@@ -289,7 +291,7 @@ def _input_rows(inputs: Sequence[Input]) -> dict[str, list[Any]]:
         source = one.distribution.source or None
         written = {k: v for k, v in one.written.items() if k != "source"} if isinstance(one.written, Mapping) else one.written
         text = written if isinstance(written, str) else json.dumps(written, ensure_ascii=False).replace('"', "")
-        base = None if one.base is None else exactly(one.base)
+        base = None if one.base is None else roughly(one.base)
         rows.append((one.path, text, base, roughly(one.distribution.at(0.05)), roughly(one.distribution.at(0.95)), one.origin, source))
     return _columns(("input", "distribution", "base", "low", "high", "origin", "source"), rows)
 
@@ -420,7 +422,11 @@ def _precision(samples: int) -> str:
 
 
 def _answer(method: str, tables: Mapping[str, Any], points: int) -> str:
-    from hpcsim.results.quantities import label, show_range
+    from hpcsim.results.quantities import brief, label, quantity, show_range
+
+    def span(metric: str, low: float, high: float) -> str:
+        money = quantity(metric).dimension == "money" and high >= 1000
+        return f"{brief(metric, low)} – {brief(metric, high)}" if money else show_range(metric, low, high)
 
     table, said = tables["uncertainty" if method == "montecarlo" else method], []
     known = set(table["metric"])
@@ -430,14 +436,23 @@ def _answer(method: str, tables: Mapping[str, Any], points: int) -> str:
             continue
         top = table[table["metric"] == metric].iloc[0]
         if method == "montecarlo":
-            said.append(f"{label(metric)} {show_range(metric, top['p5'], top['p95'])}")
+            said.append(f"{label(metric)} {span(metric, top['p5'], top['p95'])}")
         elif method == "tornado" and top["swing_frac"] > 0:
-            said.append(f"{label(metric)} hangs most on {top['input']} ({show_range(metric, *sorted((top['at_low'], top['at_high'])))})")
+            said.append(f"{label(metric)} hangs most on {top['input']} ({span(metric, *sorted((top['at_low'], top['at_high'])))})")
         elif method == "sobol" and top["total"] > 0:
             said.append(f"{label(metric)} hangs most on {top['input']} ({min(100 * top['total'], 100):.2g} % of its variance)")
     if not said:
         return f"No headline figure depends on what is uncertain ({points} points)."
     if method == "montecarlo":
-        return f"In nine of ten draws: {'; '.join(said)} (n = {int(table['n'].max())})."
+        return f"In nine of ten draws: {'; '.join(said)} (n = {int(table['n'].max())}).{_closest(tables['drivers'], known)}"
     text = f"{'; '.join(said[:3])}."
     return text[:1].upper() + text[1:]
+
+
+def _closest(drivers: Any, known: set[str]) -> str:
+    """Say which input the most telling figure follows most closely."""
+    from hpcsim.results.quantities import label
+
+    metric = next((m for m in ("cost_usd", "wall_clock_s", "mean_wait_s", "makespan_s", "facility_energy_j") if m in known), None)
+    rows = drivers[(drivers["metric"] == metric) & drivers["rank_correlation"].notna()]
+    return f" The {label(str(metric))} follows {rows['input'].iloc[0]} most closely." if len(rows) else ""

@@ -40,6 +40,8 @@ GOOD: dict[str, list[str]] = {
     "replay": ["replay", "log.swf", "--nodes", "10"],
     "replay of several": ["replay", "log.swf", "--nodes", "10", "--policy", "fcfs,easy"],
     "sweep": ["sweep", "demo.yaml", *AXIS],
+    "sweep of what is uncertain": ["sweep", "demo.yaml", "--sensitivity", "tornado", *AXIS[2:]],
+    "compare": ["compare", "demo.yaml", "--vary", "cluster.nodes.gpu.count=1", "--mode", "estimate"],
     "catalog": ["catalog"],
     "catalog list": ["catalog", "list", "links"],
     "catalog show": ["catalog", "show", "a100-80gb"],
@@ -195,3 +197,35 @@ def test_check_lists_every_file(hpcsim_command: Any, tmp_path: Path) -> None:
     assert done.status == 2
     assert [(row["scenario"], row["ok"], len(row["problems"])) for row in rows] == [("demo.yaml", True, 0), ("bad.yaml", False, 1)]
     assert rows[1]["problems"][0] == done.err.strip()
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_drawn_on_a_terminal_after_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    from argparse import Namespace
+
+    from hpcsim.cli import output
+
+    now, terminal = [100.0], _Terminal()
+    monkeypatch.setattr(output.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(output.sys, "stderr", terminal)
+    assert output.progress_bar(Namespace(quiet=True)) is None
+    show = output.progress_bar(Namespace(quiet=False))
+    assert show is not None
+    now[0] = 101.9
+    show(1, 400)
+    assert terminal.getvalue() == ""
+    now[0] = 110.0
+    show(10, 400)
+    assert "10 of 400, 6 min 30 s left" in terminal.getvalue()
+    length = len(terminal.getvalue())
+    show(11, 400)  # at the same instant: not drawn again
+    assert len(terminal.getvalue()) == length
+    now[0] = 200.0
+    show(400, 400)
+    assert terminal.getvalue().endswith("\r" + " " * 78 + "\r")
+    monkeypatch.setattr(output.sys, "stderr", io.StringIO())
+    assert output.progress_bar(Namespace(quiet=False)) is None

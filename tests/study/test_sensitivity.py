@@ -183,6 +183,12 @@ def test_bad_distributions_are_refused_with_their_place(name: str, bloom: Any) -
     assert [(p.code, p.path) for p in caught.value.problems] == [(code, f"uncertain.{PUE}")]
 
 
+def test_an_input_that_the_scenario_cannot_have_is_refused(bloom: Any) -> None:
+    with pytest.raises(InputError) as caught:
+        sensitivity(bloom, "tornado", {"cluster.site.pu": "1..2", "scheduler.policy": [1, 2]}, mode="estimate")
+    assert [p.code for p in caught.value.problems] == ["unknown-key", "wrong-type"]
+
+
 def test_nothing_uncertain_is_one_message() -> None:
     data = hpcsim.load(SCENARIOS / "decomposed-task.yaml").data()
     with pytest.raises(InputError) as caught:
