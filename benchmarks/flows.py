@@ -1,6 +1,6 @@
 """Speed of the flow engine: CPU-seconds of the solver and of whole runs, without making the flows and their routes.
 
-    python benchmarks/flows.py [--flows N] [--rounds N] [--quick]
+    python benchmarks/flows.py [--flows N] [--rounds N] [--quick] [--compiled]
 
 The network is a 16-port fat tree of three levels: 1,024 hosts, 6,144 links one way each, up to six hops. Random flows have sizes between
 10 MB and 1 GB and take a random way up; the all-to-all takes the way that the destination says (D-mod-k).
@@ -102,18 +102,26 @@ def measure_sharing(flows: int, rounds: int) -> None:
     line("the same after one flow came or went, mean of 200", timed(change, rounds)[0] / 200)
 
 
-def measure_runs(flows: int, rounds: int) -> None:
+def measure_runs(flows: int, rounds: int, compiled: bool) -> None:
     """Whole runs of random flows."""
+    if compiled:
+        simulate_flows([1.0], Routes.of([[0], [0]]), [0.0, 1.0], 9.0, compiled=True)  # numba compiles or loads once
     for spread_s, word in ((0.0, "at once"), (0.5, "over 0.5 s")):
         capacity, routes, start_s, size = random_flows(flows, spread_s=spread_s)
         exact = None
         for tolerance in (0.0, 1e-3):
-            seconds, run = timed(partial(simulate_flows, capacity, routes, start_s, size, tolerance_frac=tolerance), rounds)
+            seconds, run = timed(
+                partial(simulate_flows, capacity, routes, start_s, size, tolerance_frac=tolerance, compiled=compiled), rounds
+            )
             assert isinstance(run, FlowRun)
             exact = run.finish_s if exact is None else exact
             off = np.abs(run.finish_s / exact - 1)
             note = f"{run.steps:,} steps; finish times off by {np.median(off):.1g} median, {off.max():.1g} at most"
-            line(f"{flows:,} random flows {word}, {'exact' if not tolerance else f'to {tolerance:.1%}'}", seconds, note)
+            line(
+                f"{flows:,} random flows {word}, {'exact' if not tolerance else f'to {tolerance:.1%}'}{', compiled' * compiled}",
+                seconds,
+                note,
+            )
     print(f"{'  SimGrid 3.32 on 10,000 (CM02, exact)':<62}{SIMGRID_S:>10.1f} s")
 
 
@@ -139,9 +147,10 @@ def main() -> None:
     parser.add_argument("--flows", type=int, default=10_000, help="random flows (default: 10,000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the best counts (default: 3)")
     parser.add_argument("--quick", action="store_true", help="leave the all-to-all out")
+    parser.add_argument("--compiled", action="store_true", help="share by compiled code (extra numba)")
     args = parser.parse_args()
     measure_sharing(args.flows, args.rounds)
-    measure_runs(args.flows, args.rounds)
+    measure_runs(args.flows, args.rounds, args.compiled)
     if not args.quick:
         measure_all_to_all(args.rounds)
     print(f"memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB at most")

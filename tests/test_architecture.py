@@ -45,7 +45,7 @@ ONLY = {"catalog": {"base", "scenario"}, "report": {"base", "results"}, "evidenc
 
 THIRD_PARTY = {
     "base": {"numpy"},
-    "cost": {"numpy"},
+    "cost": {"numba", "numpy"},
     "results": {"numpy", "pandas", "pyarrow"},
     "scenario": {"pydantic", "pydantic_core", "yaml"},
     "catalog": {"numpy", "pandas", "pydantic", "yaml"},
@@ -63,7 +63,7 @@ THIRD_PARTY = {
 }
 """What a layer may use besides the standard library."""
 
-SLOW_TO_LOAD = {"pandas", "matplotlib", "scipy", "pyarrow", "distributed"}
+SLOW_TO_LOAD = {"pandas", "matplotlib", "scipy", "pyarrow", "distributed", "numba"}
 NEVER_AT_HELP = SLOW_TO_LOAD | {"numpy", "networkx", "pydantic", "pydantic_core", "yaml", "simpy"}
 LOADED_BY_CHECK = {"base", "cost", "scenario", "catalog", "cluster", "workload", "scheduling", "run"}
 COMPUTED_IMPORTS = {"", "cli", "testing"}

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import Problems, problem_kind
+from hpcsim.cost.maxmin_compiled import settle_compiled
 
 __all__ = ["FairLevels", "Routes", "Sharing", "check_capacities", "check_routes", "check_weights", "fair_levels", "fair_rates"]
 
@@ -304,6 +305,8 @@ class Sharing:
         Routes known at the start, without traffic; checked by :func:`check_routes`.
     tolerance : float
         Relative change of a level that is not passed on.
+    compiled : bool
+        Update by :mod:`hpcsim.cost.maxmin_compiled`.
 
     Attributes
     ----------
@@ -312,7 +315,8 @@ class Sharing:
     mass : array, shape (routes,)
     """
 
-    def __init__(self, capacities: FloatArray, routes: Routes | None = None, *, tolerance: float = 1e-13) -> None:
+    def __init__(self, capacities: FloatArray, routes: Routes | None = None, *, tolerance: float = 1e-13, compiled: bool = False) -> None:
+        self._compiled = settle_compiled() if compiled else None
         self._pad = int(capacities.size)
         self._capacity = np.append(capacities, np.inf)
         self._link_level = np.full(self._pad + 1, np.inf)
@@ -482,6 +486,8 @@ class Sharing:
 
     def _settle(self, links: IntArray) -> IntArray:
         """Recompute the levels of ``links`` and of all that follows, and return the routes whose level is another."""
+        if self._compiled is not None:
+            return self._settle_compiled(links)
         work, enough = 0, 6 * self._members.size + 1000
         with np.errstate(invalid="ignore", divide="ignore"):
             for _ in range(_ROUNDS):
@@ -496,6 +502,15 @@ class Sharing:
                 if work > enough:
                     break
         return self._anew()
+
+    def _settle_compiled(self, links: IntArray) -> IntArray:
+        assert self._compiled is not None
+        rounds = self._compiled(
+            links, self._table, self._pad, self._tolerance, 4 * _ROUNDS, 12 * self._members.size + 1000, self._capacity, self._brim, self._link_level, self._load,
+            self.level, self._used, self.mass, self._bottleneck, self._moved, self._members, self._begin, self._degree,
+        )  # fmt: skip
+        self.rounds += abs(rounds)
+        return self._reported() if rounds >= 0 else self._anew()
 
     def _press(self, links: IntArray, routes: IntArray, owner: IntArray, begin: IntArray) -> IntArray:
         """Bring the levels of ``links`` up to date and return the routes that may have to follow."""

@@ -59,6 +59,8 @@ class Traffic:
         Routes known at the start.
     tolerance : float
         Relative change of a rate that is not passed on.
+    compiled : bool
+        Share by :mod:`hpcsim.cost.maxmin_compiled`.
 
     Attributes
     ----------
@@ -70,8 +72,8 @@ class Traffic:
         When that flow began [s].
     """
 
-    def __init__(self, capacities: FloatArray, routes: Routes | None = None, *, tolerance: float = 0.0) -> None:
-        self.sharing = Sharing(capacities, tolerance=max(tolerance, 1e-13))
+    def __init__(self, capacities: FloatArray, routes: Routes | None = None, *, tolerance: float = 0.0, compiled: bool = False) -> None:
+        self.sharing = Sharing(capacities, tolerance=max(tolerance, 1e-13), compiled=compiled)
         self.due_s: FloatArray = np.empty(0)
         self.since_s: FloatArray = np.empty(0)
         self._mass: FloatArray = np.empty(0)
@@ -252,10 +254,18 @@ def run_flows(
     weight: npt.ArrayLike = 1.0,
     latency_s: npt.ArrayLike = 0.0,
     tolerance_frac: float = 0.0,
+    compiled: bool = False,
 ) -> FloatArray:
     """Return when each of many flows ends; see :func:`simulate_flows`, whose arguments and problems it has."""
     return simulate_flows(
-        capacities, routes, start_s, size_bytes, weight=weight, latency_s=latency_s, tolerance_frac=tolerance_frac
+        capacities,
+        routes,
+        start_s,
+        size_bytes,
+        weight=weight,
+        latency_s=latency_s,
+        tolerance_frac=tolerance_frac,
+        compiled=compiled,
     ).finish_s
 
 
@@ -268,6 +278,7 @@ def simulate_flows(
     weight: npt.ArrayLike = 1.0,
     latency_s: npt.ArrayLike = 0.0,
     tolerance_frac: float = 0.0,
+    compiled: bool = False,
 ) -> FlowRun:
     """Run flows that are all known at the start through a network.
 
@@ -284,6 +295,8 @@ def simulate_flows(
     tolerance_frac : float
         0: exact to rounding; only what happens at one instant is one step. Above it, flows whose ends lie within twice this share of their
         own durations end in one step, and changes of a rate below that are not passed on.
+    compiled : bool
+        Share by compiled code, with the extra ``numba``: quicker, and equal to rounding.
 
     Returns
     -------
@@ -316,7 +329,7 @@ def simulate_flows(
     distinct, classes = _classes(used, capacity.size)
     which = np.zeros(size.size, dtype=np.int64)
     which[sent] = classes
-    steps = _Run(Traffic(capacity, distinct, tolerance=2 * tolerance_frac), capacity, distinct, which, tolerance_frac)
+    steps = _Run(Traffic(capacity, distinct, tolerance=2 * tolerance_frac, compiled=compiled), capacity, distinct, which, tolerance_frac)
     return FlowRun(finish_s, steps.run(sent, begin_s, size / weights, weights, finish_s))
 
 
@@ -342,10 +355,10 @@ class _Run:
             steps += 1
             now, ended, stop = self._window(now, starts, alone, next_one)
             flows = order[next_one:stop]
-            if stop > prepared or sharing.indexed > 1.25 * (sharing.active + prepared - stop) + 256:
+            late = stop > prepared or sharing.indexed > 1.25 * (sharing.active + prepared - stop) + 256
+            if late and 4 * flows.size <= sharing.active:
                 prepared = max(prepared, stop + _AHEAD) if stop > prepared else prepared
-                if 4 * flows.size <= sharing.active:
-                    sharing.index(which[order[next_one:prepared]])
+                sharing.index(which[order[next_one:prepared]])
             routes = which[flows]
             done, done_s = traffic.step(now, ended, flows, routes, needs[flows], weights[flows])
             finish_s[done] = done_s
