@@ -381,4 +381,4 @@ class Fabric:
 
     def _send(self, s: _Shape) -> _Path:
         fixed = self._startup(s.k) + np.where(s.k > 1, self.scale_out.step_s, self.scale_up.step_s)
-        return _Path("direct", fixed, self._bytes(s, np.ones_like(s.p), 1.0 / s.q))
+        return _Path("direct", fixed, self._bytes(s, np.ones_like(s.p), np.ones_like(s.p)))

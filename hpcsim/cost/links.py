@@ -118,6 +118,7 @@ _ALIASES = (
     ("gpudirect-", ""),
     ("gcp-", ""),
     ("aws-", ""),
+    ("tpu-", ""),
     ("fastrak", "tcpxo"),
     ("elastic-fabric-adapter", "efa"),
     ("spectrum-x", "roce"),

@@ -66,7 +66,10 @@ class CollectiveRow:
     measured_s: float
 
 
-_NAMES = {"alltoall": "all-to-all", "allreduce": "all-reduce", "allgather": "all-gather", "reducescatter": "reduce-scatter"}
+_NAMES = {
+    "alltoall": "all-to-all", "alltoallv": "all-to-all", "allreduce": "all-reduce", "allgather": "all-gather", "allgatherv": "all-gather",
+    "reducescatter": "reduce-scatter", "reducescatterblock": "reduce-scatter", "bcast": "broadcast", "sendrecv": "send",
+}  # fmt: skip
 
 
 def _collective(text: str) -> str:

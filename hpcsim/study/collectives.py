@@ -52,6 +52,16 @@ def _port_bytes_per_s(accelerator: str) -> float:
     return next((rate for before, rate in _PORTS if year < before), _LATER_PORT_BYTES_PER_S)
 
 
+def _torus_axes(row: CollectiveRow) -> int:
+    """Return the axes of the torus that a TPU's links make; two where the device is not known."""
+    if not row.scale_up.lower().startswith("ici"):
+        return 0
+    try:
+        return len(default().accelerator(row.accelerator).torus) or 2
+    except InputError:
+        return 2
+
+
 def _scale_out(row: CollectiveRow) -> Link:
     rate = row.scale_out_bytes_per_s / row.per_node or _port_bytes_per_s(row.accelerator)
     kind = row.scale_out or "infiniband"
@@ -74,7 +84,7 @@ def fabric_of(row: CollectiveRow) -> Fabric:
     up = Link.of(spread_kind(row.scale_up or "pcie", domain), up_rate)
     if row.in_switch == "nvls-off":
         up = dataclasses.replace(up, in_switch_frac=0.0)
-    return Fabric(up, _scale_out(row), domain)
+    return Fabric(up, _scale_out(row), domain, torus_axes=_torus_axes(row))
 
 
 def _timed(row: CollectiveRow) -> Timing:

@@ -118,3 +118,13 @@ def test_conformance_finds_a_closed_form_that_flatters() -> None:
     ring = ALGORITHMS.get("all-gather/ring")
     with pytest.raises(AssertionError, match="closed form"):
         check_collective(Algorithm(lambda n, p, a, b: 0.9 * ring.time(n, p, a, b), ring.rounds))
+
+
+def test_an_algorithm_of_another_package_is_found_and_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broadcast in one step, as a switch that multicasts would do it."""
+    quick = Algorithm(lambda n, p, a, b: a + n * b, lambda p, n, c: [])
+    monkeypatch.setitem(ALGORITHMS._items, "broadcast/multicast", quick)
+    assert "multicast" in algorithms("broadcast")
+    assert fastest("broadcast", 1e6, 64, bytes_per_s=1e9, latency_s=1e-6) == "multicast"
+    with pytest.raises(AssertionError, match="closed form"):
+        check_collective(quick)

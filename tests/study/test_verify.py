@@ -237,6 +237,27 @@ def test_columns_of_collectives_are_read_as_meant() -> None:
     assert float(slow.scale_out.rate) < float(fast.scale_out.rate)
 
 
+def test_names_of_both_benchmarks_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "timed.csv"
+    names = ("sendrecv", "bcast", "alltoallv", "reduce_scatter_block", "reduce", "gather", "scatter", "all_gather")
+    path.write_text(HEADER + "".join(f"{k},box,16,8,nvlink4,450,infiniband,3200,,,{name},1048576,150\n" for k, name in enumerate(names)))
+    assert all(row["status"] == "ok" for row in verify_collectives(path)["cases"])
+
+
+def test_a_fabric_nobody_states_or_knows_has_a_wider_range(tmp_path: Path) -> None:
+    path = tmp_path / "timed.csv"
+    path.write_text(
+        HEADER
+        + "".join(
+            f"{k},box,16,8,nvlink4,450,{out},,,all_reduce,1073741824,9000\n"
+            for k, out in enumerate(("infiniband,3200", "warpnet,3200", ","))
+        )
+    )
+    known, strange, unsaid = (row["high"] / row["predicted"] for row in verify_collectives(path)["cases"])
+    assert known < unsaid
+    assert known < strange
+
+
 def test_an_unknown_collective_is_refused_alone(tmp_path: Path) -> None:
     path = tmp_path / "timed.csv"
     path.write_text(HEADER + "1,box,8,8,nvlink3,300,,,,,gossip,1000,10\n")
