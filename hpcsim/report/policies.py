@@ -132,6 +132,7 @@ def over_time(states: pd.DataFrame) -> Chart:
     else:
         below.set_ylim(0, max(peak[longest] * 1.05, 1.0))
         below.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+        below.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     for axes in (top, below):
         axes.yaxis.grid(True, color=GRID)
     legend(figure, [Line2D([], [], color=_colour(i), linewidth=1.8) for i in range(len(handles))], list(by))
@@ -144,14 +145,15 @@ def over_time(states: pd.DataFrame) -> Chart:
 
 
 def busiest_stretch(jobs: pd.DataFrame, states: pd.DataFrame, policy: str) -> tuple[float, float]:
-    """Return a span of time [s] around the longest queue of a policy that some hundred of its jobs touch."""
+    """Return a span of time [s] in which some hundred jobs of a policy start, where its queue has grown to half of its longest."""
     levels = _by_policy(states)[policy]
-    middle = float(levels["start_s"].iloc[int(levels["queued_jobs"].to_numpy().argmax())])
+    queued = levels["queued_jobs"].to_numpy(float)
+    middle = float(levels["start_s"].iloc[int((queued >= queued.max() / 2).argmax())])
     mine = _by_policy(jobs)[policy]
     start, end = mine["start_s"].to_numpy(float), mine["end_s"].to_numpy(float)
     first, last = float(np.nanmin(start)), float(np.nanmax(end))
     half = (last - first) / 2 or 1.0
-    while half > 60 and int(((end > middle - half) & (start < middle + half)).sum()) > _MOST_DETAIL:
+    while half > 60 and int(((start > middle - half) & (start < middle + half)).sum()) > _MOST_DETAIL:
         half /= 1.5
     return max(first, middle - half), min(last, middle + half)
 
@@ -180,7 +182,7 @@ def detail(jobs: pd.DataFrame, states: pd.DataFrame, policy: str, span_s: tuple[
     window = inside.assign(start_s=inside["start_s"].clip(low, high) - low, end_s=inside["end_s"].clip(low, high) - low)
     chart = gantt(clipped, window, policy=policy)
     begun = brief("t_s", low - float(mine["submit_s"].min()))
-    text = f"{chart.text} The stretch begins {begun} after the first submission; the worst policy's queue is longest in its middle."
+    text = f"{chart.text} The stretch begins {begun} after the first submission; in its middle the worst policy's queue has grown to half of its longest."
     return Chart(f"detail-{policy}".rstrip("-"), chart.title, text, chart.figure)
 
 
