@@ -215,6 +215,12 @@ def _elementwise(
     return np.asarray(forward), np.asarray(backward)
 
 
+def _exposed(seconds: Array, overlap_frac: Numeric, windows: tuple[Array, Array]) -> tuple[Array, Array]:
+    """What of a transfer stays exposed in each direction: all but the share that is overlapped, of as much as the window is long."""
+    f = np.asarray(overlap_frac, float)
+    return np.asarray(seconds - f * np.minimum(seconds, windows[0])), np.asarray(seconds - f * np.minimum(seconds, windows[1]))
+
+
 def _communication(
     model: Model,
     kind: str,
@@ -225,22 +231,26 @@ def _communication(
     layout: Layout,
     where: Groups,
     core: tuple[Array, Array],
+    linear: tuple[Array, Array],
 ) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Exposed communication inside a layer: forward and backward."""
+    """Exposed communication inside a layer: forward and backward.
+
+    Nothing hides longer than what it hides behind: keys and values behind the attention core, the rest behind the linear layers.
+    """
     e, t = precision.activation_bytes, layout.tp
     message = tokens * model.hidden * e
     reduce = fabric.collective_s("all-reduce", message, where.tensor[0], inside=where.tensor[1])
     gather = fabric.collective_s("all-gather", message, where.tensor[0], inside=where.tensor[1])
     once = np.where(layout.sequence_parallel, 2.0 * gather, reduce)
     times = {"dense": 2.0, "sparse": 1.0, "decoder": 3.0}[kind] + np.where(np.asarray(kind == "sparse") & (layout.etp > 1), 1.0, 0.0)
-    tensor = times * once * (1.0 - np.asarray(software.tp_overlap_frac, float))
+    tensor = _exposed(times * once, software.tp_overlap_frac, linear)
     keys = np.where(model.latent, 2.0 * model.heads * (model.nope_dim + model.rope_dim), 2.0 * model.kv_heads * model.head_dim)
     kv_bytes = tokens * layout.cp * e * np.maximum(keys / t, 2.0 * model.head_dim)
     ring = fabric.collective_s("all-gather", kv_bytes, where.context[0], inside=where.context[1])
     hidden = np.asarray(software.cp_overlap_frac, float)
     context = np.maximum(ring - hidden * core[0], 0.1 * ring)
     context_back = np.maximum(2.0 * ring - hidden * core[1], 0.2 * ring)
-    expert = np.zeros(())
+    expert = (np.zeros(()), np.zeros(()))
     if kind == "sparse":
         sent = tokens * model.experts_per_token * model.hidden * e / t * layout.etp
         domains = np.maximum(np.ceil(where.expert[0] / where.expert[1]), 1.0)
@@ -248,9 +258,9 @@ def _communication(
         met = domains * (1.0 - (1.0 - 1.0 / domains) ** chosen) / chosen
         copies = np.where(np.asarray(software.dispatch_once, bool), np.minimum(met, 1.0), 1.0)
         exchange = fabric.collective_s("all-to-all", sent, where.expert[0], inside=where.expert[1], outside_share=copies)
-        expert = 2.0 * exchange * (1.0 - np.asarray(software.ep_overlap_frac, float))
-    forward = {"tensor_parallel": tensor, "context_parallel": context, "expert_parallel": expert}
-    backward = {"tensor_parallel": tensor, "context_parallel": context_back, "expert_parallel": expert}
+        expert = _exposed(2.0 * exchange, software.ep_overlap_frac, linear)
+    forward = {"tensor_parallel": tensor[0], "context_parallel": context, "expert_parallel": expert[0]}
+    backward = {"tensor_parallel": tensor[1], "context_parallel": context_back, "expert_parallel": expert[1]}
     return forward, backward
 
 
@@ -275,7 +285,7 @@ def layer_cost(
         cross, cross_back = _attention(model, device, software, precision, tokens, s, layout, True)
         core, core_back = core + cross, core_back + cross_back
     moved, moved_back = _elementwise(model, kind, device, software, precision, tokens, layout)
-    sent, sent_back = _communication(model, kind, fabric, software, precision, tokens, layout, where, (core, core_back))
+    sent, sent_back = _communication(model, kind, fabric, software, precision, tokens, layout, where, (core, core_back), (linear, linear_back))
     more = {"dense": 0.0, "sparse": 25.0, "decoder": 14.0}[kind] + np.where(np.asarray(software.fused_attention, bool), 0.0, 6.0)
     issue = np.asarray(software.launch_s, dtype=np.float64)
     return LayerCost(
