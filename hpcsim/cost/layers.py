@@ -74,9 +74,13 @@ class LayerCost:
 
 
 def matmul_rate(device: Device, software: Software, key: str) -> Array:
-    """Return the rate of large products in a training loop: sustained, less what the loop leaves and what is not tuned yet."""
+    """Return the rate of large products in a training loop: sustained, less what the loop leaves and what is not tuned yet.
+
+    A TPU's programs are compiled as a whole, and its clock stays: what a product alone sustains, the loop does.
+    """
     missing = np.asarray(software.untuned_matmul_loss, float) * software.untuned(device.year)
-    return np.asarray(device.sustained(key) * np.asarray(software.matmul_frac, float) * (1.0 - missing))
+    left = 1.0 if device.category == "tpu" else np.asarray(software.matmul_frac, float)
+    return np.asarray(device.sustained(key) * left * (1.0 - missing))
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ def _linear(model: Model, kind: str, tokens: Array, layout: Layout, products: _P
         return forward, backward
     width = model.expert_ffn / layout.etp
     local = np.maximum(model.experts / layout.ep, 1.0)
-    sent = tokens * model.experts_per_token * layout.etp / t / local
+    sent = tokens * model.expert_load * model.experts_per_token * layout.etp / t / local
     grouped = products.software.grouped_frac
     add(1.0, sent, up * width, h, local, grouped)
     add(1.0, sent, h, width, local, grouped)
@@ -153,12 +157,12 @@ def _attention(
     fused = np.asarray(software.fused_attention, dtype=bool)
     rate = matmul_rate(device, software, precision.attention)
     flop = tokens / layout.tp * attention_flop_per_token(model, context, skips_mask=fused & ~np.asarray(crossed, bool))
-    chunk = context / layout.cp
+    chunk = np.where(layout.cp_all_to_all, context, context / layout.cp)
     tuned = 1.0 - np.asarray(software.untuned_attention_loss, float) * software.untuned(device.year)
     share = device.attention_share * np.asarray(software.attention_gain, float) * tuned
     share = share * chunk / (chunk + np.asarray(software.attention_tokens, float))
     joined = tokens * model.value_dim / layout.tp * (8.0 + precision.activation_bytes) / device.stream_bytes_per_s
-    ring = np.where(layout.cp > 1, layout.cp * (RING_KERNELS * device.ramp_s + joined), 0.0)
+    ring = np.where((layout.cp > 1) & ~layout.cp_all_to_all, layout.cp * (RING_KERNELS * device.ramp_s + joined), 0.0)
     whole = flop / (rate * np.minimum(share, 1.0)) + device.ramp_s + ring
     heads = np.maximum(model.heads / layout.tp, 1.0)
     odd = np.where((np.mod(model.query_dim / model.heads, ALIGNED) > 0) & (np.asarray(device.compute_units) > 0), MISALIGNED_FRAC, 1.0)
@@ -196,7 +200,7 @@ def _elementwise(
     qkv = 2.0 * e * tokens * (model.query_dim + 2.0 * model.kv_heads * model.head_dim) / t
     spread = np.where(model.gated, 3.0, 2.0)
     if kind == "sparse":
-        each = model.experts_per_token / t * layout.etp
+        each = model.expert_load * model.experts_per_token / t * layout.etp
         act = tokens * e * spread * (each * model.expert_ffn / layout.etp + model.shared_experts * model.expert_ffn / t)
         routed = tokens * each * h * np.asarray(software.routing_passes, float) * e
         shared = tokens * (h + model.shared_experts * model.expert_ffn / t)
@@ -250,9 +254,14 @@ def _communication(
     hidden = np.asarray(software.cp_overlap_frac, float)
     context = np.maximum(ring - hidden * core[0], 0.1 * ring)
     context_back = np.maximum(2.0 * ring - hidden * core[1], 0.2 * ring)
+    if np.any(layout.cp_all_to_all):
+        swapped = tokens * e * (model.query_dim + keys + model.value_dim) / t
+        both = fabric.collective_s("all-to-all", swapped, where.context[0], inside=where.context[1])
+        context = np.where(layout.cp_all_to_all, both, context)
+        context_back = np.where(layout.cp_all_to_all, both, context_back)
     expert = (np.zeros(()), np.zeros(()))
     if kind == "sparse":
-        sent = tokens * model.experts_per_token * model.hidden * e / t * layout.etp
+        sent = tokens * model.expert_load * model.experts_per_token * model.hidden * e / t * layout.etp
         domains = np.maximum(np.ceil(where.expert[0] / where.expert[1]), 1.0)
         chosen = np.maximum(model.experts_per_token, 1.0)
         met = domains * (1.0 - (1.0 - 1.0 / domains) ** chosen) / chosen
@@ -285,7 +294,9 @@ def layer_cost(
         cross, cross_back = _attention(model, device, software, precision, tokens, s, layout, True)
         core, core_back = core + cross, core_back + cross_back
     moved, moved_back = _elementwise(model, kind, device, software, precision, tokens, layout)
-    sent, sent_back = _communication(model, kind, fabric, software, precision, tokens, layout, where, (core, core_back), (linear, linear_back))
+    sent, sent_back = _communication(
+        model, kind, fabric, software, precision, tokens, layout, where, (core, core_back), (linear, linear_back)
+    )
     more = {"dense": 0.0, "sparse": 25.0, "decoder": 14.0}[kind] + np.where(np.asarray(software.fused_attention, bool), 0.0, 6.0)
     issue = np.asarray(software.launch_s, dtype=np.float64)
     return LayerCost(

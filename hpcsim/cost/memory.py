@@ -24,6 +24,7 @@ __all__ = [
     "StageParameters",
     "activation_bytes",
     "gpt_activation_bytes",
+    "kept_activation_bytes",
     "kv_cache_bytes_per_token",
     "logits_bytes",
     "stage_parameters",
@@ -128,7 +129,7 @@ def activation_bytes(
     if kind == "dense":
         return np.asarray(outside + inside + mlp / t)
     sent = n / np.where(layout.sequence_parallel & (layout.etp < t), t, 1.0)
-    routed = sent * model.experts_per_token * ((e + narrow) * h + width * model.expert_ffn / layout.etp)
+    routed = sent * model.expert_load * model.experts_per_token * ((e + narrow) * h + width * model.expert_ffn / layout.etp)
     shared = n * width * model.shared_experts * model.expert_ffn / t
     return np.asarray(outside + inside + routed + shared)
 
@@ -147,6 +148,9 @@ def logits_bytes(model: Model, *, tokens: Numeric, tp: Numeric = 1, logit_bytes:
         ()
     ]
 
+
+STREAMED_LAYERS = 2.0
+"""Layers' weights or activations on the device while the others are in the host's memory: the one at work, and the one on its way."""
 
 BUCKET_PARAMETERS = 40e6
 """Parameters reduced at once: the usual bucket of data-parallel communication."""
@@ -258,10 +262,10 @@ def _all(terms: dict[str, Array]) -> Array:
     return np.asarray(sum(terms.values(), np.zeros(())))
 
 
-def _mean_activations(
+def kept_activation_bytes(
     model: Model, layout: Layout, precision: Precision, tokens: Array, sequence: Numeric, fused_attention: Numeric
 ) -> Array:
-    """Activations of the average layer of one micro-batch."""
+    """Return what the average layer keeps of one micro-batch, without full recomputation; see :func:`activation_bytes`."""
     mean = np.zeros(())
     for kind, count in layer_kinds(model).items():
         layer = activation_bytes(
@@ -299,8 +303,10 @@ class _Frame:
     def stage(self, dense: Array, expert: Array, layers: Array, index: Array, logits: Array) -> dict[str, Array]:
         """Terms of one stage."""
         layout, learns = self.layout, self.model.trainable_frac
-        replicas = layout.dp * layout.cp
+        replicas = layout.shards
         expert_replicas = np.maximum(replicas * layout.tp / (layout.ep * layout.etp), 1.0)
+        streamed = np.minimum(STREAMED_LAYERS / np.maximum(layers, 1.0), 1.0)
+        here = np.where(layout.offload_weights, streamed, 1.0)
         zero = np.where((layout.zero_stage == 2) & (layout.pp > 1), 1.0, layout.zero_stage)
         terms = {name: np.zeros(()) for name in ("weights", "gradients", "optimizer")}
         for count, n in ((dense, replicas), (expert, expert_replicas)):
@@ -308,14 +314,15 @@ class _Frame:
             _, gradients, optimizer = state_bytes(
                 count * learns, zero_stage=zero, replicas=n, gradient_bytes=self.gradient_bytes, optimizer_bytes=self.optimizer_bytes
             )
-            terms["weights"] = terms["weights"] + weights
-            terms["gradients"] = terms["gradients"] + gradients
+            terms["weights"] = terms["weights"] + here * weights
+            terms["gradients"] = terms["gradients"] + here * gradients
             terms["optimizer"] = terms["optimizer"] + np.where(layout.offload, 0.0, optimizer)
         flying = in_flight(layout.schedule, pp=layout.pp, micro_batches=self.micro_batches, vpp=layout.vpp, stage=index)
-        terms["activations"] = np.asarray(flying * (layers * self.kept + self.boundary) + self.working)
+        resident = np.where(layout.offload_activations, np.minimum(STREAMED_LAYERS, flying * layers), flying * layers)
+        terms["activations"] = np.asarray(resident * self.kept + flying * self.boundary + self.working)
         terms["logits"] = np.asarray(logits + 0.0 * terms["activations"])
         gathered = np.where(layout.zero_stage >= 3, 2.0 * self.largest_layer * self.precision.weight_bytes, 0.0)
-        bucket = np.where(replicas > 1, np.minimum(dense + expert, self.bucket_parameters) * self.gradient_bytes, 0.0)
+        bucket = np.where(layout.dp * layout.cp > 1, np.minimum(dense + expert, self.bucket_parameters) * self.gradient_bytes, 0.0)
         terms["buffers"] = np.asarray(gathered + bucket)
         lost = FRAGMENTATION_FRAC * (terms["activations"] + terms["logits"] + terms["buffers"])
         terms["reserve"] = np.asarray(np.asarray(self.reserve_bytes, float) + lost)
@@ -337,6 +344,8 @@ def training_memory(
     logit_bytes: Numeric = 6.0,
     boundary_tensors: Numeric = 0.0,
     bucket_parameters: Numeric = BUCKET_PARAMETERS,
+    stages: StageLayers | None = None,
+    held: StageParameters | None = None,
 ) -> MemoryTerms:
     """Return the memory of the fullest device: the first stage (most micro-batches in flight) or the last (logits), by total.
 
@@ -354,16 +363,18 @@ def training_memory(
         Tensors between stages that an engine keeps of every micro-batch in flight, beside what its layers keep.
     bucket_parameters : float or array
         Parameters that buffers for reducing and gathering hold at once.
+    stages, held : StageLayers, StageParameters, optional
+        Of the layout, where they are known already.
 
     Notes
     -----
     Frozen parameters (``trainable_frac`` below 1) have no gradients and no optimizer state. ZeRO 2 with a pipeline keeps whole
-    gradients. Offloading moves the optimizer state to the host.
+    gradients. Offloading moves the optimizer state to the host; of offloaded weights, gradients and activations two layers' stay.
     """
-    spread = stage_layers(model.all_layers, layout.pp, layout.vpp)
-    held = stage_parameters(model, layout, spread)
+    spread = stages or stage_layers(model.all_layers, layout.pp, layout.vpp)
+    held = held or stage_parameters(model, layout, spread)
     tokens = layout.micro_batch * np.asarray(sequence, float) / layout.cp
-    each = _mean_activations(model, layout, precision, tokens, sequence, fused_attention)
+    each = kept_activation_bytes(model, layout, precision, tokens, sequence, fused_attention)
     redone = np.where(layout.recompute == 2, layout.recompute_frac, 0.0)
     frame = _Frame(
         model=model,

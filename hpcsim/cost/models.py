@@ -56,6 +56,9 @@ class Model:
         Mixture of experts; 0 experts for a dense model. ``expert_ffn`` 0: as ``ffn``.
     dense_layers : int or array
         Leading layers of a mixture that are dense.
+    capacity, imbalance : float or array
+        Tokens an expert takes over the mean: its buffers are padded to ``capacity`` times the mean, and what exceeds it is dropped; 0:
+        nothing is dropped, and the fullest device's experts get ``imbalance`` times the mean (1: balanced).
     q_rank, kv_rank, nope_dim, rope_dim, v_dim : int or array
         Multi-head latent attention; kv_rank 0 for none.
     decoder_layers : int or array
@@ -100,6 +103,8 @@ class Model:
     trainable_frac: Numeric = 1.0
     window: Numeric = 0
     window_frac: Numeric = 1.0
+    capacity: Numeric = 0.0
+    imbalance: Numeric = 1.0
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -107,7 +112,7 @@ class Model:
         for item in fields(self):
             if item.name in flags:
                 object.__setattr__(self, item.name, np.asarray(getattr(self, item.name), dtype=bool))
-            elif item.name in ("layers", "hidden", "heads"):
+            elif item.name in ("layers", "hidden", "heads", "imbalance"):
                 object.__setattr__(self, item.name, at_least(item.name, getattr(self, item.name), 1))
             elif item.name in ("logit_frac", "trainable_frac", "window_frac"):
                 object.__setattr__(self, item.name, fraction(item.name, getattr(self, item.name)))
@@ -124,6 +129,11 @@ class Model:
     def latent(self) -> Numeric:
         """Whether attention is multi-head latent."""
         return np.asarray(self.kv_rank) > 0
+
+    @property
+    def expert_load(self) -> Array:
+        """Tokens that the fullest device's experts work on, over the mean."""
+        return np.asarray(np.where(self.capacity > 0, self.capacity, self.imbalance))
 
     @property
     def query_dim(self) -> Array:

@@ -7,9 +7,11 @@ then walked level by level, all durations of all layouts at once. The closed for
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import itemgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -114,8 +116,11 @@ class _Builder:
         self.flat = [op for row in rows for op in row]
         self.n = len(self.flat)
         code = {kind: k for k, kind in enumerate(_KINDS)}
-        raw = np.array([(code[kind], *rest) for kind, *rest in self.flat], dtype=np.int64).reshape(-1, 5)
-        self.kind, self.place, self.micro_batch, self.back_place, self.back_micro_batch = raw.T
+        kinds = map(code.__getitem__, map(itemgetter(0), self.flat))
+        numbers = itertools.chain.from_iterable(map(itemgetter(1, 2, 3, 4), self.flat))
+        self.kind = np.fromiter(kinds, dtype=np.int64, count=self.n)
+        rest = np.fromiter(numbers, dtype=np.int64, count=4 * self.n).reshape(-1, 4)
+        self.place, self.micro_batch, self.back_place, self.back_micro_batch = np.ascontiguousarray(rest.T)
         sizes = [len(row) for row in rows]
         self.first = np.concatenate([[0], np.cumsum(sizes)]).astype(int).tolist()
         self.device = np.repeat(np.arange(len(rows)), sizes)

@@ -16,7 +16,7 @@ import numpy as np
 from hpcsim.cost.arguments import Array, Numeric, at_least, fraction, non_negative, positive
 from hpcsim.cost.parameters import DEFAULTS, Parameters
 
-__all__ = ["Software", "software"]
+__all__ = ["Software", "software", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Software:
     year, tuning_years : float or array
         Year of the release (0: not known), and the years after an architecture's first shipment in which this family's kernels reach
         their rate on it.
+    eager : bool
+        Runs operation by operation, so that a compiler would still find something to fuse.
     untuned_matmul_loss, untuned_attention_loss : float or array
         Share of the rate of matrix products and of fused attention that is missing in an architecture's first year.
     """
@@ -116,6 +118,7 @@ class Software:
     tuning_years: Numeric = 2.0
     untuned_matmul_loss: Numeric = DEFAULTS.untuned_matmul_loss
     untuned_attention_loss: Numeric = DEFAULTS.untuned_attention_loss
+    eager: bool = False
     name: str = "generic"
 
     def __post_init__(self) -> None:
@@ -197,7 +200,7 @@ def _mlperf(year: int, p: Parameters) -> Software:
     exposed = 1.0 - float(core.tp_overlap_frac)
     return dataclasses.replace(
         core,
-        launch_s=p.core_launch_s / 6.0,
+        launch_s=CAPTURED_LAUNCH_FRAC * p.core_launch_s,
         tp_overlap_frac=1.0 - 0.7 * exposed,
         gradient_bytes=2.0,
         step_s=2e-3,
@@ -231,14 +234,16 @@ def _eager(name: str, year: int, p: Parameters) -> Software:
             dp_overlap_frac=0.7,
             tuning_years=4.0,
             logit_bytes=10.0,
+            eager=True,
             name="eager",
         )
     return Software(
-        traffic_factor=p.eager_traffic * (1.5 if plain else 0.7 if compiled else 1.0),
-        launch_s=(0.3 if compiled else 0.8) * p.eager_launch_s,
+        traffic_factor=p.eager_traffic * (1.5 if plain else COMPILED_TRAFFIC_FRAC if compiled else 1.0),
+        launch_s=0.8 * (COMPILED_LAUNCH_FRAC if compiled else 1.0) * p.eager_launch_s,
         dp_overlap_frac=0.3 if plain else 0.9,
         tuning_years=4.0,
         logit_bytes=10.0,
+        eager=not compiled,
         name="eager-fused",
     )
 
@@ -286,6 +291,31 @@ def _stack(name: str, year: int, p: Parameters) -> Software:
         untuned_attention_loss=p.eager_untuned_attention_loss if base.name.startswith("eager") else p.untuned_attention_loss,
         year=float(year),
     )
+
+
+CAPTURED_LAUNCH_FRAC = 1.0 / 6.0
+"""Host time to issue an operation from a captured graph, over issuing it one by one: a graph's nodes launch in about a microsecond."""
+COMPILED_LAUNCH_FRAC, COMPILED_TRAFFIC_FRAC = 0.375, 0.7
+"""Launches and memory traffic that are left when a compiler fuses what an eager framework runs operation by operation."""
+
+
+def with_options(stack: Software, *, captured: bool = False, compiled: bool = False) -> Software:
+    """Return the stack with its operations captured in graphs (CUDA graphs), or fused by a compiler (torch.compile).
+
+    Parameters
+    ----------
+    stack : Software
+    captured : bool
+        Launches take a sixth.
+    compiled : bool
+        Fewer launches and less memory traffic, where the stack is eager; others are fused already.
+    """
+    launch, traffic = np.asarray(stack.launch_s, float), np.asarray(stack.traffic_factor, float)
+    if compiled and stack.eager:
+        launch, traffic = COMPILED_LAUNCH_FRAC * launch, COMPILED_TRAFFIC_FRAC * traffic
+    if captured:
+        launch = CAPTURED_LAUNCH_FRAC * launch
+    return dataclasses.replace(stack, launch_s=launch[()], traffic_factor=traffic[()], eager=stack.eager and not compiled)
 
 
 def software(framework: str = "", year: int = 2024, *, parameters: Parameters = DEFAULTS) -> Software:

@@ -21,7 +21,7 @@ from hpcsim.cost.arguments import Array, Numeric, positive
 from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device, Precision, find_precision
 from hpcsim.cost.layers import LayerCost, end_cost, mean_layer_cost
-from hpcsim.cost.memory import StageParameters, stage_parameters, training_memory
+from hpcsim.cost.memory import StageParameters, kept_activation_bytes, stage_parameters, training_memory
 from hpcsim.cost.models import Model, Work, flop_per_step
 from hpcsim.cost.parallelism import Groups, Layout, StageLayers, groups, stage_layers, validity
 from hpcsim.cost.pipeline import bubble_s
@@ -56,14 +56,13 @@ def _distinct(layout: Layout, sequence: Array, scalars: bool) -> tuple[Layout, A
     """Return the layouts that differ in what a layer's cost depends on, and where each layout finds its own."""
     if not scalars or len(layout.shape) != 1 or layout.shape[0] < 256 or np.ndim(sequence):
         return layout, sequence, None
-    names = ("micro_batch", "tp", "cp", "ep", "etp", "sequence_parallel", "dp")
-    columns = layout.columns()
+    names = ("micro_batch", "tp", "cp", "ep", "etp", "sequence_parallel", "cp_all_to_all", "order", "dp")
     key = np.zeros(layout.shape[0], dtype=np.int64)
     room = 1.0
     for name in names:
-        column = columns[name].astype(np.int64)
-        if name == "dp" and not ((columns["ep"] > 1).any()):
+        if np.ndim(getattr(layout, name)) == 0 or (name == "dp" and not (layout.ep > 1).any()):
             continue
+        column = layout.column(name).astype(np.int64)
         size = int(column.max()) + 1
         room *= size
         key = key * size + column
@@ -233,8 +232,49 @@ def _replicas(job: _Job, micro: _Pass) -> dict[str, Array]:
     gathers = np.where(sharded, every_forward + every_backward * gather_s / np.maximum(gather_s + reduce_s, 1e-300), head)
     reduces = np.where(sharded, every_backward * reduce_s / np.maximum(gather_s + reduce_s, 1e-300), tail)
     moved = np.where(sharded, m * (2.0 * gather_s + reduce_s), gather_s + reduce_s)
+    if np.any(layout.replicate > 1):
+        between = _between(job, dense, expert, grad)
+        late = exposed(between, micro.backward_s)
+        reduces, moved = reduces + late, moved + between
     hidden = np.maximum(moved - gathers - reduces, 0.0)
     return {"parameter_gather": gathers, "data_parallel": reduces, "contention": np.asarray(job.software.contention_frac, float) * hidden}
+
+
+def _between(job: _Job, dense: Array, expert: Array, gradient_bytes: Array) -> Array:
+    """All-reduce of each device's shard of the gradients between the groups of replicas that hold all shards, once a step."""
+    where = job.where
+    shard = dense / where.data[0] + expert / where.expert_data[0]
+    return np.asarray(job.fabric.collective_s("all-reduce", shard * gradient_bytes, where.outer[0], inside=where.outer[1]))
+
+
+def _streamed(job: _Job, micro: _Pass) -> Array:
+    """Exposed time of a step's traffic to and from the host for offloaded weights, gradients and activations.
+
+    Weights come in for each forward and backward, gradients leave once a micro-batch, activations leave in the forward and come back in
+    the backward: each direction of the host's link on its own, hidden behind the pass but for one layer's share.
+    """
+    layout = job.layout
+    link = np.asarray(job.fabric.host_bytes_per_s, float)
+    dense, expert = _most(job)
+    layers = np.maximum(job.stages.middle, 1.0)
+    weights = (dense / np.maximum(job.model.trainable_frac, 1e-9) / np.where(layout.zero_stage >= 3, job.where.data[0], 1.0)) + (
+        expert / np.maximum(job.model.trainable_frac, 1e-9) / np.where(layout.zero_stage >= 3, job.where.expert_data[0], 1.0)
+    )
+    weights_s = np.where(layout.offload_weights, weights * job.precision.weight_bytes / link, 0.0)
+    gradients_s = np.where(layout.offload_weights, weights * job.model.trainable_frac * _gradient_bytes(job) / link, 0.0)
+    tokens = layout.micro_batch * job.sequence / layout.cp
+    each = kept_activation_bytes(job.model, layout, job.precision, tokens, job.sequence, job.software.fused_attention)
+    inputs = job.precision.activation_bytes * tokens * job.model.hidden
+    kept = np.where(layout.recompute == 2, layout.recompute_frac * inputs + (1.0 - layout.recompute_frac) * each, each)
+    kept_s = np.where(layout.offload_activations, layers * kept / link, 0.0)
+
+    def late(seconds: Array, window: Array) -> Array:
+        return np.asarray(np.maximum(seconds - window, seconds / layers))
+
+    into_forward, out_of_forward = late(weights_s, micro.forward_s), late(kept_s, micro.forward_s)
+    into_backward, out_of_backward = late(weights_s + kept_s, micro.backward_s), late(gradients_s, micro.backward_s)
+    exposed = np.maximum(into_forward, out_of_forward) + np.maximum(into_backward, out_of_backward)
+    return np.asarray(job.micro_batches * exposed)
 
 
 def _optimizer(job: _Job) -> tuple[Array, Array]:
@@ -266,6 +306,8 @@ def _terms(job: _Job) -> dict[str, Array]:
     terms["bubble"] = _pipeline(job, micro, transfer)
     terms |= _replicas(job, micro)
     terms["optimizer"], terms["offload"] = _optimizer(job)
+    if np.any(job.layout.offload_weights) or np.any(job.layout.offload_activations):
+        terms["offload"] = terms["offload"] + _streamed(job, micro)
     working = total({k: v for k, v in terms.items() if k in (*ACTIVITY["compute"], *ACTIVITY["memory"])})
     terms["straggler"] = working * np.asarray(job.software.straggler_cv, float) * expected_maximum_normal(job.layout.devices)
     terms["host"] = np.asarray(job.software.step_s, dtype=np.float64)
@@ -278,12 +320,13 @@ def _hint(reasons: Mapping[str, npt.NDArray[np.bool_]], broken: list[str]) -> st
         "world-size": "dp·tp·pp·cp must equal the devices",
         "batch": "dp·micro_batch must divide the global batch",
         "layers": "fewer stages, so that none is empty",
-        "heads": "tp must divide the attention heads",
+        "heads": "tp (times cp where heads are exchanged for tokens) must divide the attention heads",
         "kv-heads": "tp must divide the key-value heads or be a multiple of them",
         "experts": "ep must divide the experts, and ep·etp must divide dp·cp·tp",
         "sequence": "cp (times tp with sequence parallelism) must divide the sequence",
         "interleaving": "vpp needs a pipeline, and micro-batches that pp divides",
         "sequence-parallel": "sequence parallelism needs tp above 1",
+        "replicas": "replicate must divide dp·cp, and needs a ZeRO stage above 0",
     }
     return "; ".join(says.get(name, name) for name in broken)
 
@@ -329,6 +372,8 @@ def _transformer_step(
         logit_bytes=stack.logit_bytes,
         boundary_tensors=stack.boundary_tensors,
         bucket_parameters=stack.bucket_parameters,
+        stages=stages,
+        held=held,
     )
     return finish(
         _terms(job),

@@ -235,11 +235,12 @@ def _schedules(layouts: Layout, job: Job) -> dict[str, npt.NDArray[np.bool_]]:
     dual, folded, half = code == _CODE["dualpipe"], code == _CODE["zb-v"], code == _CODE["zb-h1"]
     second = folded | (code == _CODE["zb-h2"])
     assert isinstance(model, Model)
-    halves = stage_layers(model.all_layers, layouts.pp, np.where(folded, 2.0, 1.0)).possible
+    halves, pairs = 2.0 * layouts.pp <= model.all_layers + 2.0, 0.5 * m
+    odd = (0.5 * layouts.pp != np.floor(0.5 * layouts.pp)) | (pairs != np.floor(pairs))
     return {
         "redundant": ((layouts.pp <= 1) & ~plain) | (~layouts.overlap & (layouts.dp * layouts.cp <= 1)),
         "schedule": ((layouts.vpp > 1) & ~plain)
-        | (dual & ((np.mod(layouts.pp, 2) != 0) | (np.mod(m, 2) != 0)))
+        | (dual & odd)
         | (half & (m < layouts.pp))
         | ((dual | second) & (m < 2 * layouts.pp))
         | (folded & ~halves),
@@ -356,11 +357,14 @@ def _layers_of(total: int, pp: int, vpp: int, folded: bool) -> Array:
     return np.tile(stages / vpp, vpp)
 
 
-def exact_steps(job: Job, layouts: Layout, cost: StepCost, *, most_operations: int = MOST_OPERATIONS) -> tuple[Array, Array]:
+def exact_steps(
+    job: Job, layouts: Layout, cost: StepCost, *, most_operations: int = MOST_OPERATIONS, periods: int = 3
+) -> tuple[Array, Array]:
     """Return the step times with the schedule walked exactly, and the idle time that takes the place of the closed form's bubble.
 
     Durations of every place are its layers' and ends', scaled so that the fullest stage takes what the closed form says; what of the
-    hops is exposed keeps both ends busy. Schedules of more than ``most_operations`` are walked in part and continued.
+    hops is exposed keeps both ends busy. Schedules of more than ``most_operations`` are walked for ``periods`` times p micro-batches, and
+    for p more, and continued.
     """
     n = layouts.shape[0]
     exact, idle = np.asarray(cost.step_time_s, dtype=np.float64).copy(), np.asarray(cost.terms["bubble"], dtype=np.float64).copy()
@@ -387,14 +391,21 @@ def exact_steps(job: Job, layouts: Layout, cost: StepCost, *, most_operations: i
     for (name, p, v, count, made_for), members in alike.items():
         index = np.array([member[0] for member in members])
         durations = tuple(np.array([member[k] for member in members]) for k in (1, 2, 3))
-        waits = _walked_s(name, p, v, count, made_for, durations, most_operations) - count * (stage[index] + hop[index])
+        waits = _walked_s(name, p, v, count, made_for, durations, most_operations, periods) - count * (stage[index] + hop[index])
         exact[index] += waits - idle[index]
         idle[index] = waits
     return exact, idle
 
 
 def _walked_s(
-    name: str, p: int, v: int, m: int, made_for: tuple[int, int, int], seconds: tuple[Array, ...], most: int = MOST_OPERATIONS
+    name: str,
+    p: int,
+    v: int,
+    m: int,
+    made_for: tuple[int, int, int],
+    seconds: tuple[Array, ...],
+    most: int = MOST_OPERATIONS,
+    periods: int = 3,
 ) -> Array:
     """Return the step of a schedule; with more operations than ``most`` two shorter ones are walked and continued.
 
@@ -407,9 +418,9 @@ def _walked_s(
         g = graph(name, pp=p, micro_batches=count, vpp=v, lengths=made_for)
         return np.asarray(walk(g, forward_s=seconds[0], backward_s=seconds[1], weight_s=seconds[2]).step_s)
 
-    if m < 5 * p or 3 * m * p * v <= most:
+    if m < (periods + 2) * p or 3 * m * p * v <= most:
         return walked(m)
-    short = m % p + 3 * p
+    short = m % p + periods * p
     first, second = walked(short), walked(short + p)
     return np.asarray(second + (second - first) * ((m - short - p) / p))
 

@@ -474,11 +474,36 @@ def layout_search(
 
 
 def _exact_front(job: Job, pool: _Pool, best_s: float) -> _Pool:
-    """Return the front with exact schedules, without those that another then beats, by time."""
+    """Return the front with exact schedules, without those that another then beats, by time.
+
+    The nearest of each schedule are walked first, then in rounds those that what was walked does not beat already, taking for their time
+    and money the closed forms times the least ratio of exact to closed that a layout of the same schedule has had.
+    """
     v = pool.values
     near = np.argsort(v["step_time_s"], kind="stable")
     near = near[v["step_time_s"][near] <= _SLOWEST_OF_FRONT * best_s][:_MOST_EXACT]
-    return _front_pool(job, _exact(job, _take(pool, near), most_operations=_SHORT)[0])
+    codes, closed = np.asarray(pool.layouts.schedule), v["step_time_s"]
+    turn = np.concatenate([near[codes[near] == code][:_EACH_SCHEDULE] for code in np.unique(codes[near])]) if near.size else near
+    done: list[_Pool] = []
+    exact = np.full(closed.size, np.nan)
+    left = np.setdiff1d(near, turn)
+    while turn.size:
+        done.append(_exact(job, _take(pool, turn), most_operations=_SHORT, periods=2)[0])
+        exact[turn] = done[-1].values["step_time_s"]
+        ratio = np.array([np.nanmin(np.where(codes == code, exact / closed, np.nan), initial=np.inf) for code in range(len(SCHEDULES))])
+        known = _merged(done).values
+        left = left[~_beaten(job, known, {k: x[left] for k, x in v.items()}, ratio[codes[left]])]
+        order = left[np.argsort(closed[left] * ratio[codes[left]], kind="stable")]
+        turn, left = order[:_ROUND], np.sort(order[_ROUND:])
+    return _front_pool(job, _merged(done))
+
+
+def _beaten(job: Job, known: Mapping[str, Array], waiting: Mapping[str, Array], ratio: Array) -> npt.NDArray[np.bool_]:
+    """Return which of the waiting layouts something known is as good as in time, memory and money, their closed forms scaled."""
+    ours, theirs = _money(job, known), _money(job, waiting)
+    time_s, memory = known["step_time_s"], known["peak_memory_bytes"]
+    no_worse = (time_s <= (waiting["step_time_s"] * ratio)[:, None]) & (ours <= (theirs * ratio)[:, None])
+    return np.asarray((no_worse & (memory <= waiting["peak_memory_bytes"][:, None])).any(axis=1))
 
 
 def _job(scenario: Scenario, training: str | None, catalog: Catalog) -> tuple[Job, dict[str, Any], list[str]]:
