@@ -9,6 +9,8 @@ __all__ = ["ASSUMED_RATE_SIGMA", "architecture_year", "known_rates"]
 
 ASSUMED_RATE_SIGMA = 0.07
 """Spread of sustained over peak matrix rates between devices of one kind, for those whose rate nobody measured."""
+_SAME_CHIP = "the same chip"
+"""What the source of a derived rate says where another edition of one chip was measured."""
 _SAME_PART_FRAC, _SAME_FAMILY_FRAC = 0.05, 0.12
 """How far the peaks of one maker's devices may lie apart: editions of one part, and clocks of one architecture."""
 
@@ -43,10 +45,12 @@ def known_rates(entry: Accelerator, catalog: Catalog) -> tuple[dict[str, float],
     rates : dict of str to float
         By precision [FLOP/s]; empty where no sibling was measured either.
     measured : bool
+        Of this device, or another edition of its chip.
     """
     own = {str(key): float(rate) for key, rate in entry.measured_matmul_flop_per_s.items()}
     if own:
-        return own, True
+        fact = entry.fact("matmul")
+        return own, fact.kind != "derived" or _SAME_CHIP in fact.source
     near = [other for other in _siblings(entry, catalog, _SAME_FAMILY_FRAC) if other.measured_matmul_flop_per_s]
     if not near:
         return {}, False

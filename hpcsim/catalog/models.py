@@ -70,6 +70,10 @@ class Model(Entry):
     shared_experts: Whole = Field(0, description="experts that every token visits")
     dense_layers: Whole = Field(0, description="first layers without experts")
     expert_ffn: Whole = Field(0, description="width of an expert")
+    capacity: float = Field(
+        0.0, ge=0.0, description="tokens an expert takes at most, over the mean, its buffers padded to that; 0: no token is dropped"
+    )
+    imbalance: float = Field(1.0, ge=1.0, description="tokens of the fullest device's experts over the mean, where none is dropped")
     shared_gate: bool = Field(False, description="the shared experts have a gate of their own")
     router_bias: bool = Field(False, description="the router has a bias for each expert")
     q_rank: Whole = Field(0, description="multi-head latent attention: rank of the query")

@@ -22,6 +22,7 @@ from hpcsim.cost.models import Model
 from hpcsim.cost.pipeline import SCHEDULES, schedule_code
 
 __all__ = [
+    "EXTRAS",
     "ORDERS",
     "RECOMPUTE",
     "Groups",
@@ -30,6 +31,7 @@ __all__ = [
     "data_parallel_size",
     "divisors",
     "groups",
+    "kept_with",
     "order_code",
     "recompute_code",
     "space",
@@ -58,6 +60,9 @@ _USUAL: Mapping[str, Any] = {
     "order": 0,
 }
 """Fields that a layout is shown without where they have these values."""
+
+EXTRAS: tuple[str, ...] = tuple(_USUAL)
+"""Fields that no search tries of itself."""
 
 ORDERS: tuple[str, ...] = tuple("-".join(names) for names in itertools.permutations(("tp", "cp", "dp", "pp")))
 """Orders in which devices are numbered, the innermost dimension first, by code: ``"tp-cp-dp-pp"`` is 0."""
@@ -496,6 +501,24 @@ def space(
     row, way = row[sensible], way[sensible]
     every = {name: column[row] for name, column in columns.items()} | {name: values[way] for name, values in zip(_WAYS, ways, strict=True)}
     return Layout(**every), {reason: n for reason, n in removed.items() if n}
+
+
+def kept_with(
+    layouts: Layout, model: Model, extra: Mapping[str, Any], *, devices: int, global_batch: int, sequence: int
+) -> tuple[Layout, int]:
+    """Return the layouts with some fields set for all of them, those left out that then cannot be, and how many these are.
+
+    Parameters
+    ----------
+    layouts : Layout
+        An array of them.
+    extra : mapping of str to value
+        Fields of a layout, such as ``replicate`` or ``cp_all_to_all``.
+    """
+    made = Layout(**{**layouts.columns(), **extra})
+    ok, _ = validity(made, model, devices=devices, global_batch=global_batch, sequence=sequence)
+    keep = np.broadcast_to(ok, made.shape)
+    return made.take(keep), int((~keep).sum())
 
 
 def data_parallel_size(devices: Numeric, *, tp: Numeric = 1, pp: Numeric = 1, cp: Numeric = 1) -> Array:

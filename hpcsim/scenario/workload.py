@@ -79,6 +79,12 @@ class ModelSpec(Spec):
     shared_experts: Annotated[int, Count(0, 1000)] | None = Field(None, description="experts that every token visits")
     expert_ffn: _Dim = Field(None, description="width of an expert")
     dense_layers: Annotated[int, Count(0, 10_000)] | None = Field(None, description="first layers without experts")
+    capacity: Annotated[float, Share(0, 100)] | None = Field(
+        None, description="tokens an expert takes at most, over the mean, its buffers padded to that; 0 (the default): no token is dropped"
+    )
+    imbalance: Annotated[float, Share(1, 1000)] | None = Field(
+        None, description="tokens of the fullest device's experts over the mean, where none is dropped; 1 (the default): balanced"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -108,6 +114,20 @@ class LayoutSpec(Spec):
     )
     overlap: bool | None = Field(None, description="gradient reduction overlaps the backward pass")
     offload: bool = Field(False, description="optimizer states live in host memory")
+    offload_weights: bool = Field(False, description="weights and gradients live in host memory and are streamed in and out")
+    offload_activations: bool = Field(False, description="what layers keep for the backward pass waits in host memory")
+    recompute_frac: Annotated[float, Share(0, 1)] | None = Field(
+        None, description="share of the layers that are recomputed, where recompute is full; the others keep everything"
+    )
+    replicate: Annotated[int, Count(1, 10_000_000)] | None = Field(
+        None, description="groups of replicas that each hold all shards (hybrid sharding, HSDP); 1 by default: sharded over all"
+    )
+    cp_all_to_all: bool = Field(
+        False, description="context parallelism by exchanging heads for tokens (Ulysses); keys and values go round without it"
+    )
+    order: str | None = Field(
+        None, description="numbering of the devices, the innermost dimension first, such as tp-cp-dp-pp (the default) or tp-cp-pp-dp"
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -228,6 +248,8 @@ class TrainingSpec(Spec):
     )
     framework: str | None = Field(None, description="software that runs it, such as megatron-lm or pytorch-fsdp")
     year: Annotated[int, Count(2012, 2040)] | None = Field(None, description="year of that software")
+    captured: bool = Field(False, description="the operations of a step are captured in graphs (CUDA graphs) and launched together")
+    compiled: bool = Field(False, description="a compiler fuses what an eager framework runs operation by operation (torch.compile)")
     synchrony: SynchronySpec | None = Field(None, description="how the replicas keep together; a full barrier by default")
 
     @classmethod

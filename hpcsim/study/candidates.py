@@ -21,18 +21,18 @@ from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device, find_precision
 from hpcsim.cost.layers import end_cost, mean_layer_cost
 from hpcsim.cost.models import Model, Work
-from hpcsim.cost.parallelism import Layout, divisors, groups, space, stage_layers, validity
+from hpcsim.cost.parallelism import EXTRAS, Layout, divisors, groups, kept_with, space, stage_layers, validity
 from hpcsim.cost.pipeline import SCHEDULES
 from hpcsim.cost.power import activity_power_w
 from hpcsim.cost.schedules import graph, lengths, walk
-from hpcsim.cost.software import Software, software
+from hpcsim.cost.software import Software
 from hpcsim.cost.step_cost import StepCost
 from hpcsim.cost.training import step
 from hpcsim.run.prices import facility_of, usd_per_device_s
 from hpcsim.scenario.workload import TrainingSpec
-from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
+from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric
 from hpcsim.workload.networks import cost_model
-from hpcsim.workload.training import HOST_LOAD_FRAC, TOO_MANY_NODES, cost_device, cost_fabric
+from hpcsim.workload.training import HOST_LOAD_FRAC, TOO_MANY_NODES, cost_device, cost_fabric, stack_of
 from hpcsim.workload.training import _group as group_of
 
 __all__ = ["AXES", "MOST_OPERATIONS", "Job", "evaluate", "exact_steps", "job_of", "joined", "located", "pieces"]
@@ -185,7 +185,7 @@ def job_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *,
         model=model,
         device=calibrated_device(cost_device(group, catalog), group, catalog),
         fabric=calibrated_fabric(cost_fabric(group, cluster, nodes, path), group, cluster, catalog),
-        stack=calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog),
+        stack=stack_of(spec, catalog),
         group=group,
         nodes=nodes,
         devices=devices,
@@ -218,10 +218,10 @@ def _axes(job: Job, fixed: Mapping[str, Any], offload: bool) -> dict[str, tuple[
     if offload:
         axes["offload"] = (False, True)
     for name, value in fixed.items():
-        if name in ("dp", "etp"):
+        if name in ("dp", "etp", *EXTRAS):
             continue
         if name not in axes:
-            raise UNKNOWN_AXIS.error(path=f"{job.path}.layout.{name}", name=name, known=", ".join(sorted(axes)))
+            raise UNKNOWN_AXIS.error(path=f"{job.path}.layout.{name}", name=name, known=", ".join(sorted([*axes, *EXTRAS])))
         axes[name] = tuple(value) if isinstance(value, (list, tuple)) else (value,)
     axes["schedule"] = tuple(dict.fromkeys("1f1b" if name == "interleaved" else name for name in axes["schedule"]))
     return axes
@@ -259,6 +259,10 @@ def _given(layouts: Layout, job: Job, fixed: Mapping[str, Any], removed: dict[st
         ok, _ = validity(layouts, job.model if isinstance(job.model, Model) else None, devices=job.devices, global_batch=job.global_batch)
         _count(removed, "experts", int((~ok).sum()))
         layouts = layouts.take(ok)
+    extra = {name: fixed[name] for name in EXTRAS if name in fixed}
+    if extra and layouts.shape[0] and isinstance(job.model, Model):
+        layouts, gone = kept_with(layouts, job.model, extra, devices=job.devices, global_batch=job.global_batch, sequence=job.sequence)
+        _count(removed, "given", gone)
     return layouts
 
 
@@ -325,9 +329,9 @@ def _passes(job: Job, layouts: Layout) -> _Passes:
     first, last = end_cost(model, job.device, job.stack, format_, layouts, job.sequence)
     forward, backward = sum(layer.forward.values(), np.zeros(())), sum(layer.backward.values(), np.zeros(()))
     full, selective = layouts.recompute == 2, layouts.recompute == 1
-    again = np.where(full, forward, np.where(selective, layer.core, 0.0))
+    again = np.where(full, layouts.recompute_frac * forward, np.where(selective, layer.core, 0.0))
     late = np.maximum(layer.forward_host - forward, 0.0)
-    late_back = np.maximum(layer.backward_host + np.where(full, layer.forward_host, 0.0) - backward - again, 0.0)
+    late_back = np.maximum(layer.backward_host + np.where(full, layouts.recompute_frac * layer.forward_host, 0.0) - backward - again, 0.0)
     learns = np.where(np.asarray(model.trainable_frac) < 1.0, 0.0, 0.5)
 
     def wide(value: Any) -> Array:

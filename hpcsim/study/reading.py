@@ -53,6 +53,10 @@ _LATENT = {"q_rank": 1536, "kv_rank": 512, "nope_dim": 128, "rope_dim": 64, "v_d
 """Multi-head latent attention as DeepSeek-V3 has it."""
 
 
+_SHARDING = ("fsdp", "titan", "maxtext", "foundry")
+"""Frameworks that shard everything unless told otherwise."""
+
+
 def _text(value: Any) -> str:
     return "" if value is None else str(value).strip().lower()
 
@@ -272,7 +276,7 @@ def _zero_stages(p: Mapping[str, Any], framework: str, spread: int) -> tuple[int
     digit = re.search(r"[0-3]", str(p["zero_stage"])) if p.get("zero_stage") is not None else None
     if digit:
         return (int(digit[0]),)
-    sharding = _text(p.get("sharding"))
+    sharding = _text(p.get("sharding")) + _text(p.get("zero_stage"))
     if "grad_op" in sharding:
         return (2,)
     fsdp = p.get("fsdp") is not None and not _said_no(p["fsdp"]) and p["fsdp"] != 1
@@ -280,7 +284,12 @@ def _zero_stages(p: Mapping[str, Any], framework: str, spread: int) -> tuple[int
         return (3,)
     if p.get("distributed_optimizer") and not _said_no(p["distributed_optimizer"]):
         return (1,)
-    return (0, 1) if "core" in framework.lower() and spread > 1 else (0,)
+    name = framework.lower()
+    if spread <= 1 or "no_shard" in sharding or _said_no(p.get("fsdp", "")):
+        return (0,)
+    if any(part in name for part in _SHARDING):
+        return (3,)
+    return (0, 1) if "core" in name else (0,) if "megatron" in name else (0, 3)
 
 
 def _replicate(p: Mapping[str, Any], dp: int, tp: int, per_node: int) -> int:
@@ -314,9 +323,9 @@ def _levels(said: Any, layers: float) -> tuple[tuple[str, float], ...]:
         return _LEVELS
     if _said_no(said) or "none" in text:
         return _LEVELS[:1]
-    if said is True or text in ("true", "yes", "on") or "full" in text or "block" in text or "every" in text or "uniform" in text:
+    if said is True or text in ("true", "yes", "on") or any(word in text for word in ("full", "block", "every", "uniform", "%")):
         return (("full", _share(text, layers)),)
-    if "sel" in text:
+    if "sel" in text or text.startswith("sac"):
         parts = re.split(r"[^a-z_]+", text)
         return (("full", _FEED_FORWARD_FRAC),) if {"mlp", "moe", "experts", "ffn"} & set(parts) else _LEVELS[1:2]
     if "offload" in text or "custom" in text:

@@ -8,7 +8,7 @@ the terms are refitted without it and it is predicted: the honest figure for a m
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from hpcsim.evidence.training import read_cases
 from hpcsim.study.cases import predict
 from hpcsim.study.scores import SMALL_GROUP, nearest_rank
 
-__all__ = ["Fit", "GroupError", "LeftOut", "fit", "leave_one_group_out", "priors"]
+__all__ = ["Fit", "GroupError", "LeftOut", "accelerator_of", "fit", "leave_one_group_out", "priors", "source_of"]
 
 _Floats = npt.NDArray[np.float64]
 ERROR_SCALE = 0.06
@@ -226,8 +226,23 @@ def _group(errors: Sequence[float], inside: int) -> GroupError:
     )
 
 
+def source_of(case: Mapping[str, Any]) -> str:
+    """Return the group of a case: its source."""
+    return str(case.get("group", ""))
+
+
+def accelerator_of(case: Mapping[str, Any]) -> str:
+    """Return the accelerator of a case, as its source writes it."""
+    return str(case["hardware"]["accelerator"])
+
+
 def leave_one_group_out(
-    cases: Sequence[Mapping[str, Any]] | None = None, *, catalog: Catalog | None = None, free: Sequence[str] | None = None, rounds: int = 1
+    cases: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    catalog: Catalog | None = None,
+    free: Sequence[str] | None = None,
+    rounds: int = 1,
+    by: Callable[[Mapping[str, Any]], str] = source_of,
 ) -> LeftOut:
     """Refit the terms without each group and score them on it.
 
@@ -239,6 +254,9 @@ def leave_one_group_out(
         Terms that are refitted; all by default.
     rounds : int
         Linearisations of each refit: the first is shared, at the priors; every further one is the refit's own.
+    by : callable
+        What groups the cases: :func:`source_of`, :func:`accelerator_of`, or any other name of a case. In a fit sources weigh the same
+        however the cases are grouped to be left out.
 
     Notes
     -----
@@ -251,14 +269,14 @@ def leave_one_group_out(
     fits: dict[str, Fit] = {}
     small: list[float] = []
     inside = total = 0
-    for name in dict.fromkeys(str(case.get("group", "")) for case in given):
-        keep = np.array([str(case.get("group", "")) != name for case in thin])
+    for name in dict.fromkeys(by(case) for case in given):
+        keep = np.array([by(case) != name for case in thin])
         at, value = _improved(shared, keep, where)
         rest = [case for case, kept in zip(thin, keep, strict=True) if kept]
         for _ in range(rounds - 1):
             at, value = _improved(_linearised(rest, where, at, names), np.ones(len(rest), dtype=bool), where)
         fits[name] = Fit(at, names, value)
-        errors, within = _scored([case for case in given if str(case.get("group", "")) == name], where, at)
+        errors, within = _scored([case for case in given if by(case) == name], where, at)
         groups[name] = _group(errors, within)
         inside, total = inside + within, total + len(errors)
         if len(errors) < SMALL_GROUP:

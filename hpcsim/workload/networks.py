@@ -47,6 +47,10 @@ def cost_model(network: Network) -> Model | Work:
         rope_dim=network.rope_dim,
         v_dim=network.v_dim,
         decoder_layers=network.decoder_layers,
+        window=network.window,
+        window_frac=0.5,
+        capacity=network.capacity,
+        imbalance=network.imbalance,
         logit_frac=0.15 if network.family == "bert" else (1.0 / _vit_tokens(network) if vit else 1.0),
         name=network.id,
     )

@@ -27,10 +27,10 @@ from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device
 from hpcsim.cost.models import Model, Work
-from hpcsim.cost.parallelism import Layout, space
+from hpcsim.cost.parallelism import EXTRAS, Layout, kept_with, space
 from hpcsim.cost.power import activity_power_w
 from hpcsim.cost.reliability import young_interval_s
-from hpcsim.cost.software import Software, software
+from hpcsim.cost.software import Software, software, with_options
 from hpcsim.cost.storage import checkpoint_bytes, checkpoint_time_s
 from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.spec import AssumeSpec
@@ -40,7 +40,7 @@ from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
 from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic, without_overlap
 
-__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "plan_training"]
+__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "plan_training", "stack_of"]
 
 NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
 TOO_MANY_NODES = problem_kind(
@@ -187,15 +187,16 @@ def cost_device(group: NodeGroup, catalog: Catalog) -> Device:
     a = group.accelerator
     if a is None or a.memory_bytes is None:
         raise NO_MEMORY.error(path=group.path, name=a.id if a else group.name)
-    year, sustained = float(a.year or 0.0), dict(a.matmul_flop_per_s)
+    year, sustained, measured = float(a.year or 0.0), dict(a.matmul_flop_per_s), bool(a.matmul_flop_per_s)
     try:
         entry = catalog.accelerator(a.id)
     except InputError:
         pass
     else:
         year = architecture_year(entry, catalog)
+        rates, known = known_rates(entry, catalog)
+        measured = measured and (known or sustained != rates)
         if not sustained:
-            rates, _ = known_rates(entry, catalog)
             peaks = {str(key): rate for key, rate in entry.peak_flop_per_s.items()}
             sustained = {key: rate * a.peak_flop_per_s.get(key, 0.0) / peaks[key] for key, rate in rates.items()}
     return Device(
@@ -207,7 +208,7 @@ def cost_device(group: NodeGroup, catalog: Catalog) -> Device:
         sustained_flop_per_s={key: rate for key, rate in sustained.items() if rate > 0},
         compute_units=(a.compute_units or 0) if a.category == "gpu" else 0,
         year=year,
-        doubt_sigma=0.0 if a.matmul_flop_per_s else ASSUMED_RATE_SIGMA,
+        doubt_sigma=0.0 if measured else ASSUMED_RATE_SIGMA,
     )
 
 
@@ -315,7 +316,11 @@ class _Setting:
                 axes=axes,
                 max_tp=max(top, 1) if top > 1 else 8,
             )
-            layouts = found if found.shape[0] else None
+            extra = {key: fixed[key] for key in EXTRAS if key in fixed}
+            if extra and found.shape[0]:
+                found, gone = kept_with(found, self.model, extra, devices=total, global_batch=self.global_batch, sequence=self.sequence)
+                removed.update({"given": gone} if gone else {})
+            layouts = found if found.shape and found.shape[0] else None
         if layouts is None:
             return None, 0, removed
         cost = self.cost(layouts, check=False)
@@ -474,6 +479,12 @@ def _checkpoints(
     return every, times[0], times[1], size
 
 
+def stack_of(spec: TrainingSpec, catalog: Catalog) -> Software:
+    """Return the software of a run: its framework and year, a calibration's values over them, then graphs and compiler."""
+    stack = calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog)
+    return with_options(stack, captured=spec.captured, compiled=spec.compiled)
+
+
 def plan_training(
     name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *, node_mtbf_s: float | None = None, folder: str | Path = "."
 ) -> TrainingPlan:
@@ -503,7 +514,7 @@ def plan_training(
     nodes = spec.count or group.count
     if nodes > group.count:
         raise TOO_MANY_NODES.error(path=f"{path}.count", asked=nodes, group=group.name, count=group.count)
-    stack = calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog)
+    stack = stack_of(spec, catalog)
     model = cost_model(network)
     sequence = 1 if isinstance(model, Work) else spec.sequence
     setting = _Setting(

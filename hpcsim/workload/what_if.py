@@ -15,12 +15,12 @@ from hpcsim.cost.collectives import Fabric, Link
 from hpcsim.cost.compute import Device
 from hpcsim.cost.models import Model, Work
 from hpcsim.cost.parallelism import Layout
-from hpcsim.cost.software import Software, software
+from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.workload import TrainingSpec
-from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
+from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric
 from hpcsim.workload.networks import cost_model
-from hpcsim.workload.training import TrainingPlan, cost_device, cost_fabric
+from hpcsim.workload.training import TrainingPlan, cost_device, cost_fabric, stack_of
 
 __all__ = ["Change", "Setup", "setup_of", "what_if"]
 
@@ -70,7 +70,7 @@ def setup_of(plan: TrainingPlan, spec: TrainingSpec, cluster: Cluster, catalog: 
         calibrated_device(cost_device(plan.group, catalog), plan.group, catalog),
         calibrated_fabric(cost_fabric(plan.group, cluster, plan.nodes, plan.path), plan.group, cluster, catalog),
         Layout(**{key: value for key, value in plan.layout.items() if key != "precision"}),
-        calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog),
+        stack_of(spec, catalog),
         plan.global_batch,
         plan.sequence,
         plan.precision,
