@@ -14,6 +14,7 @@ from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device, Precision, gemm_s
 from hpcsim.cost.models import Model, attention_flop_per_token, layer_kinds
 from hpcsim.cost.parallelism import Groups, Layout
+from hpcsim.cost.pipeline import SCHEDULES
 from hpcsim.cost.software import Software
 
 __all__ = ["LayerCost", "end_cost", "layer_cost", "matmul_rate", "mean_layer_cost"]
@@ -23,6 +24,8 @@ ALIGNED = 8
 
 MISALIGNED_FRAC = 0.25
 """Rate of a product whose inner size is none, over an aligned one's."""
+
+DUALPIPE = SCHEDULES.index("dualpipe")
 
 RING_KERNELS = 5.0
 """Kernels of one step of ring attention in each direction: attention, and joining its part with what came before in 32 bits."""
@@ -40,7 +43,8 @@ class LayerCost:
     forward, backward : dict of str to array
         ``matmul``, ``attention``, ``elementwise``, ``tensor_parallel``, ``context_parallel``, ``expert_parallel``.
     core : array
-        The forward that selective recomputation repeats: the attention core where its scores would be kept, else norms and activations.
+        The forward that selective recomputation repeats: the attention core where its scores would be kept, else norms, activations and
+        what latent attention projects up.
     forward_host, backward_host : array
         Host time to issue the operations.
     """
@@ -150,6 +154,17 @@ def _linear(model: Model, kind: str, tokens: Array, layout: Layout, products: _P
     return forward, backward
 
 
+def _projected_up(model: Model, tokens: Array, layout: Layout, products: _Products) -> Array:
+    """Forward of the products that make queries, keys and values from their latents; nothing without latent attention."""
+    latent = np.asarray(model.latent)
+    if not latent.any():
+        return np.zeros(())
+    ranks = [np.where(latent & (rank > 0), rank, 1.0) for rank in (model.q_rank, model.kv_rank)]
+    widths = [np.where(latent, width / layout.tp, 1.0) for width in (model.query_dim, model.heads * (model.nope_dim + model.v_dim))]
+    seconds = [products.times(tokens, width, rank)[0] for width, rank in zip(widths, ranks, strict=True)]
+    return np.asarray(np.where(latent, np.where(model.q_rank > 0, seconds[0], 0.0) + seconds[1], 0.0))
+
+
 def _attention(
     model: Model, device: Device, software: Software, precision: Precision, tokens: Array, context: Array, layout: Layout, crossed: Numeric
 ) -> tuple[Array, Array]:
@@ -239,7 +254,8 @@ def _communication(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Exposed communication inside a layer: forward and backward.
 
-    Nothing hides longer than what it hides behind: keys and values behind the attention core, the rest behind the linear layers.
+    Nothing hides longer than what it hides behind: keys and values behind the attention core, the rest behind the linear layers. In
+    DualPipe a layer's exchanges of tokens run beside the other direction's work of another micro-batch.
     """
     e, t = precision.activation_bytes, layout.tp
     message = tokens * model.hidden * e
@@ -267,7 +283,9 @@ def _communication(
         met = domains * (1.0 - (1.0 - 1.0 / domains) ** chosen) / chosen
         copies = np.where(np.asarray(software.dispatch_once, bool), np.minimum(met, 1.0), 1.0)
         exchange = fabric.collective_s("all-to-all", sent, where.expert[0], inside=where.expert[1], outside_share=copies)
-        expert = _exposed(2.0 * exchange, software.ep_overlap_frac, linear)
+        paired = layout.schedule == DUALPIPE
+        beside = np.where(paired, linear[1] + core[1], linear[0]), np.where(paired, linear[0] + core[0], linear[1])
+        expert = _exposed(2.0 * exchange, np.where(paired, 1.0, np.asarray(software.ep_overlap_frac, float)), beside)
     forward = {"tensor_parallel": tensor[0], "context_parallel": context, "expert_parallel": expert[0]}
     backward = {"tensor_parallel": tensor[1], "context_parallel": context_back, "expert_parallel": expert[1]}
     return forward, backward
@@ -297,12 +315,13 @@ def layer_cost(
     sent, sent_back = _communication(
         model, kind, fabric, software, precision, tokens, layout, where, (core, core_back), (linear, linear_back)
     )
+    again = np.where(np.asarray(software.fused_attention, bool), 0.5 * moved + _projected_up(model, tokens, layout, products), core)
     more = {"dense": 0.0, "sparse": 25.0, "decoder": 14.0}[kind] + np.where(np.asarray(software.fused_attention, bool), 0.0, 6.0)
     issue = np.asarray(software.launch_s, dtype=np.float64)
     return LayerCost(
         {"matmul": linear, "attention": core, "elementwise": moved, **sent},
         {"matmul": linear_back, "attention": core_back, "elementwise": moved_back, **sent_back},
-        np.asarray(np.where(np.asarray(software.fused_attention, bool), 0.5 * moved, core)),
+        np.asarray(again),
         (FORWARD_OPERATIONS + more) * issue,
         (BACKWARD_OPERATIONS + 1.6 * more) * 0.7 * issue,
     )

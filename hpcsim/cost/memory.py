@@ -89,14 +89,16 @@ def activation_bytes(
     element_bytes: Numeric = 2.0,
     saved_bytes: Numeric | None = None,
     fused_attention: Numeric = True,
+    narrow_saved: Numeric = False,
 ) -> Array:
     """Return what one layer keeps per micro-batch on one device, without full recomputation.
 
     Counted tensor by tensor, so that grouped attention, gates and experts come out right; equals :func:`gpt_activation_bytes` for a
     GPT layer. Outside the tensor-parallel matrices: two norm inputs, two matrix inputs, dropout masks. Inside: queries, keys, values,
     the attention's output, the feed-forward's inputs; and the score matrix unless a fused kernel recomputes it. Selective
-    recomputation drops the score matrix, or with a fused kernel what norms and activation functions put out. Frozen matrices need no
-    input for a gradient: only adapters on the attention keep theirs.
+    recomputation drops the score matrix, or with a fused kernel what norms and activation functions put out, what latent attention
+    projects up from its latents, and the experts' outputs before they are weighed. Frozen matrices need no input for a gradient: only
+    adapters on the attention keep theirs.
 
     Parameters
     ----------
@@ -106,6 +108,8 @@ def activation_bytes(
         Tokens each of them attends to.
     element_bytes, saved_bytes : float or array
         Bytes of an element, and of one saved as the input of a linear layer where that is narrower (fp8).
+    narrow_saved : bool or array
+        With selective recomputation, what enters the activation function is saved as narrow as that.
     """
     h, e, t = model.hidden, np.asarray(element_bytes, float), layout.tp
     narrow = e if saved_bytes is None else np.minimum(np.asarray(saved_bytes, float), e)
@@ -118,10 +122,11 @@ def activation_bytes(
     adapters = np.where(frozen & ~redone, narrow, 0.0)
     outside = n * h * (2.0 * e + 2.0 * kept + adapters + 2.0 * mask) / np.where(layout.sequence_parallel, t, 1.0)
     keys = np.where(model.latent, 2.0 * model.heads * model.v_dim, 2.0 * model.kv_heads * model.head_dim)
-    attention = n * e * (model.query_dim + keys + model.value_dim)
+    projected = np.where(redone & model.latent, 0.0, model.query_dim + keys)
+    attention = n * e * (projected + model.value_dim)
     latents = np.where(model.latent, n * e * (model.q_rank + model.kv_rank + model.rope_dim), 0.0)
     scores = np.where(fused | (layout.recompute == 1), 0.0, n * context * model.heads * (2.0 * e + mask))
-    width = np.where(model.gated, 2.0, 1.0) * e + kept
+    width = np.where(model.gated, 2.0, 1.0) * np.where(redone & np.asarray(narrow_saved, bool), narrow, e) + kept
     mlp = n * width * model.ffn
     inside = (attention + scores) / t + latents
     if kind == "decoder":
@@ -129,7 +134,8 @@ def activation_bytes(
     if kind == "dense":
         return np.asarray(outside + inside + mlp / t)
     sent = n / np.where(layout.sequence_parallel & (layout.etp < t), t, 1.0)
-    routed = sent * model.expert_load * model.experts_per_token * ((e + narrow) * h + width * model.expert_ffn / layout.etp)
+    weighed = np.where(redone, 0.0, e)
+    routed = sent * model.expert_load * model.experts_per_token * ((weighed + narrow) * h + width * model.expert_ffn / layout.etp)
     shared = n * width * model.shared_experts * model.expert_ffn / t
     return np.asarray(outside + inside + routed + shared)
 
@@ -263,7 +269,13 @@ def _all(terms: dict[str, Array]) -> Array:
 
 
 def kept_activation_bytes(
-    model: Model, layout: Layout, precision: Precision, tokens: Array, sequence: Numeric, fused_attention: Numeric
+    model: Model,
+    layout: Layout,
+    precision: Precision,
+    tokens: Array,
+    sequence: Numeric,
+    fused_attention: Numeric,
+    narrow_saved: Numeric = False,
 ) -> Array:
     """Return what the average layer keeps of one micro-batch, without full recomputation; see :func:`activation_bytes`."""
     mean = np.zeros(())
@@ -277,6 +289,7 @@ def kept_activation_bytes(
             element_bytes=precision.activation_bytes,
             saved_bytes=precision.input_bytes,
             fused_attention=fused_attention,
+            narrow_saved=narrow_saved,
         )
         mean = mean + count / model.all_layers * layer
     return np.asarray(mean)
@@ -341,6 +354,7 @@ def training_memory(
     optimizer_bytes: Numeric | None = None,
     reserve_bytes: Numeric = DEFAULT_RESERVE_BYTES,
     narrow_frozen: Numeric = False,
+    narrow_saved: Numeric = False,
     logit_bytes: Numeric = 6.0,
     boundary_tensors: Numeric = 0.0,
     bucket_parameters: Numeric = BUCKET_PARAMETERS,
@@ -357,6 +371,8 @@ def training_memory(
         Per parameter; by default what the precision says (16-bit gradients; Adam with master weights).
     narrow_frozen : bool or array
         Weights that do not learn are stored in the format of the matrix products.
+    narrow_saved : bool or array
+        See :func:`activation_bytes`.
     logit_bytes : float or array
         See :func:`logits_bytes`.
     boundary_tensors : float or array
@@ -374,7 +390,7 @@ def training_memory(
     spread = stages or stage_layers(model.all_layers, layout.pp, layout.vpp)
     held = held or stage_parameters(model, layout, spread)
     tokens = layout.micro_batch * np.asarray(sequence, float) / layout.cp
-    each = kept_activation_bytes(model, layout, precision, tokens, sequence, fused_attention)
+    each = kept_activation_bytes(model, layout, precision, tokens, sequence, fused_attention, narrow_saved)
     redone = np.where(layout.recompute == 2, layout.recompute_frac, 0.0)
     frame = _Frame(
         model=model,

@@ -64,7 +64,7 @@ class Model:
     decoder_layers : int or array
         Decoder layers with cross-attention beside the encoder; 0 for none.
     logit_frac : float or array
-        Share of the positions whose loss is computed: 1 for language models, about 0.15 for masked ones.
+        Losses computed a position: 1 for language models, about 0.15 for masked ones, 2 with one more token predicted.
     trainable_frac : float or array
         Share of the parameters that learn: 1, or the adapters' share.
     window, window_frac : float or array
@@ -114,7 +114,7 @@ class Model:
                 object.__setattr__(self, item.name, np.asarray(getattr(self, item.name), dtype=bool))
             elif item.name in ("layers", "hidden", "heads", "imbalance"):
                 object.__setattr__(self, item.name, at_least(item.name, getattr(self, item.name), 1))
-            elif item.name in ("logit_frac", "trainable_frac", "window_frac"):
+            elif item.name in ("trainable_frac", "window_frac"):
                 object.__setattr__(self, item.name, fraction(item.name, getattr(self, item.name)))
             elif item.name != "name":
                 object.__setattr__(self, item.name, non_negative(item.name, getattr(self, item.name)))

@@ -70,6 +70,8 @@ class Software:
     reduce_factor : float or array
         Time of reducing gradients and gathering parameters with ZeRO 1 or 2 over that of one reduce-scatter and one all-gather at full
         rate.
+    narrow_saved : bool or array
+        With selective recomputation, gates wait for the backward pass in the format of the matrix products.
     narrow_frozen : bool or array
         Weights that do not learn are stored in the format of the matrix products.
     logit_bytes, boundary_tensors, bucket_parameters : float or array
@@ -109,6 +111,7 @@ class Software:
     interleaves: Numeric = False
     exposed_launch_frac: Numeric = 0.0
     reduce_factor: Numeric = 1.0
+    narrow_saved: Numeric = False
     narrow_frozen: Numeric = False
     logit_bytes: Numeric = 6.0
     boundary_tensors: Numeric = 0.0
@@ -209,6 +212,16 @@ def _mlperf(year: int, p: Parameters) -> Software:
     )
 
 
+HAI_UNITS_FRAC = 20.0 / 132.0
+"""Multiprocessors of an H800 that DeepSeek's framework keeps for communication (arXiv:2412.19437, section 3.2.2)."""
+
+
+def _hai(year: int, p: Parameters) -> Software:
+    """DeepSeek's own: a token sent once to each node, some multiprocessors kept for it, gates saved in 8 bits (arXiv:2412.19437)."""
+    core = _megatron(max(year, 2025), p)
+    return dataclasses.replace(core, narrow_saved=True, name="hai-llm")
+
+
 def _xla(year: int, p: Parameters) -> Software:
     """Compiled programs: no launches, collectives beside the products they feed."""
     return Software(
@@ -252,6 +265,7 @@ UNKNOWN_FAMILY_SIGMA = 0.12
 """What not knowing the framework adds to the logarithm of a step's time: families of one year differ by 10 to 15 % on the same layout."""
 _KNOWN_EAGER = ("fsdp", "torch", "deepspeed", "foundry", "nvidia", "composer", "lightning")
 _MEGATRONS = ("megatron", "nemo", "primus", "transformer-engine", "bridge")
+_DEEPSEEKS = ("hai-llm", "haillm", "hai_llm")
 _COMPILERS = ("maxtext", "jax", "xla", "tpu", "axlearn", "t5x", "paxml", "mesh")
 
 
@@ -270,6 +284,8 @@ def _stack(name: str, year: int, p: Parameters) -> Software:
             boundary_tensors=2.0,
             bucket_parameters=1e9,
         )
+    elif any(part in name for part in _DEEPSEEKS):
+        base = _hai(year, p)
     elif any(part in name for part in _MEGATRONS):
         base = _megatron(year, p)
     elif any(part in name for part in _COMPILERS) or ("tensorflow" in name and year >= 2019):
@@ -280,7 +296,7 @@ def _stack(name: str, year: int, p: Parameters) -> Software:
             base = dataclasses.replace(base, doubt_sigma=UNKNOWN_FAMILY_SIGMA)
     return dataclasses.replace(
         base,
-        matmul_frac=p.loop_matmul_frac,
+        matmul_frac=p.loop_matmul_frac * (1.0 - HAI_UNITS_FRAC if base.name == "hai-llm" else 1.0),
         contention_frac=p.contention_frac,
         straggler_cv=p.straggler_cv,
         backward_traffic=p.backward_traffic,

@@ -225,17 +225,16 @@ def _replicas(job: _Job, micro: _Pass) -> dict[str, Array]:
     def exposed(time: Array, window: Array) -> Array:
         return np.asarray(np.maximum(time - can * window, time / layers * np.where(can > 0, 1.0, layers)))
 
-    tail = exposed(reduce_s, micro.backward_s)
+    between = _between(job, dense, expert, grad) if np.any(layout.replicate > 1) else np.zeros(())
+    tail = exposed(reduce_s + between, micro.backward_s)
     head = exposed(gather_s, micro.forward_s)
     every_forward = m * exposed(gather_s, micro.forward_s)
-    every_backward = m * exposed(gather_s + reduce_s, micro.backward_s)
-    gathers = np.where(sharded, every_forward + every_backward * gather_s / np.maximum(gather_s + reduce_s, 1e-300), head)
-    reduces = np.where(sharded, every_backward * reduce_s / np.maximum(gather_s + reduce_s, 1e-300), tail)
-    moved = np.where(sharded, m * (2.0 * gather_s + reduce_s), gather_s + reduce_s)
-    if np.any(layout.replicate > 1):
-        between = _between(job, dense, expert, grad)
-        late = exposed(between, micro.backward_s)
-        reduces, moved = reduces + late, moved + between
+    each_backward = exposed(gather_s + reduce_s, micro.backward_s)
+    every_backward = (m - 1.0) * each_backward + exposed(gather_s + reduce_s + between, micro.backward_s)
+    gathered = m * each_backward * gather_s / np.maximum(gather_s + reduce_s, 1e-300)
+    gathers = np.where(sharded, every_forward + gathered, head)
+    reduces = np.where(sharded, every_backward - gathered, tail)
+    moved = np.where(sharded, m * (2.0 * gather_s + reduce_s), gather_s + reduce_s) + between
     hidden = np.maximum(moved - gathers - reduces, 0.0)
     return {"parameter_gather": gathers, "data_parallel": reduces, "contention": np.asarray(job.software.contention_frac, float) * hidden}
 
@@ -247,11 +246,12 @@ def _between(job: _Job, dense: Array, expert: Array, gradient_bytes: Array) -> A
     return np.asarray(job.fabric.collective_s("all-reduce", shard * gradient_bytes, where.outer[0], inside=where.outer[1]))
 
 
-def _streamed(job: _Job, micro: _Pass) -> Array:
+def _streamed(job: _Job, micro: _Pass, waits: Mapping[str, Array]) -> Array:
     """Exposed time of a step's traffic to and from the host for offloaded weights, gradients and activations.
 
     Weights come in for each forward and backward, gradients leave once a micro-batch, activations leave in the forward and come back in
-    the backward: each direction of the host's link on its own, hidden behind the pass but for one layer's share.
+    the backward. The busier direction of the host's link counts; it is hidden behind both passes and what they wait for other devices,
+    but for half a layer's share.
     """
     layout = job.layout
     link = np.asarray(job.fabric.host_bytes_per_s, float)
@@ -263,17 +263,16 @@ def _streamed(job: _Job, micro: _Pass) -> Array:
     weights_s = np.where(layout.offload_weights, weights * job.precision.weight_bytes / link, 0.0)
     gradients_s = np.where(layout.offload_weights, weights * job.model.trainable_frac * _gradient_bytes(job) / link, 0.0)
     tokens = layout.micro_batch * job.sequence / layout.cp
-    each = kept_activation_bytes(job.model, layout, job.precision, tokens, job.sequence, job.software.fused_attention)
+    each = kept_activation_bytes(
+        job.model, layout, job.precision, tokens, job.sequence, job.software.fused_attention, job.software.narrow_saved
+    )
     inputs = job.precision.activation_bytes * tokens * job.model.hidden
     kept = np.where(layout.recompute == 2, layout.recompute_frac * inputs + (1.0 - layout.recompute_frac) * each, each)
     kept_s = np.where(layout.offload_activations, layers * kept / link, 0.0)
 
-    def late(seconds: Array, window: Array) -> Array:
-        return np.asarray(np.maximum(seconds - window, seconds / layers))
-
-    into_forward, out_of_forward = late(weights_s, micro.forward_s), late(kept_s, micro.forward_s)
-    into_backward, out_of_backward = late(weights_s + kept_s, micro.backward_s), late(gradients_s, micro.backward_s)
-    exposed = np.maximum(into_forward, out_of_forward) + np.maximum(into_backward, out_of_backward)
+    busiest = np.maximum(2.0 * weights_s + kept_s, gradients_s + kept_s)
+    waited = (waits["parameter_gather"] + waits["data_parallel"]) / job.micro_batches
+    exposed = np.maximum(busiest - micro.forward_s - micro.backward_s - waited, busiest / (2.0 * layers))
     return np.asarray(job.micro_batches * exposed)
 
 
@@ -307,7 +306,7 @@ def _terms(job: _Job) -> dict[str, Array]:
     terms |= _replicas(job, micro)
     terms["optimizer"], terms["offload"] = _optimizer(job)
     if np.any(job.layout.offload_weights) or np.any(job.layout.offload_activations):
-        terms["offload"] = terms["offload"] + _streamed(job, micro)
+        terms["offload"] = terms["offload"] + _streamed(job, micro, terms)
     working = total({k: v for k, v in terms.items() if k in (*ACTIVITY["compute"], *ACTIVITY["memory"])})
     terms["straggler"] = working * np.asarray(job.software.straggler_cv, float) * expected_maximum_normal(job.layout.devices)
     terms["host"] = np.asarray(job.software.step_s, dtype=np.float64)
@@ -369,6 +368,7 @@ def _transformer_step(
         gradient_bytes=_gradient_bytes(job),
         reserve_bytes=device.assumed.reserve_bytes,
         narrow_frozen=stack.narrow_frozen,
+        narrow_saved=stack.narrow_saved,
         logit_bytes=stack.logit_bytes,
         boundary_tensors=stack.boundary_tensors,
         bucket_parameters=stack.bucket_parameters,

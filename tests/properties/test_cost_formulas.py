@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hpcsim.cost import carbon, collectives, compute, laws, memory, pipeline, power, reliability, storage
 from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device
-from hpcsim.cost.models import Model
-from hpcsim.cost.parallelism import Layout
+from hpcsim.cost.models import Model, parameters
+from hpcsim.cost.parallelism import ORDERS, Layout, stage_layers
 from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost, step
 
@@ -205,6 +205,8 @@ def jobs(draw: st.DrawFn) -> tuple[Model, Layout, int, int]:
     tp, pp, cp, dp = (draw(st.sampled_from([1, 2, 4])) for _ in range(4))
     v = draw(st.sampled_from([1, 2])) if pp > 1 else 1
     b, rounds = draw(st.sampled_from([1, 2, 4])), draw(st.integers(1, 4))
+    zero = draw(st.sampled_from([0, 1, 3])) if pp == 1 else draw(st.sampled_from([0, 1]))
+    swaps = heads % (tp * cp) == 0 and draw(st.booleans())
     layout = Layout(
         dp=dp,
         tp=tp,
@@ -213,7 +215,12 @@ def jobs(draw: st.DrawFn) -> tuple[Model, Layout, int, int]:
         cp=cp,
         ep=draw(st.sampled_from([1, dp])) if experts else 1,
         micro_batch=b,
-        zero_stage=draw(st.sampled_from([0, 1, 3])) if pp == 1 else draw(st.sampled_from([0, 1])),
+        zero_stage=zero,
+        replicate=draw(st.sampled_from([1, dp])) if zero else 1,
+        cp_all_to_all=swaps,
+        offload_weights=draw(st.booleans()),
+        offload_activations=draw(st.booleans()),
+        order=draw(st.sampled_from(ORDERS)),
         recompute=draw(st.sampled_from(["none", "selective", "full"])),
         sequence_parallel=tp > 1 and draw(st.booleans()),
         schedule=draw(st.sampled_from(["gpipe", "1f1b", "zb-h1"])) if v == 1 else "1f1b",
@@ -232,14 +239,43 @@ def cost(
 
 @settings(max_examples=60, deadline=None)
 @given(jobs())
-def test_terms_sum_and_bounds_hold(job: tuple[Model, Layout, int, int]) -> None:
+def test_i56_terms_sum_and_bounds_hold(job: tuple[Model, Layout, int, int]) -> None:
     c = cost(job)
     assert sum(c.terms.values()) == pytest.approx(c.step_time_s, rel=1e-12)
+    assert sum(c.fractions().values()) == pytest.approx(1.0, rel=1e-12)  # I56
     assert all(v >= 0 for v in c.terms.values())
     assert sum(c.activity.values()) == pytest.approx(1.0, rel=1e-12)
     assert c.mfu_frac <= c.hfu_frac * up_to <= up_to  # I16
     assert c.step_time_s >= c.hardware_flop / (c.devices * 9.9e14)  # I12
     assert c.low_s < c.step_time_s < c.high_s
+
+
+@settings(max_examples=30, deadline=None)
+@given(jobs(), st.sampled_from([1, 2, 4]), st.sampled_from([1, 2, 4]))
+def test_i3_the_models_work_is_the_same_however_it_is_laid_out(job: tuple[Model, Layout, int, int], tp: int, pp: int) -> None:
+    model, layout, batch, sequence = job
+    other = Layout(dp=layout.dp, tp=tp, pp=pp, micro_batch=layout.micro_batch)
+    assert cost((model, other, batch, sequence)).model_flop == pytest.approx(cost(job).model_flop, rel=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(jobs())
+def test_i10_shards_hold_every_parameter_once(job: tuple[Model, Layout, int, int]) -> None:
+    """Over tensor, pipeline and expert groups; the tied output matrix has its own copy on the last stage."""
+    model, layout, *_ = job
+    spread = stage_layers(model.all_layers, layout.pp, layout.vpp)
+    held = memory.stage_parameters(model, layout, spread)
+    n = float(model.all_layers)
+    last = model.vocab * model.hidden / layout.tp
+    first_layers, last_layers = float(spread.first), float(spread.last)
+    dense_first = float(held.first) - float(last)
+    each = dense_first / first_layers
+    if float(layout.pp) > 1:
+        assert (float(held.last) - float(last)) / last_layers == pytest.approx(each, rel=1e-9)
+    dense = each * n * float(layout.tp) + float(model.vocab * model.hidden)
+    experts = float(held.first_expert) / first_layers * n * float(layout.ep * layout.etp)
+    final_norm = float(model.norm_vectors * model.hidden)
+    assert dense + experts + final_norm == pytest.approx(float(parameters(model)), rel=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
@@ -276,7 +312,7 @@ def test_i30_all_rates_slower_by_k_make_the_step_k_times_longer(job: tuple[Model
         for name, link in (("scale_up", base.scale_up), ("scale_out", base.scale_out))
     }
     stack = dataclasses.replace(STACK, launch_s=STACK.launch_s * k, step_s=STACK.step_s * k)
-    got = cost(job, device=slow, network=dataclasses.replace(base, **links), stack=stack)
+    got = cost(job, device=slow, network=dataclasses.replace(base, **links, host_bytes_per_s=base.host_bytes_per_s / k), stack=stack)
     assert got.step_time_s == pytest.approx(k * cost(job).step_time_s, rel=1e-9)
     assert got.peak_memory_bytes == cost(job).peak_memory_bytes
 
@@ -304,6 +340,7 @@ def test_i55_alone_there_is_no_communication(job: tuple[Model, Layout, int, int]
 def test_i18_sharding_more_never_needs_more_memory(job: tuple[Model, Layout, int, int]) -> None:
     model, layout, batch, sequence = job
     stages = (0, 1) if float(layout.pp) > 1 else (0, 1, 2, 3)
-    terms = [cost((model, dataclasses.replace(layout, zero_stage=z), batch, sequence)).memory for z in stages]
+    plain = dataclasses.replace(layout, replicate=1)
+    terms = [cost((model, dataclasses.replace(plain, zero_stage=z), batch, sequence)).memory for z in stages]
     totals = [float(t.weights + t.gradients + t.optimizer) for t in terms]
     assert totals == sorted(totals, reverse=True)
