@@ -14,9 +14,10 @@ from hpcsim.catalog.software import Software as StackEntry
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.collectives import Fabric, Link
 from hpcsim.cost.compute import Device
-from hpcsim.cost.software import Software
+from hpcsim.cost.software import Software, software, with_options
+from hpcsim.scenario.workload import TrainingSpec
 
-__all__ = ["GENERIC", "calibrated_device", "calibrated_fabric", "calibrated_software"]
+__all__ = ["GENERIC", "calibrated_device", "calibrated_fabric", "calibrated_software", "stack_of"]
 
 GENERIC = "generic"
 """Entry of the software that a scenario does not name."""
@@ -74,3 +75,9 @@ def calibrated_software(stack: Software, framework: str | None, catalog: Catalog
     changes = {"launch_s": entry.launch_s, "step_s": entry.step_overhead_s, "traffic_factor": entry.memory_traffic}
     found: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     return dataclasses.replace(stack, **found) if found else stack
+
+
+def stack_of(spec: TrainingSpec, catalog: Catalog) -> Software:
+    """Return the software of a run: its framework and year, a calibration's values over them, then graphs and compiler."""
+    stack = calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog)
+    return with_options(stack, captured=spec.captured, compiled=spec.compiled)

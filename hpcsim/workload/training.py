@@ -30,17 +30,17 @@ from hpcsim.cost.models import Model, Work
 from hpcsim.cost.parallelism import EXTRAS, Layout, kept_with, space
 from hpcsim.cost.power import activity_power_w
 from hpcsim.cost.reliability import young_interval_s
-from hpcsim.cost.software import Software, software, with_options
+from hpcsim.cost.software import Software
 from hpcsim.cost.storage import checkpoint_bytes, checkpoint_time_s
 from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.spec import AssumeSpec
 from hpcsim.scenario.workload import LayoutSpec, TrainingSpec
-from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, calibrated_software
+from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
 from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic, without_overlap
 
-__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "plan_training", "stack_of"]
+__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "plan_training"]
 
 NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
 TOO_MANY_NODES = problem_kind(
@@ -477,12 +477,6 @@ def _checkpoints(
     if every is None:
         every = float(young_interval_s(times[0], 1.0 / failures_per_s)) if failures_per_s > 0 else math.inf
     return every, times[0], times[1], size
-
-
-def stack_of(spec: TrainingSpec, catalog: Catalog) -> Software:
-    """Return the software of a run: its framework and year, a calibration's values over them, then graphs and compiler."""
-    stack = calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog)
-    return with_options(stack, captured=spec.captured, compiled=spec.compiled)
 
 
 def plan_training(

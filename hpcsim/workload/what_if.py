@@ -18,9 +18,9 @@ from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.workload import TrainingSpec
-from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric
+from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
 from hpcsim.workload.networks import cost_model
-from hpcsim.workload.training import TrainingPlan, cost_device, cost_fabric, stack_of
+from hpcsim.workload.training import TrainingPlan, cost_device, cost_fabric
 
 __all__ = ["Change", "Setup", "setup_of", "what_if"]
 
