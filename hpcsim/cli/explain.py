@@ -170,3 +170,16 @@ def _show(results: Any) -> None:
                 right=(1, 2),
             )
         )
+    for name, rows in results.tables["memory_stages"].groupby("name", sort=False):
+        fullest = rows.loc[rows["most_bytes"].idxmax()]
+        print(f"\nwhat the devices of a stage hold at most: {name}")
+        shown = rows.iloc[sorted({0, len(rows) // 2, len(rows) - 1, int(rows.index.get_loc(fullest.name))})]
+        print(
+            columns(
+                [
+                    (f"  stage {r.stage_number}, {r.stage_layers:g} layers", show("peak_memory_bytes", r.most_bytes), f"at the {r.during}")
+                    for r in shown.itertuples()
+                ],
+                right=(1,),
+            )
+        )

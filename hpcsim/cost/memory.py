@@ -7,6 +7,7 @@ fragmentation and the framework's own share are one explicit reserve.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +16,21 @@ from hpcsim.cost.arguments import Array, Numeric, broadcast, non_negative, posit
 from hpcsim.cost.compute import DEVICE_CLASSES, Precision
 from hpcsim.cost.models import Model, expert_parameters, layer_kinds, layer_parameters
 from hpcsim.cost.parallelism import Layout, StageLayers, stage_layers
-from hpcsim.cost.pipeline import in_flight, parameter_copies
+from hpcsim.cost.pipeline import SCHEDULES, in_flight, parameter_copies
 
 __all__ = [
     "DEFAULT_RESERVE_BYTES",
     "FRAGMENTATION_FRAC",
+    "STREAMED_LAYERS",
     "MemoryTerms",
+    "StageFrame",
     "StageParameters",
     "activation_bytes",
     "gpt_activation_bytes",
     "kept_activation_bytes",
     "kv_cache_bytes_per_token",
     "logits_bytes",
+    "stage_frame",
     "stage_parameters",
     "state_bytes",
     "training_memory",
@@ -154,6 +158,9 @@ def logits_bytes(model: Model, *, tokens: Numeric, tp: Numeric = 1, logit_bytes:
         ()
     ]
 
+
+GPIPE = SCHEDULES.index("gpipe")
+"""The schedule whose last stage keeps the logits of every micro-batch until the backwards begin."""
 
 STREAMED_LAYERS = 2.0
 """Layers' weights or activations on the device while the others are in the host's memory: the one at work, and the one on its way."""
@@ -296,8 +303,14 @@ def kept_activation_bytes(
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """What all stages of a job have in common."""
+class StageFrame:
+    """What all stages of a job have in common, and what each holds.
+
+    Attributes
+    ----------
+    kept, working, boundary : float or array
+        Activations a layer keeps of a micro-batch, what a backward works with, and tensors between stages that are kept [B].
+    """
 
     model: Model
     layout: Layout
@@ -312,6 +325,18 @@ class _Frame:
     boundary: Array
     bucket_parameters: Numeric
     largest_layer: Array
+    stages: StageLayers
+    held: StageParameters
+    end: Array
+
+    def stage_terms(self, index: int) -> dict[str, Array]:
+        """Return the terms of one stage of a layout of scalars."""
+        h, last = self.held, int(self.layout.pp) - 1
+        if index == 0:
+            return self.stage(h.first, h.first_expert, self.stages.first, np.zeros(()), self.end if last == 0 else np.zeros(()))
+        if index == last:
+            return self.stage(h.last, h.last_expert, self.stages.last, np.asarray(float(last)), self.end)
+        return self.stage(h.dense, h.expert, self.stages.middle, np.asarray(float(index)), np.zeros(()))
 
     def stage(self, dense: Array, expert: Array, layers: Array, index: Array, logits: Array) -> dict[str, Array]:
         """Terms of one stage."""
@@ -342,7 +367,7 @@ class _Frame:
         return terms
 
 
-def training_memory(
+def stage_frame(
     model: Model,
     layout: Layout,
     precision: Precision,
@@ -360,6 +385,40 @@ def training_memory(
     bucket_parameters: Numeric = BUCKET_PARAMETERS,
     stages: StageLayers | None = None,
     held: StageParameters | None = None,
+) -> StageFrame:
+    """Return what the stages of a job have in common; see :func:`training_memory` for the arguments."""
+    spread = stages or stage_layers(model.all_layers, layout.pp, layout.vpp)
+    held = held or stage_parameters(model, layout, spread)
+    tokens = layout.micro_batch * np.asarray(sequence, float) / layout.cp
+    each = kept_activation_bytes(model, layout, precision, tokens, sequence, fused_attention, narrow_saved)
+    redone = np.where(layout.recompute == 2, layout.recompute_frac, 0.0)
+    waiting = np.where((layout.schedule == GPIPE) & (layout.pp > 1), micro_batches, 1.0)
+    return StageFrame(
+        model=model,
+        layout=layout,
+        precision=precision,
+        gradient_bytes=precision.gradient_bytes if gradient_bytes is None else gradient_bytes,
+        optimizer_bytes=precision.master_bytes + 8.0 if optimizer_bytes is None else optimizer_bytes,
+        reserve_bytes=reserve_bytes,
+        micro_batches=micro_batches,
+        weight_bytes=np.asarray(
+            np.where(
+                np.asarray(narrow_frozen, bool) & (np.asarray(model.trainable_frac) < 1.0), precision.input_bytes, precision.weight_bytes
+            )
+        ),
+        kept=np.asarray(redone * precision.activation_bytes * tokens * model.hidden + (1.0 - redone) * each),
+        working=np.asarray((np.where(redone > 0, 1.0, 0.0) + BACKWARD_WORKING) * each),
+        bucket_parameters=bucket_parameters,
+        boundary=np.asarray(np.where(layout.pp > 1, boundary_tensors * precision.activation_bytes * tokens * model.hidden, 0.0)),
+        largest_layer=np.asarray((held.dense + held.expert) / np.maximum(spread.middle, 1.0)),
+        stages=spread,
+        held=held,
+        end=np.asarray(waiting * logits_bytes(model, tokens=tokens, tp=layout.tp, logit_bytes=logit_bytes)),
+    )
+
+
+def training_memory(
+    model: Model, layout: Layout, precision: Precision, *, micro_batches: Numeric, sequence: Numeric, **habits: Any
 ) -> MemoryTerms:
     """Return the memory of the fullest device: the first stage (most micro-batches in flight) or the last (logits), by total.
 
@@ -367,6 +426,10 @@ def training_memory(
     ----------
     micro_batches : float or array
         Per step and pipeline.
+    fused_attention : bool or array
+        Attention in one kernel that keeps no scores; true by default.
+    reserve_bytes : float or array
+        What driver and libraries keep, by default :data:`DEFAULT_RESERVE_BYTES`.
     gradient_bytes, optimizer_bytes : float or array, optional
         Per parameter; by default what the precision says (16-bit gradients; Adam with master weights).
     narrow_frozen : bool or array
@@ -387,31 +450,8 @@ def training_memory(
     Frozen parameters (``trainable_frac`` below 1) have no gradients and no optimizer state. ZeRO 2 with a pipeline keeps whole
     gradients. Offloading moves the optimizer state to the host; of offloaded weights, gradients and activations two layers' stay.
     """
-    spread = stages or stage_layers(model.all_layers, layout.pp, layout.vpp)
-    held = held or stage_parameters(model, layout, spread)
-    tokens = layout.micro_batch * np.asarray(sequence, float) / layout.cp
-    each = kept_activation_bytes(model, layout, precision, tokens, sequence, fused_attention, narrow_saved)
-    redone = np.where(layout.recompute == 2, layout.recompute_frac, 0.0)
-    frame = _Frame(
-        model=model,
-        layout=layout,
-        precision=precision,
-        gradient_bytes=precision.gradient_bytes if gradient_bytes is None else gradient_bytes,
-        optimizer_bytes=precision.master_bytes + 8.0 if optimizer_bytes is None else optimizer_bytes,
-        reserve_bytes=reserve_bytes,
-        micro_batches=micro_batches,
-        weight_bytes=np.asarray(
-            np.where(
-                np.asarray(narrow_frozen, bool) & (np.asarray(model.trainable_frac) < 1.0), precision.input_bytes, precision.weight_bytes
-            )
-        ),
-        kept=np.asarray(redone * precision.activation_bytes * tokens * model.hidden + (1.0 - redone) * each),
-        working=np.asarray((np.where(redone > 0, 1.0, 0.0) + BACKWARD_WORKING) * each),
-        bucket_parameters=bucket_parameters,
-        boundary=np.asarray(np.where(layout.pp > 1, boundary_tensors * precision.activation_bytes * tokens * model.hidden, 0.0)),
-        largest_layer=np.asarray((held.dense + held.expert) / np.maximum(spread.middle, 1.0)),
-    )
-    end = logits_bytes(model, tokens=tokens, tp=layout.tp, logit_bytes=logit_bytes)
+    frame = stage_frame(model, layout, precision, micro_batches=micro_batches, sequence=sequence, **habits)
+    spread, held, end = frame.stages, frame.held, frame.end
     alone_end = np.where(layout.pp <= 1, end, 0.0)
     first = frame.stage(held.first, held.first_expert, spread.first, np.zeros_like(layout.pp), alone_end)
     last = frame.stage(held.last, held.last_expert, spread.last, layout.pp - 1.0, end)

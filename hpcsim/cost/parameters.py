@@ -44,22 +44,22 @@ class Parameters:
     utilisation on that chip asks for (0.88).
     """
 
-    gpu_attention_frac: float = _term(0.517, 0.65, 0.15, 0.3, 1.0, "rate of a tuned fused attention kernel over a large product's, GPUs")
-    tpu_attention_frac: float = _term(0.542, 0.50, 0.25, 0.2, 1.0, "the same on TPUs")
+    gpu_attention_frac: float = _term(0.528, 0.65, 0.15, 0.3, 1.0, "rate of a tuned fused attention kernel over a large product's, GPUs")
+    tpu_attention_frac: float = _term(0.54, 0.50, 0.25, 0.2, 1.0, "the same on TPUs")
     tpu_matmul_frac: float = _term(0.83, 0.90, 0.10, 0.5, 1.0, "rate that long products sustain over the peak, TPUs")
-    loop_matmul_frac: float = _term(0.946, 0.95, 0.05, 0.7, 1.0, "share of the sustained matrix rate left in a training loop")
-    untuned_matmul_loss: float = _term(0.103, 0.15, 0.5, 0.01, 0.5, "matrix rate that libraries lack in an architecture's first year")
-    untuned_attention_loss: float = _term(0.292, 0.60, 0.3, 0.1, 0.9, "rate that fused attention kernels lack then")
+    loop_matmul_frac: float = _term(0.94, 0.95, 0.05, 0.7, 1.0, "share of the sustained matrix rate left in a training loop")
+    untuned_matmul_loss: float = _term(0.0977, 0.15, 0.5, 0.01, 0.5, "matrix rate that libraries lack in an architecture's first year")
+    untuned_attention_loss: float = _term(0.284, 0.60, 0.3, 0.1, 0.9, "rate that fused attention kernels lack then")
     eager_untuned_attention_loss: float = _term(0.7, 0.6, 0.3, 0.1, 0.7, "the same where kernels come from the community")
     backward_traffic: float = _term(1.71, 1.6, 0.15, 1.0, 2.5, "memory traffic of the backward of norms and activations over the forward's")
-    attention_tokens: float = _term(267, 256.0, 0.5, 32.0, 2048.0, "sequence at which a fused attention kernel reaches half its rate")
-    contention_frac: float = _term(0.226, 0.10, 0.5, 0.01, 0.5, "share of hidden communication that slows the work beside it")
-    straggler_cv: float = _term(0.00972, 0.01, 0.5, 0.001, 0.05, "coefficient of variation of a device's step")
-    routing_passes: float = _term(12.3, 10.0, 0.3, 4.0, 30.0, "passes over the routed tokens' hidden states, mixtures of experts, forward")
+    attention_tokens: float = _term(270, 256.0, 0.5, 32.0, 2048.0, "sequence at which a fused attention kernel reaches half its rate")
+    contention_frac: float = _term(0.219, 0.10, 0.5, 0.01, 0.5, "share of hidden communication that slows the work beside it")
+    straggler_cv: float = _term(0.0116, 0.01, 0.5, 0.001, 0.05, "coefficient of variation of a device's step")
+    routing_passes: float = _term(12.5, 10.0, 0.3, 4.0, 30.0, "passes over the routed tokens' hidden states, mixtures of experts, forward")
     grouped_matmul_frac: float = _term(0.736, 0.80, 0.15, 0.3, 1.0, "rate of grouped products over plain ones of the same shape")
     legacy_launch_s: float = _term(2.35e-05, 20e-6, 0.3, 5e-6, 60e-6, "host time to issue an operation, Megatron until 2022")
-    legacy_step_s: float = _term(0.0122, 20e-3, 0.4, 1e-3, 0.1, "host and synchronisation time of a step, Megatron until 2022")
-    legacy_traffic: float = _term(1.03, 1.1, 0.2, 0.7, 3.0, "memory traffic over well-fused code's, Megatron until 2022")
+    legacy_step_s: float = _term(0.0121, 20e-3, 0.4, 1e-3, 0.1, "host and synchronisation time of a step, Megatron until 2022")
+    legacy_traffic: float = _term(1, 1.1, 0.2, 0.7, 3.0, "memory traffic over well-fused code's, Megatron until 2022")
     deepspeed_launch_exposed: float = _term(
         0.9, 0.8, 0.4, 0.05, 1.0, "share of issue time that adds to the device's, pipelines of DeepSpeed until 2022"
     )
@@ -67,13 +67,15 @@ class Parameters:
         5.0, 4.5, 0.3, 1.0, 8.0, "time of ZeRO 1's reductions, slice by slice to each owner, over a reduce-scatter's, DeepSpeed until 2022"
     )
     core_launch_s: float = _term(6e-06, 6e-6, 0.4, 1e-6, 20e-6, "host time to issue an operation, Megatron-Core")
-    core_traffic: float = _term(1.27, 1.2, 0.2, 0.7, 3.0, "memory traffic over well-fused code's, Megatron-Core")
-    core_tp_exposed: float = _term(0.351, 0.6, 0.3, 0.05, 1.0, "share of tensor-parallel communication left exposed, Megatron-Core")
-    core_ep_exposed: float = _term(0.74, 0.7, 0.3, 0.1, 1.0, "share of expert-parallel communication left exposed, Megatron-Core from 2025")
+    core_traffic: float = _term(1.34, 1.2, 0.2, 0.7, 3.0, "memory traffic over well-fused code's, Megatron-Core")
+    core_tp_exposed: float = _term(0.38, 0.6, 0.3, 0.05, 1.0, "share of tensor-parallel communication left exposed, Megatron-Core")
+    core_ep_exposed: float = _term(
+        0.755, 0.7, 0.3, 0.1, 1.0, "share of expert-parallel communication left exposed, Megatron-Core from 2025"
+    )
     eager_launch_s: float = _term(1e-05, 10e-6, 0.3, 2e-6, 30e-6, "host time to issue an operation, eager frameworks")
-    eager_traffic: float = _term(1.57, 1.4, 0.2, 0.7, 4.0, "memory traffic over well-fused code's, eager frameworks")
-    xla_traffic: float = _term(0.853, 0.9, 0.2, 0.4, 3.0, "memory traffic over well-fused code's, XLA programs")
-    xla_tp_exposed: float = _term(0.27, 0.3, 0.4, 0.02, 1.0, "share of tensor-parallel communication left exposed, XLA programs")
+    eager_traffic: float = _term(1.54, 1.4, 0.2, 0.7, 4.0, "memory traffic over well-fused code's, eager frameworks")
+    xla_traffic: float = _term(0.841, 0.9, 0.2, 0.4, 3.0, "memory traffic over well-fused code's, XLA programs")
+    xla_tp_exposed: float = _term(0.261, 0.3, 0.4, 0.02, 1.0, "share of tensor-parallel communication left exposed, XLA programs")
 
     def varied(self, **changes: float) -> Parameters:
         """Return a copy with some terms changed, each kept within its bounds.

@@ -62,7 +62,7 @@ TERM_SIGMA: Mapping[str, float] = MappingProxyType(
 )
 """Standard deviation of the logarithm of each term: how well each formula is known."""
 
-COMMON_SIGMA = 0.074
+COMMON_SIGMA = 0.078
 """Standard deviation of the logarithm common to all terms: clocks, software release, what a configuration does not say. Set so that
 four in five of the published steps used in development lie inside."""
 

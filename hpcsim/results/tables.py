@@ -377,6 +377,20 @@ _WHAT_IF = Table(
     ),
 )
 
+_MEMORY_STAGES = Table(
+    "memory_stages",
+    "What a device of each pipeline stage holds at most during a step, and when.",
+    (
+        _text("name", "Training job."),
+        _count("stage_number", "Number of the pipeline stage, from 1."),
+        _real("stage_layers", "1", "Layers that the stage holds."),
+        _real("state_bytes", "B", "Weights, gradients and optimizer state, held all the time."),
+        _real("most_bytes", "B", "Most that the device holds, with the activations of micro-batches in flight."),
+        _real("most_s", "s", "Time from the step's beginning at which it first holds so much."),
+        _text("during", "What the device works on then."),
+    ),
+)
+
 _FIT = Table(
     "fit",
     "Terms that a calibration fitted.",
@@ -426,6 +440,7 @@ TABLES: dict[str, Table] = {
         _VERIFY_GROUPS,
         _VERIFY_SCALING,
         _WHAT_IF,
+        _MEMORY_STAGES,
         _FIT,
         _FIT_CASES,
         _SWEEP,

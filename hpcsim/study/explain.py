@@ -121,7 +121,7 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
     Returns
     -------
     Results
-        Those of :func:`hpcsim.estimate` with the tables ``breakdown``, ``memory`` and ``what_if`` in front.
+        Those of :func:`hpcsim.estimate` with the tables ``breakdown``, ``memory``, ``what_if`` and ``memory_stages`` in front.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
     from hpcsim.run.bind import bind
     from hpcsim.run.estimate import estimate
     from hpcsim.scenario.load import load
-    from hpcsim.workload.what_if import setup_of, what_if
+    from hpcsim.workload.what_if import setup_of, stage_memories, what_if
 
     scenario = load(scenario)
     bound = bind(scenario, catalog=catalog)
@@ -143,6 +143,9 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
         raise NO_TRAINING.error(name=scenario.name)
     results = estimate(scenario, catalog=catalog)
     rows: dict[str, list[Any]] = {key: [] for key in ("name", "resource", "step_time_s", "speedup_ratio", "saved_s", "term")}
+    held: dict[str, list[Any]] = {
+        key: [] for key in ("name", "stage_number", "stage_layers", "state_bytes", "most_bytes", "most_s", "during")
+    }
     sentences = []
     for plan in bound.trainings:
         cost = plan.cost
@@ -159,6 +162,11 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
             )
             for key, value in zip(rows, values, strict=True):
                 rows[key].append(value)
+        for stage in stage_memories(setup_of(plan, scenario.workload.training[plan.name], bound.cluster, bound.catalog), cost):
+            state = stage.terms["weights"] + stage.terms["gradients"] + stage.terms["optimizer"]
+            of_stage: tuple[Any, ...] = (plan.name, stage.stage + 1, stage.layers, state, stage.peak_bytes, stage.peak_s, stage.during)
+            for key, entry in zip(held, of_stage, strict=True):
+                held[key].append(entry)
         largest = max(cost.terms, key=lambda term: float(cost.terms[term]))
         share = float(cost.terms[largest]) / whole
         resources = [change for change in changes if not change.resource.startswith("devices")]
@@ -175,7 +183,7 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
         kind="explain",
         question=f"Where does the time of a step go, and what would shorten it? ({scenario.name})",
         answer=" ".join(sentences),
-        tables={**kept, "what_if": frame("what_if", rows)},
+        tables={**kept, "what_if": frame("what_if", rows), "memory_stages": frame("memory_stages", held)},
     )
 
 

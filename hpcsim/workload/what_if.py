@@ -12,7 +12,8 @@ from hpcsim.base.errors import InputError
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.cluster.parts import Cluster
 from hpcsim.cost.collectives import Fabric, Link
-from hpcsim.cost.compute import Device
+from hpcsim.cost.compute import Device, find_precision
+from hpcsim.cost.memory_time import StageMemory, memory_over_time
 from hpcsim.cost.models import Model, Work
 from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.software import Software
@@ -22,7 +23,7 @@ from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, sta
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.training import TrainingPlan, cost_device, cost_fabric
 
-__all__ = ["Change", "Setup", "setup_of", "what_if"]
+__all__ = ["Change", "Setup", "setup_of", "stage_memories", "what_if"]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _variants(s: Setup) -> dict[str, Setup]:
         ),
         "kernel start-up (halved)": dataclasses.replace(s, device=dataclasses.replace(device, kernel_s=device.ramp_s / 2.0)),
     }
-    if bool(np.any(s.layout.offload)):
+    if bool(np.any(s.layout.offload | s.layout.offload_weights | s.layout.offload_activations)):
         found["link to the host"] = dataclasses.replace(
             s, fabric=dataclasses.replace(fabric, host_bytes_per_s=np.asarray(fabric.host_bytes_per_s, float) * 2.0)
         )
@@ -183,3 +184,45 @@ def what_if(setup: Setup, cost: StepCost | None = None) -> list[Change]:
         seconds = float(after.step_time_s)
         changes.append(Change(name, seconds, whole - seconds, most if shrunk[most] > 1e-9 * whole else ""))
     return sorted(changes, key=lambda change: -change.saved_s)
+
+
+def stage_memories(setup: Setup, cost: StepCost) -> list[StageMemory]:
+    """Return what each pipeline stage of a step holds over time; nothing for a model given by its totals per sample.
+
+    A micro-batch's time on a stage is shared between forward and backward one to two, one to three where the forward is repeated.
+    """
+    if isinstance(setup.model, Work):
+        return []
+    layout, stack, format_ = setup.layout, setup.software, find_precision(setup.precision)
+    m = int(np.ceil(float(cost.micro_batches)))
+    inside = (
+        "matmul",
+        "attention",
+        "elementwise",
+        "logits",
+        "recompute",
+        "launch",
+        "tensor_parallel",
+        "context_parallel",
+        "expert_parallel",
+    )
+    each = sum(float(cost.terms[name]) for name in inside) / m
+    forward = each / (4.0 if int(layout.recompute) == 2 else 3.0)
+    given = np.asarray(stack.gradient_bytes, dtype=np.float64)
+    return memory_over_time(
+        setup.model,
+        layout,
+        format_,
+        micro_batches=m,
+        sequence=setup.sequence,
+        forward_s=forward,
+        backward_s=each - forward,
+        fused_attention=stack.fused_attention,
+        gradient_bytes=np.where(given > 0, given, format_.gradient_bytes),
+        reserve_bytes=setup.device.assumed.reserve_bytes,
+        narrow_frozen=stack.narrow_frozen,
+        narrow_saved=stack.narrow_saved,
+        logit_bytes=stack.logit_bytes,
+        boundary_tensors=stack.boundary_tensors,
+        bucket_parameters=stack.bucket_parameters,
+    )
