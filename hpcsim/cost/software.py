@@ -266,7 +266,7 @@ UNKNOWN_FAMILY_SIGMA = 0.12
 _KNOWN_EAGER = ("fsdp", "torch", "deepspeed", "foundry", "nvidia", "composer", "lightning")
 _MEGATRONS = ("megatron", "nemo", "primus", "transformer-engine", "bridge")
 _DEEPSEEKS = ("hai-llm", "haillm", "hai_llm")
-_COMPILERS = ("maxtext", "jax", "xla", "tpu", "axlearn", "t5x", "paxml", "mesh")
+_COMPILERS = ("maxtext", "jax", "xla", "tpu", "axlearn", "t5x", "paxml", "mesh", "pathways", "levanter", "alpa", "flax")
 
 
 @lru_cache(maxsize=256)

@@ -417,7 +417,8 @@ class Reader:
         device = _device(part, hardware, precision)
         framework, year = _dated(case, part.year)
         network = _network(case["model"], year)
-        stack = _software(case, framework, year, self.parameters)
+        # whatever a program for a TPU is written in, XLA compiles it
+        stack = _software(case, "xla" if part.entry.category == "tpu" else framework, year, self.parameters)
         layouts = _layouts(case, framework, year, stack, int(network["layers"]), _node(part.entry, hardware))
         if not bool(stage_layers(network["layers"] + network.get("decoder_layers", 0), layouts[0]["pp"], layouts[0]["vpp"]).possible):
             raise REFUSED.error(why=f"{layouts[0]['pp']} stages of {layouts[0]['vpp']} chunks leave one without a layer")

@@ -258,3 +258,9 @@ def test_a_file_may_be_json(tmp_path: Path) -> None:
     for name, text in (("cases.json", json.dumps(given)), ("cases.yaml", yaml.safe_dump(given))):
         (tmp_path / name).write_text(text)
         assert read_cases(tmp_path / name)[0]["parallelism"]["global_batch"] == 128
+
+
+def test_every_program_for_a_tpu_is_compiled() -> None:
+    keys = {"hardware__accelerator": "TPU v5p", "parallelism__recompute": "full"}
+    times = {time_of(**keys, software={"framework": name, "year": 2025}) for name in ("maxtext", "pathways", "pytorch", "something")}
+    assert len(times) == 1
