@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -81,8 +82,8 @@ class NetworkRecord:
 class Network:
     """The network of one simulation.
 
-    Nodes are taken in the order of their numbers, the lowest free ones first, and kept to the end; a spare that replaces a failed node takes
-    its place.
+    Where a placement chooses nodes, these are taken; else the lowest free ones, in the order of their numbers. They are kept to the end; a
+    spare that replaces a failed node takes its place.
 
     Parameters
     ----------
@@ -95,15 +96,16 @@ class Network:
         self.contention = Contention(clock, self.ways.capacity_bytes_per_s)
         self._free = {name: list(range(group.count)) for name, group in cluster.groups.items()}
 
-    def take(self, group: str, count: int) -> IntArray:
-        """Take nodes of a group and return their numbers in the cluster."""
-        free = self._free[group]
-        taken, self._free[group] = free[:count], free[count:]
-        return np.array(taken, dtype=np.int64) + self.ways.offsets[group]
+    def take(self, group: str, count: int, where: Sequence[int] | None = None) -> IntArray:
+        """Take nodes of a group, those that a placement chose or the lowest free ones, and return their numbers in the cluster."""
+        if where is None:
+            free = self._free[group]
+            where, self._free[group] = free[:count], free[count:]
+        return np.array(where, dtype=np.int64) + self.ways.offsets[group]
 
     def give_back(self, group: str, nodes: IntArray) -> None:
         """Let others have nodes."""
-        self._free[group] = sorted(self._free[group] + (nodes - self.ways.offsets[group]).tolist())
+        self._free[group] = sorted({*self._free[group], *(nodes - self.ways.offsets[group]).tolist()})
 
     def training(self, plan: TrainingPlan, nodes: IntArray) -> Member:
         """Return a training run as a member of the network."""

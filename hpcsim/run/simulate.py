@@ -22,7 +22,7 @@ from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs, bind, policy_of
 from hpcsim.run.jobs import batch_jobs
-from hpcsim.run.network import Network, NetworkRecord
+from hpcsim.run.network import IntArray, Network, NetworkRecord
 from hpcsim.run.nodes import asking_of, fitted
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
 from hpcsim.scenario.load import Scenario, load
@@ -101,7 +101,7 @@ class _Room:
         """Drive one training run from submission to end."""
         tickets = yield from self.hold(item)
         rate = plan.nodes / self.bound.node_mtbf_s if self.bound.node_mtbf_s else 0.0
-        nodes = self.network.take(plan.group.name, plan.nodes) if self.network else None
+        held = self._held(item, tickets)
         run = TrainingRun(
             name=plan.name,
             work_s=plan.work_s,
@@ -112,19 +112,16 @@ class _Room:
             spares=self.spares[plan.group.name],
             draw_w=plan.draw_w or 0.0,
             read_s=plan.checkpoint_read_s,
-            member=self.network.training(plan, nodes) if self.network and nodes is not None else None,
+            member=self.network.training(plan, held[plan.group.name]) if self.network else None,
         )
         self.runs[plan.name] = run
         yield from run.process(self.clock)
-        if self.network and nodes is not None:
-            self.network.give_back(plan.group.name, nodes)
-        self.finish(item, tickets)
+        self.finish(item, tickets, held)
 
     def work(self, item: Item, plan: TaskPlan) -> Generator[Any, Any, None]:
         """Drive one decomposed task or matrix product."""
         tickets = yield from self.hold(item)
-        network = self.network
-        held = {group: network.take(group, nodes) for group, nodes in plan.groups} if network else {}
+        network, held = self.network, self._held(item, tickets)
         if network:
             names = [f"{group}/{i}" for group, nodes in held.items() for i in (nodes - network.ways.offsets[group]).tolist()]
             run = TaskRun(plan, self.floor, nodes=names, member=network.task(plan, np.concatenate(list(held.values()))))
@@ -132,13 +129,22 @@ class _Room:
             run = TaskRun(plan, self.floor)
         item.task_rows = {"run": [run]}
         yield from run.process(self.clock)
-        if network:
-            for group, nodes in held.items():
-                network.give_back(group, nodes)
-        self.finish(item, tickets)
+        self.finish(item, tickets, held)
 
-    def finish(self, item: Item, tickets: list[tuple[BatchSystem, Ticket]]) -> None:
+    def _held(self, item: Item, tickets: list[tuple[BatchSystem, Ticket]]) -> dict[str, IntArray]:
+        """Return the nodes of each group that the item got, by their numbers in the cluster; nothing where the network is not shared."""
+        held: dict[str, IntArray] = {}
+        for (group, count), (pool, ticket) in zip(item.share.items(), tickets, strict=True):
+            if self.network:
+                where = pool.allocations[ticket.job].nodes if isinstance(pool, MachineSystem) else None
+                held[group] = self.network.take(group, count, where)
+        return held
+
+    def finish(self, item: Item, tickets: list[tuple[BatchSystem, Ticket]], held: dict[str, IntArray]) -> None:
         """Note the end and give the nodes back."""
+        if self.network:
+            for group, nodes in held.items():
+                self.network.give_back(group, nodes)
         item.end_s = self.clock.now
         item.status = "finished"
         for pool, ticket in tickets:

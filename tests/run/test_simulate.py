@@ -14,6 +14,7 @@ import hpcsim
 from hpcsim.base.units import parse_quantity
 from hpcsim.catalog.lookup import default
 from hpcsim.cluster.build import resolve
+from hpcsim.scheduling.placement import FirstFit
 
 CLUSTER: dict[str, Any] = {
     "nodes": {"gpu": {"type": "dgx-a100-80gb", "count": 4}},
@@ -478,3 +479,23 @@ def test_two_products_at_once_have_nodes_of_their_own() -> None:
     assert nodes == {"a": {"cpu/0", "cpu/1"}, "b": {"cpu/2", "cpu/3"}}
     assert "contention" not in result.tables
     assert result.jobs["end_s"].nunique() == 1
+
+
+def test_runs_use_the_links_of_the_nodes_that_the_placement_chose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A placement from the end of the machine puts both runs under the last leaf switch, and one odd one across the middle."""
+
+    def from_the_end(demand: Any, capacity: Any, free: Any, /) -> Any:
+        nodes = np.flatnonzero(capacity)[-demand.chunks :].tolist()
+        return nodes, [1] * len(nodes)
+
+    monkeypatch.setattr(FirstFit, "choose", staticmethod(from_the_end))
+    cluster = {**CLUSTER, "nodes": {"gpu": {"type": "dgx-a100-80gb", "count": 8}}}
+    cluster["fabric"] = {"topology": "fat-tree", "link": "hdr", "per_node": 1, "down": [4, 2], "up": [1, 1]}
+    run = {**RUN, "tokens": "100 M", "count": 3, "nodes": "gpu"}
+    jobs = {"synthetic": {"jobs": 1, "duration": "1 h", "max_processors": 1}, "nodes": "gpu"}
+    work = {"training": {"a": run, "b": run}, "jobs": jobs}
+    result = hpcsim.simulate(scenario(cluster, work, scheduler={"policy": "easy", "placement": "first-fit"}))
+    used = {name.split(" → ")[0] for name in result.tables["links"]["link"] if name.startswith("gpu/")}
+    assert used == {f"gpu/{i}" for i in range(2, 8)}
+    levels = set(result.tables["links"]["kind"])
+    assert levels == {"level-1", "level-2"}
