@@ -10,11 +10,14 @@ from pathlib import Path
 
 from hpcsim.report.write import write_report
 from hpcsim.run.simulate import simulate
+from hpcsim.scenario.load import load
+from hpcsim.study.planning.plan import plan
 from hpcsim.study.sensitivity import sensitivity
 from hpcsim.study.sweep import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
-CHARTS = ("comparison", "tasks", "sweep-wall-clock-s", "sweep-cost-usd", "spread-cost-usd", "breakdown", "utilisation", "schedule", "power")
+PLANS = ("plan-front-train-llama", "plan-front-train-xray", "plan-cash")
+CHARTS = (*PLANS, "comparison", "tasks", "sweep-wall-clock-s", "sweep-cost-usd", "spread-cost-usd", "breakdown", "utilisation", "schedule", "power")
 SWEEPS = ("node-count-sweep",)
 UNCERTAIN = ("cost-at-risk",)
 
@@ -22,7 +25,12 @@ UNCERTAIN = ("cost-at-risk",)
 def render(name: str) -> None:
     """Run one scenario and keep its page, its summary and the two charts that carry it."""
     path = ROOT / "scenarios" / f"{name}.yaml"
-    results = sensitivity(path, "montecarlo", mode="estimate") if name in UNCERTAIN else sweep(path) if name in SWEEPS else simulate(path)
+    if name in UNCERTAIN:
+        results = sensitivity(path, "montecarlo", mode="estimate")
+    elif load(path).plan:
+        results = plan(path)
+    else:
+        results = sweep(path) if name in SWEEPS else simulate(path)
     target = ROOT / "reports" / name
     with tempfile.TemporaryDirectory() as folder:
         written = write_report(results, folder, timings=False)

@@ -15,6 +15,7 @@ from hpcsim.report.amounts import amount, deviation, named
 from hpcsim.report.compare import side_by_side_html
 from hpcsim.report.explorer import EXPLORER_SCRIPT, explorer
 from hpcsim.report.page import SCRIPT, STYLESHEET
+from hpcsim.report.steps import plan_sections
 from hpcsim.report.style import Chart
 from hpcsim.results.quantities import label, quantity, show, show_range
 from hpcsim.results.record import Results, plain
@@ -28,7 +29,7 @@ SVG_LIMIT = 150_000
 """Characters beyond which a chart is put in as PNG where that is smaller."""
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:"
 """The page can load nothing from outside."""
-_OWN_SECTION = ("comparison", "sources", "uncertain")
+_OWN_SECTION = ("comparison", "plan", "sources", "uncertain")
 
 
 def page(results: Results, charts: Sequence[Chart], *, timings: bool = True) -> str:
@@ -51,6 +52,7 @@ def page(results: Results, charts: Sequence[Chart], *, timings: bool = True) -> 
         _comparison(results),
         _policies(results, timings=timings),
         _charts(charts),
+        plan_sections(results),
         _uncertain(results),
         _notes(results),
         _tables(results, timings=timings),

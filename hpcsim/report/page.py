@@ -37,7 +37,12 @@ th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 .n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .unit { font-weight: 400; }
 .faint { color: var(--faint); font-weight: 400; font-size: 14px; }
-#sources table, #comparison table { min-width: 680px; }
+#sources table, #comparison table, #finalists table { min-width: 680px; }
+#plan table { min-width: 860px; }
+#plan td { overflow-wrap: anywhere; }
+#plan td:nth-child(1) { width: 8em; } #plan td:nth-child(2) { width: 17%; } #plan td:nth-child(3) { width: 20%; font-weight: 600; }
+#plan h3 { margin: 24px 0 8px; font-size: 17px; }
+.best td { font-weight: 600; }
 #sources td { overflow-wrap: anywhere; }
 details { margin: 8px 0; }
 summary { cursor: pointer; padding: 6px 0; }

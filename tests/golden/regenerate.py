@@ -22,12 +22,13 @@ def scenarios() -> list[Path]:
 
 
 def summaries(scenario: Path) -> dict[str, Any]:
-    """Return the figures of both views of a scenario."""
+    """Return the figures of both views of a scenario, and of its plan where it has one."""
     import hpcsim
     from hpcsim.results.quantities import quantity
 
     found = {}
-    for verb in (hpcsim.simulate, hpcsim.estimate):
+    planned = (hpcsim.plan,) if hpcsim.load(scenario).plan else ()
+    for verb in (hpcsim.simulate, hpcsim.estimate, *planned):
         figures = verb(scenario).figures()
         found[verb.__name__] = {key: value for key, value in figures.items() if not quantity(key).machine}
     return found

@@ -248,6 +248,11 @@ def _results(
     for name in ("bill", "months", "savings", "prices"):
         if rows_of := sheet.columns(name):
             tables[f"plan_{name}"] = frame(f"plan_{name}", rows_of)
+    known = [fact for w, r in zip(works, rows) if isinstance(w, TrainWork) for fact in w.facts(r)]
+    if known:
+        tables["sources"] = frame(
+            "sources", {key: [getattr(fact, key) or None for fact in dict.fromkeys(known)] for key in known[0]._fields}
+        )
     summary = _summary(works, rows, choice, near)
     ranges = _ranges(works, rows, summary)
     summary["wall_s"] = wall_s

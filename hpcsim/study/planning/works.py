@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hpcsim.catalog.lookup import Catalog
+from hpcsim.cluster.parts import SourceRow
 from hpcsim.scenario.load import Scenario
 from hpcsim.study.planning.build import train_build
 from hpcsim.study.planning.candidates import Candidates, front, order
@@ -98,6 +99,10 @@ class TrainWork:
         beside = [rival.row for rival in rivals(found, row, self.objective) if rival.axis in ("accelerator", "owner", "count")]
         ends = [int(order(found, objective, rows)[0]) for objective in ("time", "carbon")] if rows.size else []
         return [i for i in dict.fromkeys([*beside, *ends]) if i != row]
+
+    def facts(self, row: int) -> tuple[SourceRow, ...]:
+        """Return the facts of the catalog that a combination's machine rests on."""
+        return self._of(row)[0].bound.cluster.sources
 
     def price(self, row: int) -> str:
         """Return the price of the source."""
