@@ -40,7 +40,7 @@ th { color: var(--faint); font-weight: 600; white-space: nowrap; }
 #sources table, #comparison table, #finalists table { min-width: 680px; }
 #plan table { min-width: 860px; }
 #plan td { overflow-wrap: anywhere; }
-#plan td:nth-child(1) { width: 8em; } #plan td:nth-child(2) { width: 17%; } #plan td:nth-child(3) { width: 20%; font-weight: 600; }
+#plan td:nth-child(1) { width: 8em; white-space: nowrap; } #plan td:nth-child(2) { width: 17%; } #plan td:nth-child(3) { width: 20%; font-weight: 600; }
 #plan h3 { margin: 24px 0 8px; font-size: 17px; }
 .best td { font-weight: 600; }
 #sources td { overflow-wrap: anywhere; }

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from hpcsim.report.style import BAR_IN, FAINT, GRID, INK, PALETTE, WIDTH_IN, Chart, drawn, legend, note, sheet, time_unit, value_axis, wrap
 from hpcsim.results.quantities import brief, show
@@ -102,6 +102,12 @@ def _log(axis: Any, scale_of: Any, values: npt.NDArray[np.float64]) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def _months(ax: Any, count: int) -> None:
+    ax.set_xlabel("month from the order")
+    ax.set_xlim(-0.6, count - 0.4)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
+
+
 def _by_month(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     return table.groupby("month", sort=True)[names].sum()
 
@@ -137,8 +143,7 @@ def cash(table: pd.DataFrame) -> Chart:
         bottom += height
     handles += ax.plot(months.index, total.to_numpy(float) / divisor, color=INK, marker="o", markersize=3.5)
     labels.append("all so far")
-    ax.set_xlabel("month from the order")
-    ax.set_xlim(-0.6, len(months) - 0.4)
+    _months(ax, len(months))
     ax.set_ylim(0, None)
     ax.grid(True, axis="y")
     legend(figure, handles, labels)
@@ -167,8 +172,7 @@ def months_power(table: pd.DataFrame) -> Chart:
     )
     axes[1].set_ylabel("nodes")
     axes[1].set_ylim(0, max(float(months["nodes"].max()) * 1.15, 1.0))
-    axes[1].set_xlabel("month from the order")
-    axes[1].set_xlim(-0.6, len(months) - 0.4)
+    _months(axes[1], len(months))
     axes[1].grid(True, axis="y")
     return Chart("plan-power", message, "Mean facility power of each month, and the nodes in service at its end.", figure)
 
