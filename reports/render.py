@@ -17,7 +17,18 @@ from hpcsim.study.sweep import sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 PLANS = ("plan-front-train-llama", "plan-front-train-xray", "plan-cash")
-CHARTS = (*PLANS, "comparison", "tasks", "sweep-wall-clock-s", "sweep-cost-usd", "spread-cost-usd", "breakdown", "utilisation", "schedule", "power")
+CHARTS = (
+    *PLANS,
+    "comparison",
+    "tasks",
+    "sweep-wall-clock-s",
+    "sweep-cost-usd",
+    "spread-cost-usd",
+    "breakdown",
+    "utilisation",
+    "schedule",
+    "power",
+)
 SWEEPS = ("node-count-sweep",)
 UNCERTAIN = ("cost-at-risk",)
 
