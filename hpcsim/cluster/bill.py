@@ -72,6 +72,9 @@ def bill_of(desk: Desk, fabric: Fabric, size: FabricSize, prices: tuple[float | 
         rate = rates[min(number, len(rates) - 1)] if tier != "storage" else fabric.bytes_per_s
         if not count:
             continue
+        if tier in ("gateway", "wan"):  # rented or built, at prices that no list has
+            rows.append(BillRow("cable", "wide-area line" if tier == "wan" else "gateway cable", tier, count, math.nan, math.nan, math.nan))
+            continue
         if cable_w is not None or cable_usd is not None:
             rows.append(BillRow("cable", "cable with both ends", tier, count, rate, _known(cable_w), _known(cable_usd)))
             continue

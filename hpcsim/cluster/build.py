@@ -55,6 +55,11 @@ SCALE_UP_DOMAIN = problem_kind(
     "a multiple of {per_node}, or a number that divides it",
 )
 POWER_ORDER = problem_kind("power-order", "the highest power, {most}, is below the idle power, {idle}", "swap them, or mend the unit")
+NO_WAN = problem_kind(
+    "wan-missing",
+    "node groups stand in several places ({places}), and no line joins them",
+    "add lines, for example {{a: {{between: [x, y], link: wan-metro}}}}",
+)
 UNKNOWN_STORAGE = problem_kind("unknown-storage", "unknown kind of storage {name!r}", "{near}")
 
 GENERIC_STORAGE = (
@@ -200,6 +205,7 @@ def _group(desk: Desk, name: str, spec: NodeGroupSpec, ports: int | None, port_b
         memory_bytes=first_of(spec.memory, lambda: desk.take(place, node, "memory_bytes")),
         cpu=cpu,
         cpus=(desk.take(place, node, "cpus") or 1) if cpu else 1,
+        location=spec.location or "",
         nics=nics,
         nic_bytes_per_s=port_bytes_per_s,
         idle_w=idle_w,
@@ -434,6 +440,9 @@ def _machine(desk: Desk, spec: ClusterSpec) -> _Machine:
     site = Site(pue=1.0, pue_known=False, carbon_kg_co2e_per_j=None, electricity_usd_per_j=None, region="")
     cluster = Cluster(groups=groups, fabric=fabric, storage=tiers, site=site, prices={})
     before = len(desk.problems.items)
+    places = {group.location for group in groups.values()}
+    if fabric is not None and not fabric.wan and len(places) > 1:
+        desk.problems.add(NO_WAN(path="cluster.fabric.wan", places=", ".join(sorted(places - {""}))))
     size = _size(desk, cluster)
     later = desk.problems.items[before:]
     del desk.problems.items[before:]

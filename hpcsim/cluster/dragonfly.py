@@ -30,6 +30,8 @@ TOO_FEW_GROUPS = problem_kind(
     "dragonfly-room", "{groups} groups have room for {room} nodes; the cluster has {nodes}, spares included", "{remedy}"
 )
 DRAGONFLY_PORTS = problem_kind("dragonfly-ports", "a switch of {radix} ports is too small: it needs {needed} ({why})", "{remedy}")
+_MOST_FAR = 1024
+"""Switches up to which the farthest pair is sought one by one; beyond, the diameter is that of the longest way."""
 _TIERS = ("hosts", "local", "global")
 
 
@@ -235,6 +237,10 @@ class Dragonfly:
             return (0 if nodes == 1 else 2) + (3 if s.groups > 1 else local)
         if nodes <= s.routers * s.hosts:
             return 0 if nodes == 1 else 2 + int(nodes > s.hosts)
+        ends = [np.unique(s.gate(np.array(a), np.array(b), np.arange(s.cables))).size for a, b in ((0, 1), (1, 0))]
+        full = min(nodes, 2 * s.routers * s.hosts) == 2 * s.routers * s.hosts
+        if (full and max(ends) < s.routers) or s.groups * s.routers > _MOST_FAR:
+            return 5  # in two full groups some switch of each has no cable to the other
         node = np.arange(0, nodes, s.hosts)
         group, router = node // s.hosts // s.routers, node // s.hosts % s.routers
         far = 0

@@ -10,7 +10,7 @@ from hpcsim.base.units import parse_quantity
 from hpcsim.catalog.hardware import FabricDesign, Link
 from hpcsim.cluster.desk import Desk, first_of
 from hpcsim.cluster.parts import Cable, Fabric, Fault, missing
-from hpcsim.scenario.cluster import DegradedSpec, FabricSpec, FaultSpec
+from hpcsim.scenario.cluster import DegradedSpec, FabricSpec, FaultSpec, LinkSpec
 
 __all__ = ["default_routing", "resolve_fabric"]
 
@@ -80,19 +80,31 @@ class _Choice:
         return found or None
 
 
-def _cables(desk: Desk, spec: FabricSpec, rate: float, path: str) -> tuple[Cable, ...] | None:
+def _cables(desk: Desk, given: Mapping[str, LinkSpec], rate: float, path: str) -> tuple[Cable, ...] | None:
+    """Return named cables; the rate of a wide-area path is the fabric's where it has none, its latency half of its round trip."""
     found = []
-    for name, item in spec.links.items():
+    for name, item in given.items():
+        place = f"{path}.{name}.link"
         own: tuple[Link | None, float] | None = (None, rate)
         if item.link is not None:
-            own = _link(desk, item.link, f"{path}.links.{name}.link")
+            line = _wan_path(desk, item.link)
+            own = (line, rate) if line is not None else _link(desk, item.link, place)
         if own is None:
             return None
         latency_s = item.latency
-        if latency_s is None and own[0] is not None and own[0].category == "wan" and own[0].round_trip_s is not None:
-            latency_s = desk.take(f"{path}.links.{name}.link", own[0], "round_trip_s") / 2
+        if latency_s is None and own[0] is not None and own[0].round_trip_s is not None:
+            latency_s = desk.take(place, own[0], "round_trip_s") / 2
         found.append(Cable(name, item.between[0], item.between[1], item.cables, own[1], latency_s))
     return tuple(found)
+
+
+def _wan_path(desk: Desk, name: str) -> Link | None:
+    """Return a wide-area path of the catalog that has a round trip and no rate of its own."""
+    try:
+        link = desk.catalog.link(name)
+    except InputError:
+        return None
+    return link if link.category == "wan" and link.bytes_per_s is None and link.round_trip_s is not None else None
 
 
 def _faults(given: Mapping[str, FaultSpec], path: str) -> Iterator[Fault]:
@@ -123,12 +135,12 @@ def resolve_fabric(desk: Desk, spec: FabricSpec) -> Fabric | None:
         return None
     topology, category = value("topology", "single-switch"), link.category if link else ""
     down, radix = value("down"), value("radix")
-    cables = _cables(desk, spec, rate, path)
-    if cables is None:
+    cables, wan = _cables(desk, spec.links, rate, f"{path}.links"), _cables(desk, spec.wan, rate, f"{path}.wan")
+    if cables is None or wan is None:
         return None
     shaped = down is not None or radix is not None or topology in ("single-switch", "star", "links", "graphml", *_DIRECT)
     return Fabric(
-        topology=topology,
+        topology="sites" if wan else topology,
         link=link.id if link else named,
         bytes_per_s=rate,
         latency_s=latency_s,
@@ -162,5 +174,7 @@ def resolve_fabric(desk: Desk, spec: FabricSpec) -> Fabric | None:
         twist=spec.twist or 0,
         links=cables,
         file=str(desk.folder / spec.file) if spec.file else "",
+        wan=wan,
+        inner=topology if wan else "",
         faults=(*_faults(spec.failed, f"{path}.failed"), *_faults(spec.degraded, f"{path}.degraded")),
     )

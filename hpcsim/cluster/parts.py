@@ -185,6 +185,8 @@ class NodeGroup:
         The processor socket of a node without accelerators, where the catalog knows it.
     cpus : int
         Sockets of a node.
+    location : str
+        Where the group stands, where the machine has several sites; else empty.
     nics : int
         Network ports of a node.
     nic_bytes_per_s : float or None
@@ -207,6 +209,7 @@ class NodeGroup:
     memory_bytes: float | None = None
     cpu: Accelerator | None = None
     cpus: int = 1
+    location: str = ""
     nics: int = 1
     nic_bytes_per_s: float | None = None
     idle_w: float | None = None
@@ -325,6 +328,8 @@ class Fabric:
         The GraphML file of the topology ``graphml``.
     faults : tuple of Fault
         What has failed or runs slower.
+    wan, inner : tuple of Cable, str
+        Lines between locations, and the shape of the fabric at each; the topology is ``sites`` then.
     """
 
     topology: str
@@ -362,6 +367,8 @@ class Fabric:
     links: tuple[Cable, ...] = ()
     file: str = ""
     faults: tuple[Fault, ...] = ()
+    wan: tuple[Cable, ...] = ()
+    inner: str = ""
 
     def need(self, field: str) -> Any:
         """Return ``field``, or raise the problem that names the key to add."""

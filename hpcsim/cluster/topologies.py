@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from hpcsim.cluster.dragonfly import Dragonfly, DragonflyPlus
 from hpcsim.cluster.explicit import ExplicitLinks, GraphMl
+from hpcsim.cluster.sites import Sites
 from hpcsim.cluster.torus import FullMesh, Hypercube, Torus
 from hpcsim.cluster.trees import FatTree, FatTreeShape, SingleSwitch, fat_tree_shape
 from hpcsim.cluster.wiring import TOPOLOGIES, Request, Routed, Topology, Wiring, request_of
@@ -25,6 +26,7 @@ __all__ = [
     "Request",
     "Routed",
     "SingleSwitch",
+    "Sites",
     "Topology",
     "Torus",
     "Wiring",
@@ -42,3 +44,4 @@ TOPOLOGIES.register("hypercube")(Hypercube())
 TOPOLOGIES.register("full-mesh")(FullMesh())
 TOPOLOGIES.register("links")(ExplicitLinks())
 TOPOLOGIES.register("graphml")(GraphMl())
+TOPOLOGIES.register("sites")(Sites())

@@ -22,6 +22,10 @@ IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
 
+_MOST_UNITS = 500
+"""Groups of nodes up to which the farthest pair is sought where rails part below the top; beyond, the way over the top counts."""
+
+
 @dataclass(frozen=True)
 class TreePlan:
     """The numbers that a fat tree is made of.
@@ -71,6 +75,8 @@ class TreePlan:
         units = -(-self.ports.size // self.down[0])
         if self.ports.size == 1:
             return 0
+        if units > _MOST_UNITS and self.rails > 1 and len(self.down) > 2 and self.down[1] % self.rails:
+            return 2 * len(self.down)
         aligned = self.rails == 1 or len(self.down) < 3 or self.down[1] % self.rails == 0
         unit = np.array([0, units - 1]) if aligned else np.arange(units)
         met = np.zeros((unit.size, unit.size), dtype=np.int64)

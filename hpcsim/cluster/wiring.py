@@ -38,14 +38,15 @@ class Request:
         Nodes and ports of each node, group by group in the order of the nodes' numbers.
     storage_ports : tuple of int
         Ports of each storage tier.
-    names : tuple of str
-        Names of the node groups.
+    names, locations : tuple of str
+        Names of the node groups, and where each stands.
     """
 
     fabric: Fabric
     ports: tuple[tuple[int, int], ...]
     storage_ports: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
+    locations: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -180,4 +181,5 @@ def request_of(cluster: Cluster) -> Request | None:
     if cluster.fabric is None:
         return None
     ports = tuple((group.total, group.nics) for group in cluster.groups.values())
-    return Request(cluster.fabric, ports, tuple(tier.ports for tier in cluster.storage.values()), tuple(cluster.groups))
+    places = tuple(group.location for group in cluster.groups.values())
+    return Request(cluster.fabric, ports, tuple(tier.ports for tier in cluster.storage.values()), tuple(cluster.groups), places)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hpcsim.base.errors import Problem, problem_kind
-from hpcsim.scenario.fields import Count, Frozen, NamedMap, Quantity, Share, Spec
+from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec
 
 __all__ = [
     "FABRIC_KEYS",
@@ -78,6 +78,7 @@ class NodeGroupSpec(Spec):
     domain: Annotated[int, Count(1, 1_000_000)] | None = Field(
         None, description="accelerators that share the scale-up link; a node's by default"
     )
+    location: Name | None = Field(None, description="where the group stands, in a machine of several sites; fabric.wan joins them")
     cores: Annotated[int, Count(1, 100_000)] | None = Field(None, description="processor cores in a node")
     memory: Annotated[float, Quantity("data size")] | None = Field(None, description="main memory of a node")
     speed: Annotated[float, Quantity("compute rate")] | None = Field(
@@ -218,6 +219,10 @@ class FabricSpec(Spec):
     )
     links: NamedMap[LinkSpec] = Field(default_factory=dict, description="topology links: every cable by name")
     file: str | None = Field(None, description="topology graphml: the file, relative to the scenario's folder")
+    wan: NamedMap[LinkSpec] = Field(
+        default_factory=dict,
+        description="lines between the locations of node groups, each of which has a fabric of this shape; link a rate, or a wide-area path of the catalog",
+    )
     failed: NamedMap[FaultSpec] = Field(default_factory=dict, description="cables and switches that are out of use")
     degraded: NamedMap[DegradedSpec] = Field(default_factory=dict, description="cables that run slower")
     switch_power: Annotated[float, Quantity("power", zero=True)] | None = Field(

@@ -105,7 +105,7 @@ def _one_of(draw: st.DrawFn, model: type[BaseModel], *keys: str) -> Data:
 def _fabric(draw: st.DrawFn) -> Data:
     topology = draw(st.sampled_from([*sorted(FABRIC_SHAPES), "mine"]))
     foreign = {key for owners, keys in FABRIC_KEYS.items() if topology not in owners for key in keys}
-    data = draw(_keys(FabricSpec, (*foreign, "down", "up", "parallel", "failed", "degraded")))
+    data = draw(_keys(FabricSpec, (*foreign, "down", "up", "parallel", "failed", "degraded", "wan")))
     data |= {"topology": topology, "link": draw(texts())}
     places: list[Data] = [{"vertex": draw(texts())}, {"tier": draw(texts()), "share": 0.5}, {"between": [draw(texts()), draw(texts())]}]
     if draw(st.integers(0, 3)) == 0:
