@@ -187,6 +187,18 @@ def _rows(axes: Axes, names: dict[str, tuple[int, str]], placed: dict[str, tuple
                                   ha="center", va="top" if level == 0 else "bottom", fontsize=8, color=INK)  # fmt: skip
 
 
+def _way(link: str) -> str:
+    """Return whether a link leads up or down the levels; empty where it stays on one, or leads between nodes."""
+
+    def level(name: str) -> int:
+        parts = name.split("/")
+        return int(parts[1]) if parts[0] in ("switch", "switches") and len(parts) > 2 and parts[1].isdecimal() else 0
+
+    a, _, b = link.partition(" → ")
+    low, high = level(a), level(b)
+    return "up" if low < high else "down" if low > high else ""
+
+
 @drawn
 def link_load(table: pd.DataFrame) -> Chart:
     """Draw how full the links are as a heat map: a row for each kind of link and way, a cell for each link.
@@ -202,12 +214,11 @@ def link_load(table: pd.DataFrame) -> Chart:
         note(axes, "Nothing went over the fabric.")
         return Chart("link-load", message, message + ".", figure)
     rows: dict[tuple[str, str], list[tuple[list[tuple[int, int, str]], str, float]]] = {}
-    for name, use in zip(table["link"].astype(str), table["mean_utilisation_frac"].astype(float)):
-        place, _, way = name.rpartition(" ")
-        rows.setdefault((place.rpartition("/")[0] or place, way), []).append((_natural(place), place, use))
-    most = float(table["mean_utilisation_frac"].max())
-    kind, way = next(key for key, cells in rows.items() if any(use == most for _, _, use in cells))
-    message = f"The fullest link, {kind} {way}, is used {brief('utilisation_frac', most)} of the time"
+    columns = (table["link"].astype(str), table["kind"].astype(str), table["mean_utilisation_frac"].astype(float))
+    for name, kind, use in zip(*columns):
+        rows.setdefault((kind, _way(name)), []).append((_natural(name), name, use))
+    most, fullest, kind = max(zip(columns[2], columns[0], columns[1]), key=lambda row: row[0])
+    message = f"{fullest} ({kind}) is the fullest link, used {brief('utilisation_frac', most)} of the time"
     figure, (axes,) = sheet(message, height=0.9 + 0.34 * len(rows))
     for y, cells in enumerate(rows.values()):
         values = [use for _, _, use in sorted(cells)]
@@ -218,7 +229,7 @@ def link_load(table: pd.DataFrame) -> Chart:
                           color="white" if use > 0.6 else INK)  # fmt: skip
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(0, 1)
-    axes.set_yticks(range(len(rows)), [f"{kind} {way} ({len(cells)})" for (kind, way), cells in rows.items()])
+    axes.set_yticks(range(len(rows)), [f"{kind} {way} ({len(cells)})".replace("  ", " ") for (kind, way), cells in rows.items()])
     axes.set_xticks([])
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

@@ -132,7 +132,7 @@ def traffic(
         "slowest_rate_bytes_per_s": float(rate.min()),
         "wall_s": time.monotonic() - began,
     }
-    tables = {"flows": frame("flows", columns), "links": frame("links", links), **fabric_tables(cluster)}
+    tables = {"flows": frame("flows", columns), "links": frame("links", links), **fabric_tables(cluster, links)}
     share = float(np.minimum(rate / alone, 1.0).mean())
     answer = f"{a.size:,} flows take {brief('makespan_s', span_s)} under {r.routing}; on average each gets {100 * share:.0f} % of its rate alone."
     return Results(
@@ -180,13 +180,11 @@ def _link_rows(r: Router, first: IntArray, links: IntArray, size: FloatArray, sp
     used = np.flatnonzero(carried > 0)
     capacity = r.links.capacity_bytes_per_s[used]
     mean = np.minimum(carried[used] / (capacity * span_s), 1.0) if span_s > 0 else np.zeros(used.size)
-    level = np.concatenate([np.zeros(r.links.nodes, np.int64), r.links.levels, np.zeros(2 * len(r.links.storage), np.int64)])
-    tail, head = r.links.tail[used], r.links.head[used]
-    upward = np.where(level[tail] == level[head], used < r.links.cables, level[tail] < level[head])
-    tiers = [r.links.tiers[t] for t in r.links.tier[used].tolist()]
-    cable = used % max(r.links.cables, 1)
+    ends = r.links.tail[used], r.links.head[used]
+    names = {int(v): r.links.vertex_name(int(v)) for v in np.unique(np.concatenate(ends))}
     return {
-        "link": [f"{tier}/{c} {'up' if up else 'down'}" for tier, c, up in zip(tiers, cable.tolist(), upward.tolist())],
+        "link": [f"{names[a]} → {names[b]}" for a, b in zip(ends[0].tolist(), ends[1].tolist())],
+        "kind": [r.links.tiers[t] for t in r.links.tier[used].tolist()],
         "capacity_bytes_per_s": capacity.tolist(),
         "carried_bytes": carried[used].tolist(),
         "mean_utilisation_frac": mean.tolist(),

@@ -56,7 +56,7 @@ def test_a_part_of_a_large_fabric_is_a_unit_of_it():
 
 
 def test_nothing_to_show_is_said():
-    empty = pd.DataFrame({"link": [], "mean_utilisation_frac": []})
+    empty = pd.DataFrame({"link": [], "kind": [], "mean_utilisation_frac": []})
     assert "No link was used" in link_load(empty).title
     none = pd.DataFrame({"start_s": [], "end_s": [], "size_bytes": [], "alone_bytes_per_s": []})
     assert "No flow" in flow_timeline(none).title
