@@ -80,17 +80,18 @@ class _Choice:
         return found or None
 
 
-def _cables(desk: Desk, given: Mapping[str, LinkSpec], rate: float, path: str) -> tuple[Cable, ...] | None:
-    """Return named cables; the rate of a wide-area path is the fabric's where it has none, its latency half of its round trip."""
+def _cables(desk: Desk, given: Mapping[str, LinkSpec], rate: float, path: str) -> tuple[Cable, ...]:
+    """Return named cables; the rate of a wide-area path is the fabric's where it has none, its latency half of its round trip.
+
+    A rate that cannot be read is noted, and the fabric's stands for it, so that what else is wrong is found too.
+    """
     found = []
     for name, item in given.items():
         place = f"{path}.{name}.link"
-        own: tuple[Link | None, float] | None = (None, rate)
+        own: tuple[Link | None, float] = (None, rate)
         if item.link is not None:
             line = _wan_path(desk, item.link)
-            own = (line, rate) if line is not None else _link(desk, item.link, place)
-        if own is None:
-            return None
+            own = (line, rate) if line is not None else _link(desk, item.link, place) or own
         latency_s = item.latency
         if latency_s is None and own[0] is not None and own[0].round_trip_s is not None:
             latency_s = desk.take(place, own[0], "round_trip_s") / 2
@@ -136,8 +137,6 @@ def resolve_fabric(desk: Desk, spec: FabricSpec) -> Fabric | None:
     topology, category = value("topology", "single-switch"), link.category if link else ""
     down, radix = value("down"), value("radix")
     cables, wan = _cables(desk, spec.links, rate, f"{path}.links"), _cables(desk, spec.wan, rate, f"{path}.wan")
-    if cables is None or wan is None:
-        return None
     shaped = down is not None or radix is not None or topology in ("single-switch", "star", "links", "graphml", *_DIRECT)
     return Fabric(
         topology="sites" if wan else topology,
