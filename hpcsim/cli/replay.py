@@ -27,7 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--memory-per-node", metavar="SIZE", help="memory of a node, such as '256 GB': jobs are held to what they ask for")
     parser.add_argument("--policy", default="easy", metavar="P[,P…]", help="scheduling policies, side by side (default: easy)")
     parser.add_argument(
-        "--estimates", choices=("requested", "actual"), default="requested", help="run times that policies plan with (default: requested)"
+        "--estimates",
+        choices=("requested", "actual", "predicted", "regression"),
+        default="requested",
+        help="run times that policies plan with; predicted: mean of the user's last two (default: requested)",
     )
     parser.add_argument(
         "--order", choices=("batch", "event"), default="batch", help="a pass after all events of an instant, or after each (default: batch)"

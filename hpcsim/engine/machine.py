@@ -6,7 +6,6 @@ room, by which the policy decides, and a job that starts gets nodes.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from array import array
 from bisect import bisect_left, bisect_right
@@ -24,12 +23,13 @@ from hpcsim.engine.stopping import Stopping
 from hpcsim.scheduling.machine import Allocation, Demand, Free, Machine
 from hpcsim.scheduling.placement import Placement, make_placement
 from hpcsim.scheduling.policies import STOPS, Policy
-from hpcsim.scheduling.requests import Asking, demand_of, demands_of, uses_shares
+from hpcsim.scheduling.prediction import Predictor, corrected_s
+from hpcsim.scheduling.requests import Asking, demand_of, demands_of
 from hpcsim.scheduling.room import Room
 from hpcsim.scheduling.waiting import Waiting
 from hpcsim.workload.jobs import JobTable, dependency_circles
 
-__all__ = ["MachineSystem", "run_on_machine"]
+__all__ = ["MachineSystem"]
 
 NEVER_FITS = problem_kind(
     "job-never-fits", "job {name} asks for {what}, which the machine cannot give even when it is empty", "ask for less, or add nodes"
@@ -72,6 +72,8 @@ class MachineSystem(BatchSystem):
         Processors of the machine, in the unit in which jobs count theirs; its cores without it.
     stopping : Stopping
         What it costs a job to be stopped.
+    predictor : Predictor, optional
+        Foretells run times: what policies are told in place of the estimates of the jobs, which stay their limits.
     order, observers, record, check
         As in :class:`~hpcsim.engine.jobs.BatchSystem`; ``check`` also asserts that no node is overbooked.
 
@@ -81,7 +83,7 @@ class MachineSystem(BatchSystem):
         An unknown policy, placement or order, or a policy that knows one pool of processors only.
     """
 
-    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "room", "_first", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "stopping")  # fmt: skip
+    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "stopping")  # fmt: skip
 
     def __init__(
         self,
@@ -93,6 +95,7 @@ class MachineSystem(BatchSystem):
         asking: Asking | None = None,
         size: int | None = None,
         stopping: Stopping | None = None,
+        predictor: Predictor | None = None,
         order: EventOrder = "batch",
         observers: Sequence[Observer] = (),
         record: bool = False,
@@ -118,8 +121,10 @@ class MachineSystem(BatchSystem):
         self._after: dict[int, list[int]] = {}
         self._waits_for: dict[int, int] = {}
         self.stopping = stopping or Stopping()
+        self.predictor = predictor
+        self._limit: dict[int, float] = {}
         self._first: dict[int, float] = {}
-        self._whole: dict[int, tuple[float, float]] = {}
+        self._whole: dict[int, float] = {}
         self._stopped: dict[int, float] = {}
         self._stood: dict[int, float] = {}
         self._stretches: list[Stretch] = []
@@ -323,6 +328,10 @@ class MachineSystem(BatchSystem):
         self._join(job)
 
     def _join(self, job: int) -> None:
+        if self.predictor is not None and job not in self._limit and self._run[job] == self._run[job]:
+            self._limit[job] = asked = self._estimate[job]
+            told = self.predictor.predict_s(self._user[job], self._processors[job], asked)
+            self._estimate[job] = self.room.estimate_s[job] = told
         super()._enqueue(job)
         if self.room.waiting is not None:
             self.room.waiting.join(job, self._kind[job], self._estimate[job])
@@ -341,6 +350,10 @@ class MachineSystem(BatchSystem):
             at += 1
         del self._ends[at], running[at]
         self._end[job] = now = self.clock._now
+        if job in self._limit:
+            assert self.predictor is not None
+            worked = now - self._start[job] + self.room.done_s.get(job, 0.0)
+            self.predictor.learn(self._user[job], self._processors[job], self._limit[job], worked)
         self.free_nodes.give(self._kind[job], self.allocations.pop(job))
         view = self._view
         view.only_arrivals = False
@@ -426,6 +439,8 @@ class MachineSystem(BatchSystem):
             end = now + run
             if job in self._whole:
                 self._resume(job)
+            if job in self._limit and estimated < end:
+                self.clock.at(estimated, self._overran, priority=ARRIVAL, job=job)
             priority = LATE_COMPLETION if self.by_event and estimated > end else COMPLETION
             heappush(self._heap, (end, priority, next(self._eid), Due(self.clock, self._on_end, job)))
         else:
@@ -451,7 +466,8 @@ class MachineSystem(BatchSystem):
             self._end[job] = now
             self._fate[job] = CANCELLED
             return False
-        whole_run, whole_estimate = self._whole.setdefault(job, (self._run[job], self._estimate[job]))
+        whole_run = self._whole.setdefault(job, self._run[job])
+        left = max(0.0, start + self._estimate[job] - now)
         before = self.room.done_s.get(job, 0.0)
         worked = max(0.0, now - start - self._overhead.pop(job, 0.0))
         kept = self.stopping.kept_s(how, before, worked)
@@ -461,7 +477,7 @@ class MachineSystem(BatchSystem):
         self._stopped[job] = now
         again_s = self.stopping.restart_s(how)
         self._run[job] = whole_run - kept + again_s
-        self._estimate[job] = max(whole_estimate - kept, 0.0) + again_s
+        self._estimate[job] = left + (before + worked - kept) + again_s
         self._overhead[job] = again_s
         self.room.estimate_s[job] = self._estimate[job]
         self._start[job] = math.nan
@@ -469,6 +485,29 @@ class MachineSystem(BatchSystem):
         if delay > 0:
             self.clock.at(now + delay, self._come_back, priority=ARRIVAL, job=job)
         return delay <= 0
+
+    def _overran(self, event: Due) -> None:
+        """Raise the prediction of a job that goes on past it, and plan anew."""
+        job, now = event.job, self.clock._now
+        if job not in self.allocations or self._start[job] + self._estimate[job] > now:
+            return
+        at = bisect_left(self._ends, self._start[job] + self._estimate[job])
+        while self._running[at] != job:
+            at += 1
+        del self._ends[at], self._running[at]
+        told = corrected_s(self._estimate[job], now - self._start[job], self._limit[job])
+        if not self._start[job] + told > now:  # its request has passed, but for rounding
+            told = corrected_s(self._estimate[job], now - self._start[job], 0.0)
+        self._estimate[job] = self.room.estimate_s[job] = told
+        end = self._start[job] + told
+        at = bisect_right(self._ends, end)
+        self._ends.insert(at, end)
+        self._running.insert(at, job)
+        self._view.only_arrivals = False
+        self._view.unforeseen = True
+        if end < self._start[job] + self._run[job]:
+            self.clock.at(end, self._overran, priority=ARRIVAL, job=job)
+        self._settle()
 
     def _come_back(self, event: Due) -> None:
         self._join(event.job)
@@ -537,64 +576,6 @@ class MachineSystem(BatchSystem):
         assert len(self._ends) == len(self._running) == len(self.allocations)
         assert all(self._start[job] >= self._submit[job] for job in started)
         assert all(self._start[job] != self._start[job] for job in view.waiting())
-
-
-def run_on_machine(
-    jobs: JobTable,
-    machine: Machine,
-    policy: Policy | str,
-    *,
-    placement: Placement | str = "first-fit",
-    asking: Asking | None = None,
-    stopping: Stopping | None = None,
-    order: EventOrder = "batch",
-    until_s: float | None = None,
-    record: bool = False,
-    check: bool = False,
-    observers: Sequence[Observer] = (),
-) -> Outcome:
-    """Run a table of jobs on a machine of nodes.
-
-    Parameters
-    ----------
-    jobs : JobTable
-        The jobs; the outcome has them by submission.
-    machine, policy, placement, asking, stopping, order, record, check, observers
-        As in :class:`MachineSystem`.
-    until_s : float, optional [s]
-        Stop after the events of this time; until the last job has ended without it.
-
-    Examples
-    --------
-    Two nodes of four accelerators: the third job fits in all, but not on one node, and waits.
-
-    >>> from hpcsim.scheduling.machine import NodeClass
-    >>> machine = Machine.of([NodeClass("gpu", 2, 16, 4)])
-    >>> jobs = JobTable.of([0, 0, 1], [10, 20, 5], [1, 1, 1], gpus=[3, 3, 2], nodes=[1, 1, 1])
-    >>> outcome = run_on_machine(jobs, machine, "easy", placement="first-fit")
-    >>> outcome.start_s.tolist(), outcome.places[2].nodes
-    ([0.0, 0.0, 10.0], (0,))
-    """
-    clock = Clock()
-    jobs = jobs.sorted_by_submit()
-    demands = demands_of(jobs, machine, asking or Asking())
-    if uses_shares(demands[0]):
-        machine = dataclasses.replace(machine, shares=True)
-    system = MachineSystem(
-        clock,
-        machine,
-        policy,
-        placement=placement,
-        asking=asking,
-        stopping=stopping,
-        order=order,
-        record=record,
-        check=check,
-        observers=observers,
-    )
-    system.submit(jobs, demands)
-    clock.run(until_s)
-    return system.outcome()
 
 
 def _forget(heap: list[Any], callbacks: Any, job: int) -> None:

@@ -46,7 +46,7 @@ def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
     if spec.trace is not None and bound.file is not None:
         options = TraceOptions(
             processors=spec.trace.processors,
-            estimates=estimates,
+            estimates="actual" if estimates == "actual" else "requested",
             cut=spec.trace.cut,
             max_jobs=spec.trace.max_jobs,
             capacity=bound.processors,

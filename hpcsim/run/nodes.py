@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
-from hpcsim.cluster.parts import NodeGroup
+from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.run.bind import BoundJobs
 from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scheduling.machine import Bools, Demand, Integers, Machine, NodeClass, Pool, Window
 from hpcsim.scheduling.requests import Asking, Extra, demands_of, uses_shares
 from hpcsim.workload.jobs import Finding, JobTable
 
-__all__ = ["Rules", "asking_of", "fitted", "node_class", "node_set"]
+__all__ = ["Rules", "asking_of", "fitted", "node_class", "node_set", "switches_of"]
 
 BAD_NODES = problem_kind("node-numbers", "{text!r} names no nodes of the {count} that {group!r} has", "for example 0-31,40; the first is 0")
 NO_LICENCE = problem_kind("licence-unknown", "there is no licence {name!r}", "known: {known}")
@@ -59,6 +59,42 @@ def asking_of(bound: BoundJobs, scheduler: SchedulerSpec) -> Asking:
         cores_per_gpu=each.cores / each.gpus if each.gpus else 1.0,
         locality=scheduler.locality or "any",
     )
+
+
+def switches_of(cluster: Cluster, group: NodeGroup) -> Integers:
+    """Return under which switch each node of a group is at each level of the fabric, shape (levels, nodes), the lowest first.
+
+    Two nodes are under one switch of a level if cables up to that level join them: with several rails, the leaf switches of a rail group count
+    as one. Levels that put all nodes together are left out.
+    """
+    from hpcsim.cluster.topologies import TOPOLOGIES, request_of
+
+    fabric, request = cluster.fabric, request_of(cluster)
+    if fabric is None or request is None:
+        return np.empty((0, group.count), dtype=np.int64)
+    wiring = TOPOLOGIES.get(fabric.topology).wire(request)
+    first = 0
+    for other in cluster.groups.values():
+        if other.name == group.name:
+            break
+        first += other.total
+    above = list(range(wiring.vertices))
+
+    def top(vertex: int) -> int:
+        while above[vertex] != vertex:
+            above[vertex] = vertex = above[above[vertex]]
+        return vertex
+
+    rows = []
+    tiers = wiring.tiers()
+    for tier in np.unique(tiers).tolist():
+        mine = tiers == tier
+        for a, b in zip(wiring.a[mine].tolist(), wiring.b[mine].tolist(), strict=True):
+            above[top(a)] = top(b)
+        _, row = np.unique([top(node) for node in range(first, first + group.count)], return_inverse=True)
+        if row.max() > 0:
+            rows.append(row)
+    return np.array(rows, dtype=np.int64).reshape(-1, group.count)
 
 
 @dataclass
@@ -179,7 +215,7 @@ class Fitted:
     findings: tuple[Finding, ...]
 
 
-def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts: float = 0.0) -> Fitted:
+def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts: float = 0.0, cluster: Cluster | None = None) -> Fitted:
     """Return the machine of the jobs' group and the jobs that may and can run on it.
 
     Parameters
@@ -190,6 +226,8 @@ def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts:
         The jobs, by submission.
     watts : float [W]
         Power above idle of one processor.
+    cluster : Cluster, optional
+        Where the switches above the nodes are looked up, for placements.
 
     Raises
     ------
@@ -206,7 +244,10 @@ def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts:
     plain = Machine.of([node_class(bound)], sets=rules.sets, windows=rules.windows)
     needs_extra = bool(scheduler.partitions or scheduler.qos or scheduler.reservations or scheduler.power_budget)
     kinds, kind = demands_of(jobs, plain, asking_of(bound, scheduler), extra=rules.extra if needs_extra else None)
-    machine = Machine.of([node_class(bound)], sets=rules.sets, windows=rules.windows, pools=rules.pools, shares=uses_shares(kinds))
+    switch = switches_of(cluster, bound.group) if cluster is not None and scheduler.placement else None
+    machine = Machine.of(
+        [node_class(bound)], sets=rules.sets, windows=rules.windows, pools=rules.pools, shares=uses_shares(kinds), switch=switch
+    )
     cannot = np.array([not machine.holds(demand) for demand in kinds], dtype=np.bool_)[kind] if len(jobs) else np.zeros(0, dtype=np.bool_)
     if cannot.any():
         findings.append(

@@ -27,6 +27,7 @@ from hpcsim.run.nodes import asking_of, fitted
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scheduling.machine import Demand, hostlist
+from hpcsim.scheduling.prediction import PREDICTORS
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -67,7 +68,7 @@ class _Room:
         """Return the batch system of the jobs' group by node; jobs that it cannot hold are dropped and counted."""
         scheduler, source = self.bound.scenario.scheduler, self.source
         assert source is not None
-        found = fitted(jobs, scheduler, source.jobs, watts=node_span_w(jobs.group) / jobs.per_node)
+        found = fitted(jobs, scheduler, source.jobs, watts=node_span_w(jobs.group) / jobs.per_node, cluster=self.bound.cluster)
         self.source = dataclasses.replace(source, jobs=found.jobs, quality=(*source.quality, *found.findings))
         self.demands = found.demands
         return MachineSystem(
@@ -77,6 +78,7 @@ class _Room:
             placement=scheduler.placement or "first-fit",
             asking=asking_of(jobs, scheduler),
             size=jobs.processors,
+            predictor=PREDICTORS[scheduler.estimates]() if scheduler.estimates in PREDICTORS else None,
             order=scheduler.order,
         )
 

@@ -58,7 +58,10 @@ class SchedulerSpec(Spec):
     order: Literal["batch", "event"] = Field(
         "batch", description="batch: one pass after all events of an instant; event: a pass after each"
     )
-    estimates: Literal["requested", "actual"] = Field("requested", description="run times that the policy plans with")
+    estimates: Literal["requested", "actual", "predicted", "regression"] = Field(
+        "requested",
+        description="run times that the policy plans with; predicted: the mean of the user's last two; regression: learned from all",
+    )
     placement: str | None = Field(
         None,
         description="registered placement: first-fit, best-fit, pack, …; with it, or a key below, jobs get nodes with cores, accelerators and memory",
@@ -79,7 +82,8 @@ class SchedulerSpec(Spec):
     def by_node(self) -> bool:
         """Whether jobs get nodes, instead of processors of a pool."""
         return bool(
-            self.placement
+            self.estimates in ("predicted", "regression")
+            or self.placement
             or self.locality
             or self.partitions
             or self.qos

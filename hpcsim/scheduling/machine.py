@@ -163,6 +163,8 @@ class Machine:
         Maintenance and reservations.
     shares : bool
         Devices are kept apart, since jobs take shares of them.
+    torus : tuple of int
+        Sizes of the torus whose points the nodes are; empty where they are none.
     """
 
     total: Integers
@@ -173,6 +175,7 @@ class Machine:
     sets: tuple[Bools, ...] = ()
     windows: tuple[Window, ...] = ()
     shares: bool = False
+    torus: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -184,6 +187,7 @@ class Machine:
         sets: Iterable[npt.ArrayLike] = (),
         windows: Iterable[Window] = (),
         shares: bool = False,
+        torus: tuple[int, ...] = (),
     ) -> Machine:
         """Return the machine with these classes of nodes; ``sets`` are sets of nodes beyond that of all.
 
@@ -222,6 +226,7 @@ class Machine:
             sets=(everything, *(np.array(one, dtype=np.bool_) for one in sets)),
             windows=tuple(windows),
             shares=shares,
+            torus=tuple(torus),
         )
 
     @property

@@ -136,10 +136,10 @@ class Timetable:
 
     def take(self, begin_s: float, end_s: float, demand: Demand, place: Allocation, sign: int = -1) -> None:
         """Take what a job holds from ``begin_s`` to ``end_s``; with ``sign`` 1 give it back."""
-        last = self._step(end_s) if end_s < math.inf else len(self.times)
-        first = self._step(begin_s)
         if end_s < math.inf:
-            last = int(self.times.searchsorted(end_s))
+            self._step(end_s)
+        first = self._step(begin_s)
+        last = int(self.times.searchsorted(end_s))
         slots = self.slots[first:last]
         nodes, machine = list(place.nodes), self.room.machine
         counts = np.array(place.counts, dtype=np.int64)
@@ -408,11 +408,17 @@ def _anew(view: View, room: Room) -> Timetable:
     return table
 
 
+def _runs_longer(view: View, room: Room, table: Timetable) -> bool:
+    """Return whether a running job is now told to end later than was planned with."""
+    return any(job in table.running and end > table.running[job].end_s for end, job in zip(view.running_end_s, room.running, strict=True))
+
+
 def _moved_on(view: View, room: Room, memo: Plans | None) -> tuple[Timetable, bool]:
     """Return the timetable with what has happened since, and whether nothing can move."""
     now = view.now_s
     late = bool(view.running_end_s) and view.running_end_s[0] <= now
-    if memo is None or late or tuple(sorted(room.free._closed)) != memo.closed or memo.table.first_s() < now:
+    longer = memo is not None and view.unforeseen and _runs_longer(view, room, memo.table)
+    if memo is None or late or longer or tuple(sorted(room.free._closed)) != memo.closed or memo.table.first_s() < now:
         return _anew(view, room), True
     table = memo.table
     table.room = room

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -15,9 +15,11 @@ from hpcsim.cost import metrics
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import EventOrder, run_jobs
 from hpcsim.engine.machine import MachineSystem
+from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.engine.outcome import Outcome
-from hpcsim.scheduling.machine import Machine, hostlist
+from hpcsim.scheduling.machine import Machine, NodeClass, hostlist
 from hpcsim.scheduling.policies import make_policy
+from hpcsim.scheduling.prediction import PREDICTORS, Predictor
 from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares
 from hpcsim.study.floor import Floor, floor_of
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
@@ -128,13 +130,13 @@ def _answer(rows: dict[str, dict[str, float | int]]) -> str:
     )
 
 
-def _notes(trace: Trace, options: TraceOptions, order: str, placement: str | None) -> list[str]:
+def _notes(trace: Trace, estimates: str, options: TraceOptions, order: str, placement: str | None) -> list[str]:
     dropped = [finding for finding in trace.quality if finding.action == "dropped"]
     notes = [
         "A job takes any processors: no placement, no communication between jobs, run times as logged."
         if placement is None
         else f"Jobs get nodes by {placement}: no communication between jobs, run times as logged.",
-        f"Estimates: {options.estimates} run times; processors: {options.processors}; {order} order of simultaneous events.",
+        f"Estimates: {estimates} run times; processors: {options.processors}; {order} order of simultaneous events.",
     ]
     if dropped:
         causes = ", ".join(f"{finding.rows:,} {finding.issue}" for finding in dropped)
@@ -182,7 +184,7 @@ def load_log(
     total = _size("nodes", nodes, _MOST_PROCESSORS // cores) * cores
     options = TraceOptions(
         processors=processors,
-        estimates=estimates,
+        estimates="actual" if estimates == "actual" else "requested",
         cut=cut,
         max_jobs=max_jobs,
         capacity=total,
@@ -218,7 +220,7 @@ def replay(
     cores_per_node: int = 1,
     gpus_per_node: int | None = None,
     policies: Sequence[str] = ("easy",),
-    estimates: Literal["requested", "actual"] = "requested",
+    estimates: Literal["requested", "actual", "predicted", "regression"] = "requested",
     order: EventOrder = "batch",
     processors: Literal["allocated", "requested"] = "allocated",
     cut: bool = False,
@@ -250,8 +252,9 @@ def replay(
         dropped and counted.
     policies : sequence of str
         Names of policies.
-    estimates : {"requested", "actual"}
-        What the policies are told of the run time.
+    estimates : {"requested", "actual", "predicted", "regression"}
+        What the policies are told of the run time: what was asked for, what it will be, or what is learned from the jobs that have ended: the mean
+        of the user's last two, or a regression (:mod:`hpcsim.scheduling.prediction`).
     order : {"batch", "event"}
         A scheduling pass after all events of an instant, or after each.
     processors : {"allocated", "requested"}
@@ -316,7 +319,7 @@ def replay(
         nodes=nodes,
         cores_per_node=cores_per_node,
         gpus_per_node=gpus_per_node,
-        estimates=estimates,
+        estimates="actual" if estimates == "actual" else "requested",
         processors=processors,
         cut=cut,
         whole_nodes=whole_nodes,
@@ -343,7 +346,7 @@ def replay(
             locality=locality or "any",
         )
         trace = dataclasses.replace(trace, quality=(*trace.quality, *dropped))
-    rows, ranges, tables = _side_by_side(trace, jobs, names, total, order, check, floor, cores, power_w)
+    rows, ranges, tables = _side_by_side(trace, jobs, names, total, order, check, floor, cores, power_w, PREDICTORS.get(estimates))
     wall_s = time.perf_counter() - begun
     return Results(
         name=Path(trace.file).name.partition(".")[0] or "replay",
@@ -353,7 +356,7 @@ def replay(
         summary={**rows[names[0]], "wall_s": wall_s},
         ranges=ranges,
         tables=tables,
-        notes=_notes(trace, options, order, floor.placement if floor else None),
+        notes=_notes(trace, estimates, options, order, floor.placement if floor else None),
         provenance=provenance(log=trace.file, log_header=dict(trace.header), options=dataclasses.asdict(options), order=order),
     )
 
@@ -368,6 +371,7 @@ def _side_by_side(
     floor: Floor | None,
     cores: int,
     power_w: tuple[float, float] | None,
+    learner: Callable[[], Predictor] | None,
 ) -> tuple[dict[str, dict[str, float | int]], dict[str, tuple[float, float]], dict[str, Any]]:
     """Run the jobs under every policy; return the figures, the ranges of the first, and the tables."""
     from hpcsim.results.tables import frame
@@ -378,7 +382,7 @@ def _side_by_side(
     levels: list[dict[str, Any]] = []
     ranges: dict[str, tuple[float, float]] = {}
     for name in names:
-        outcome, cpu_s = _timed(jobs, total, name, order, check, floor)
+        outcome, cpu_s = _timed(jobs, total, name, order, check, floor, learner)
         states = occupancy_of(jobs, outcome)
         rows[name] = policy_metrics(jobs, outcome, states=states, power_w=power_w) | {"cpu_s": cpu_s}
         ranges = ranges or policy_ranges(jobs, outcome)
@@ -399,15 +403,32 @@ def _side_by_side(
 
 
 def _timed(
-    jobs: JobTable, processors: int, policy: str, order: EventOrder, check: bool, floor: Floor | None = None
+    jobs: JobTable,
+    processors: int,
+    policy: str,
+    order: EventOrder,
+    check: bool,
+    floor: Floor | None,
+    learner: Callable[[], Predictor] | None,
 ) -> tuple[Outcome, float]:
     before = time.process_time()
-    if floor is None:
+    if floor is None and learner is not None:
+        one = Machine.of([NodeClass("machine", 1, processors)])
+        outcome = run_on_machine(jobs, one, policy, order=order, check=check, predictor=learner())
+    elif floor is None:
         outcome = run_jobs(jobs, processors, policy, order=order, check=check)
     else:
         clock = Clock()
         system = MachineSystem(
-            clock, floor.machine, policy, placement=floor.placement, asking=floor.asking, size=processors, order=order, check=check
+            clock,
+            floor.machine,
+            policy,
+            placement=floor.placement,
+            asking=floor.asking,
+            size=processors,
+            order=order,
+            check=check,
+            predictor=learner() if learner else None,
         )
         system.submit(jobs, floor.demands)
         clock.run()

@@ -18,7 +18,7 @@ import numpy as np
 
 from hpcsim.base.rng import stream
 from hpcsim.engine.jobs import EventOrder, PolicyFault, run_jobs
-from hpcsim.engine.machine import run_on_machine
+from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.scheduling.machine import Machine, NodeClass
 from hpcsim.scheduling.policies import Decision, Policy, QueueKey, View
 from hpcsim.workload.jobs import JobTable

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import run_jobs
-from hpcsim.engine.machine import MachineSystem, run_on_machine
+from hpcsim.engine.machine import MachineSystem
+from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.scheduling.conservative import Conservative
 from hpcsim.scheduling.machine import DEVICE, Allocation, Demand, Free, Machine, NodeClass, Pool
 from hpcsim.scheduling.placement import make_placement, placements
@@ -129,7 +130,7 @@ def test_one_node_is_one_pool(policy: str, order: Any, data: st.DataObject) -> N
 
     run = column(st.integers(1, 12)).astype(float)
     jobs = JobTable.of(
-        column(st.integers(0, 30)).astype(float), run, column(st.integers(1, 12)), estimate_s=run + column(st.sampled_from([0, 0, 1, 5, 20])),
+        column(st.integers(0, 30)).astype(float), run, column(st.integers(1, 12)), estimate_s=np.maximum(run + column(st.sampled_from([0, 0, 1, 5, 20, -2])), 0),
         user=column(st.integers(0, 3)), group=column(st.integers(0, 1)),
     )  # fmt: skip
     pool = run_jobs(jobs, 12, policy, order=order)

@@ -110,3 +110,15 @@ def test_options_reach_the_policy(tmp_path: Path) -> None:
     small = starts(scenario(tmp_path, rows, {"policy": "priority", "options": {"favor_small": True}}))
     assert np.argsort(large).tolist() == [0, 1, 2]
     assert np.argsort(small).tolist() == [0, 2, 1]
+
+
+def test_the_fabric_tells_which_nodes_are_near(tmp_path: Path) -> None:
+    """Leaves of two nodes: after one node is taken, a job of two nodes goes under the other leaf."""
+    fabric = {"topology": "fat-tree", "link": "hdr", "per_node": 1, "down": [2, 2], "up": [1, 1], "parallel": [1, 1]}
+    nodes = {"n": {"count": 4, "cores": 8, "idle_power": "100 W", "max_power": "300 W"}}
+    rows = [(0, 10, 8, 1, 0), (1, 10, 16, 1, 0)]
+    more = {"cluster": {"nodes": nodes, "fabric": fabric}}
+    near = scenario(tmp_path, rows, {"policy": "fcfs", "placement": "lowest-switch"}, **more)
+    assert near["hosts"].tolist() == ["n0", "n[2-3]"]
+    first = scenario(tmp_path, rows, {"policy": "fcfs", "placement": "first-fit"}, **more)
+    assert first["hosts"].tolist() == ["n0", "n[1-2]"]

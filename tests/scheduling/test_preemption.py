@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
 from hpcsim.engine.jobs import run_jobs
-from hpcsim.engine.machine import run_on_machine
+from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.engine.stopping import Stopping
 from hpcsim.scheduling.machine import Machine, NodeClass
 from hpcsim.scheduling.policies import make_policy, policies
