@@ -21,7 +21,7 @@ __all__ = ["compare", "explained", "terms_of"]
 TOO_FEW = problem_kind("compare-one", "there is nothing to compare {name!r} with", "name a second scenario, or give --vary KEY=VALUE")
 
 _NO_INPUTS = ("name", "question", "notes", "sweep", "uncertain", "plan", "published")
-_HEADLINES = ("wall_clock_s", "makespan_s", "mean_wait_s", "cost_usd", "facility_energy_j", "carbon_kg_co2e", "peak_memory_bytes")
+_HEADLINES = ("wall_clock_s", "mean_wait_s", "makespan_s", "cost_usd", "facility_energy_j", "carbon_kg_co2e", "peak_memory_bytes")
 Terms = dict[str, tuple[float, float]]
 
 
@@ -110,7 +110,7 @@ def _labels(scenarios: Sequence[Scenario], given: Sequence[Mapping[str, str]]) -
     for k, name in enumerate(names):
         changed = [path for path in _differing([given[0], given[k]])]
         words = ", ".join(f"{path.rpartition('.')[2]} {given[k].get(path, 'none')}" for path in changed)
-        label = name if k == 0 else f"{name}: {words}" if words and len(words) <= 40 else f"{name}: variant {k + 1}"
+        label = name if k == 0 else words if words and len(words) <= 40 else f"variant {k + 1}"
         labels.append(label if label not in labels else f"{label} ({k + 1})")
     return labels
 
@@ -201,7 +201,7 @@ def _results(
     first = scenarios[0]
     return Results(
         name=first.name if len({s.name for s in scenarios}) == 1 else "-vs-".join(dict.fromkeys(s.name for s in scenarios))[:64],
-        question=f"What changes from {labels[0]} to {' and '.join(labels[1:])}?",
+        question=_question(scenarios, labels),
         answer=_answer(answers, given, labels, terms),
         kind="compare",
         summary={"scenarios": len(scenarios), "inputs_differ": len(differing), "figures_changed": len(changed), "mode": mode},
@@ -218,6 +218,13 @@ def _results(
             compared={label: s.digest() for label, s in zip(labels, scenarios)},
         ),
     )
+
+
+def _question(scenarios: Sequence[Scenario], labels: list[str]) -> str:
+    others = " or ".join(labels[1:])
+    if len({scenario.name for scenario in scenarios}) == 1:
+        return f"What changes in {labels[0]} with {others}?"
+    return f"What changes from {labels[0]} to {others}?"
 
 
 def _input_rows(given: Sequence[Mapping[str, str]], facts: Sequence[Mapping[str, str]], labels: list[str]) -> dict[str, list[Any]]:
