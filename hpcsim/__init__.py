@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hpcsim.study.planning.plan import plan as plan
     from hpcsim.study.replay import replay as replay
     from hpcsim.study.search import search as search
+    from hpcsim.study.sensitivity import sensitivity as sensitivity
     from hpcsim.study.sweep import sweep as sweep
     from hpcsim.study.verify import verify as verify
 
@@ -48,6 +49,7 @@ __all__ = [
     "plan",
     "replay",
     "search",
+    "sensitivity",
     "simulate",
     "sweep",
     "verify",
@@ -61,6 +63,7 @@ _PLACES = {
     "simulate": "hpcsim.run.simulate:simulate",
     "replay": "hpcsim.study.replay:replay",
     "search": "hpcsim.study.search:search",
+    "sensitivity": "hpcsim.study.sensitivity:sensitivity",
     "sweep": "hpcsim.study.sweep:sweep",
     "calibrate": "hpcsim.study.calibrate:calibrate",
     "compare": "hpcsim.study.compare:compare",

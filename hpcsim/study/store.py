@@ -174,6 +174,13 @@ class Store:
                 self.forget_earlier()
                 os.replace(self.folder, self.earlier)
 
+    def recover(self) -> None:
+        """Put an earlier store back where a kill came before the new one held anything."""
+        with self._guard():
+            if self.earlier.is_dir() and not (self.folder.is_dir() and any(self.folder.glob("*.jsonl"))):
+                shutil.rmtree(self.folder, ignore_errors=True)
+                os.replace(self.earlier, self.folder)
+
     @property
     def earlier(self) -> Path:
         """Where :meth:`set_aside` puts an earlier store."""

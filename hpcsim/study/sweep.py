@@ -100,6 +100,8 @@ def _opened(
         return None, {}, []
     kept, notes = Store(store), []
     sources = [Store(folder) for folder in merge]
+    if go_on:
+        kept.recover()
     for source in [*sources, *([kept] if go_on else [])]:
         source.check()
     if not go_on:

@@ -147,6 +147,29 @@ def test_what_is_there_is_not_run_again(scenario: Path, tmp_path: Path, counted:
     assert len(counted) == 26  # without resume all is begun anew
 
 
+def test_an_earlier_store_is_kept_until_the_new_one_holds_something(scenario: Path, tmp_path: Path, counted: list[Any]) -> None:
+    """A kill right after a sweep was begun anew loses nothing; one later goes on with the new store."""
+    store = tmp_path / "store"
+    hpcsim.sweep(scenario, AXES, mode="estimate", store=store)
+    Store(store).set_aside()
+    Store(store).begin()
+    hpcsim.sweep(scenario, AXES, mode="estimate", store=store, resume=True)
+    assert len(counted) == 8
+    assert not Store(store).earlier.exists()
+
+    def stop(done: int, total: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hpcsim.sweep(scenario, AXES, mode="estimate", store=store, progress=stop)
+    assert len(records(store)) == 3
+    assert len(records(Store(store).earlier)) == 8
+    hpcsim.sweep(scenario, AXES, mode="estimate", store=store, resume=True)
+    assert len(counted) == 16
+    assert not Store(store).earlier.exists()
+
+
 def test_what_no_figure_depends_on_is_no_part_of_a_point(scenario: Path, tmp_path: Path, counted: list[Any]) -> None:
     store = tmp_path / "store"
     hpcsim.sweep(scenario, AXES, mode="estimate", store=store)
@@ -303,3 +326,33 @@ if __name__ == "__main__":
     command(scenario, out="one")
     for file in ("sweep.csv", "summary.json", "report.html", "points/points.jsonl"):
         assert (tmp_path / "dask" / file).read_bytes() == (tmp_path / "one" / file).read_bytes(), file
+
+
+@pytest.mark.parametrize("points", [pytest.param(10_000, marks=pytest.mark.slow), 400])
+def test_closed_form_points_are_cheap(points: int, tmp_path: Path) -> None:
+    """10,000 points under 20 CPU-seconds, 2 ms each, the store included."""
+    bloom = hpcsim.load(ROOT / "scenarios" / "bloom-176b.yaml")
+    axes = {"cluster.site.pue": f"lin:1.0..2.0:{points // 20}", "cluster.prices.a100": "lin:1..3 USD/h:20"}
+    hpcsim.sweep(bloom, {"cluster.site.pue": [1.1]}, mode="estimate", store=tmp_path / "warm")
+    began = time.process_time()
+    table = hpcsim.sweep(bloom, axes, mode="estimate", store=tmp_path / "store").sweep
+    spent_s = time.process_time() - began
+    assert len(table) == points
+    assert (table["problem"] == "").all()
+    assert spent_s / points < 0.002 * (1 if points == 10_000 else 2)  # the few of the quick test carry the call's own cost
+
+
+def test_a_sweep_costs_no_more_than_its_runs_alone(tmp_path: Path) -> None:
+    """Keeping and collecting a simulated point costs less than 5 ms over the bare simulation."""
+    from hpcsim.run.simulate import simulate_summary
+
+    bloom = hpcsim.load(ROOT / "scenarios" / "bloom-176b.yaml")
+    values = [1.0 + k / 100 for k in range(60)]
+    simulate_summary(bloom)
+    began = time.process_time()
+    for value in values[:20]:
+        simulate_summary(bloom.vary({"cluster.site.pue": value}))
+    alone_s = (time.process_time() - began) / 20
+    began = time.process_time()
+    hpcsim.sweep(bloom, {"cluster.site.pue": values}, store=tmp_path / "store")
+    assert (time.process_time() - began) / 60 < alone_s + 0.005
