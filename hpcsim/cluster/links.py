@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.cluster.parts import Cluster, missing
-from hpcsim.cluster.wiring import TOPOLOGIES, Request, Wiring, request_of
+from hpcsim.cluster.wiring import Request, Wiring, request_of
 
 __all__ = ["Links", "links_of", "tabulate"]
 
@@ -187,6 +187,8 @@ def links_of(cluster: Cluster) -> Links:
     request = request_of(cluster)
     if request is None:
         raise missing("cluster", "cluster", "nic_bytes_per_s")
+    from hpcsim.cluster.topologies import TOPOLOGIES  # the shapes, which themselves need this table
+
     wiring = TOPOLOGIES.get(request.fabric.topology).wire(request)
     groups = tuple((group.name, group.total) for group in cluster.groups.values())
     links = tabulate(wiring, request, groups=groups, storage=tuple(cluster.storage))

@@ -26,8 +26,9 @@ from hpcsim.base.errors import Problems, problem_kind
 from hpcsim.cluster.faults import left_over
 from hpcsim.cluster.links import links_of
 from hpcsim.cluster.parts import Cluster, missing
+from hpcsim.cluster.topologies import TOPOLOGIES
 from hpcsim.cluster.walks import GraphWalker, Walker, counted
-from hpcsim.cluster.wiring import TOPOLOGIES, Routed, request_of
+from hpcsim.cluster.wiring import Routed, request_of
 from hpcsim.cost.maxmin import Routes
 
 __all__ = ["ROUTINGS", "Paths", "Router", "router"]

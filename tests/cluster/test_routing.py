@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 import tracemalloc
 from typing import Any
@@ -188,3 +190,8 @@ def test_eight_thousand_hosts_build_in_half_a_second():
     router(cluster, "d-mod-k")
     assert time.process_time() - start < 0.5
     assert peak < 100e6
+
+
+def test_the_router_alone_knows_every_shape():
+    code = "from hpcsim.cluster.wiring import TOPOLOGIES; import hpcsim.cluster.routing; assert 'fat-tree' in TOPOLOGIES.names()"
+    subprocess.run([sys.executable, "-c", code], check=True)
