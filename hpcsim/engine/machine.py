@@ -374,12 +374,13 @@ class MachineSystem(BatchSystem):
         view.now_s = self.clock._now
         decision = self._decide(view)
         places: Sequence[Allocation] | None = None
+        stops: Sequence[tuple[int, str]] = ()
         wake_s = math.inf
         if len(decision) == 2:
             start, view.reservation = decision
         else:
-            start, view.reservation, view.memo, wake_s, places, *stops = decision
-        again = [job for job, how in stops[0] if self._stop_now(job, how)] if stops and stops[0] else ()
+            start, view.reservation, view.memo, wake_s, places, stops = decision
+        again = [job for job, how in stops if self._stop_now(job, how)] if stops else ()
         for at, job in enumerate(start):
             self._begin(job, None if places is None else places[at])
         self._arrived.clear()

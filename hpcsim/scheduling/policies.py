@@ -314,8 +314,9 @@ def _heads_in(view: View, room: Room) -> Decision:
 
 def _easy_in(view: View, room: Room, order: Callable[[Sequence[int]], Sequence[int]] | None = None) -> Decision:
     known = view.memo if isinstance(view.memo, Shadow) else None
-    verdict = easy_in_room(view, room, order, known=known)
-    return Decision(verdict.start, promise_of(room, verdict), verdict.shadow, places=verdict.places)
+    start, places, shadow, _ = verdict = easy_in_room(view, room, order, known=known)
+    same = shadow is known and known is not None and view.reservation is not None
+    return Decision(start, view.reservation if same else promise_of(room, verdict), shadow, math.inf, places)
 
 
 def promise_of(room: Room, verdict: Verdict) -> Reservation | None:

@@ -559,6 +559,8 @@ def _by_kind(
     view: View, room: Room, waiting: Waiting, heads: tuple[list[int], list[Allocation], Free], known: Shadow | None, head: int
 ) -> Verdict:
     start, places, free = heads
+    if not view.explain and not free.fitting(waiting.lines):
+        return Verdict(start, places, known, head)
     work = _Backfill(view, room, free, start, places, known, head)
     work.run_by_kind(waiting)
     return work.verdict()
