@@ -385,20 +385,22 @@ class PatternSpec(Spec):
     ranks: Annotated[int, Count(1, 10**6)] | None = Field(None, description="processes, one a node; all nodes by default")
     iterations: Annotated[int, Count(1, 10**9)] = Field(1, description="how often it is done")
     grid: tuple[Annotated[int, Count(1, 10**9)], ...] = Field((), description="points along one to three axes (transpose: two or three)")
-    element: Annotated[float, Quantity("data size")] = Field(
-        8.0, description="all fields of a point that are exchanged", validate_default=False
+    element: Annotated[float, Quantity("data size")] | None = Field(
+        None, description="all fields of a point that are exchanged; 8 bytes by default"
     )
     width: Annotated[int, Count(1, 1000)] = Field(1, description="points of the halo on each side")
     periodic: bool = Field(True, description="opposite borders are neighbours")
     transposes: Annotated[int, Count(1, 1000)] = Field(2, description="transposes of an iteration: there and back")
     tasks: Annotated[int, Count(1, 10**9)] | None = Field(None, description="tasks of an iteration (master-worker), members (ensemble)")
-    task_input: Annotated[float, Quantity("data size", zero=True)] = Field(0.0, description="sent with a task", validate_default=False)
-    task_result: Annotated[float, Quantity("data size", zero=True)] = Field(0.0, description="sent back", validate_default=False)
+    task_input: Annotated[float, Quantity("data size", zero=True)] | None = Field(None, description="sent with a task; nothing by default")
+    task_result: Annotated[float, Quantity("data size", zero=True)] | None = Field(None, description="sent back; nothing by default")
     storage: str | None = Field(None, description="storage tier that is read and written")
-    read: Annotated[float, Quantity("data size", zero=True)] = Field(
-        0.0, description="read in an iteration, all together", validate_default=False
+    read: Annotated[float, Quantity("data size", zero=True)] | None = Field(
+        None, description="read in an iteration, all together; nothing by default"
     )
-    write: Annotated[float, Quantity("data size", zero=True)] = Field(0.0, description="written in an iteration", validate_default=False)
+    write: Annotated[float, Quantity("data size", zero=True)] | None = Field(
+        None, description="written in an iteration; nothing by default"
+    )
     overlap: bool = Field(False, description="exchanges, or input and output, run beside the computation")
     precision: Precision = Field("fp64", description="precision of the arithmetic")
     nodes: str | None = Field(None, description="node group; the only one by default")
@@ -418,6 +420,8 @@ class PatternSpec(Spec):
         if kind not in _OF_PATTERN:
             return
         needed, taken = _OF_PATTERN[str(kind)]
+        usual = {key: field.default for key, field in cls.model_fields.items()}
+        given = {key: value for key, value in given.items() if value != usual.get(key, ...) and value not in ((), [])}
         for key in given:
             if key in cls.model_fields and key not in (*_OF_EVERY_PATTERN, *needed, *taken):
                 kinds = ", ".join(name for name, (a, b) in _OF_PATTERN.items() if key in a + b)

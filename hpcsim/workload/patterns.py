@@ -38,6 +38,9 @@ PATTERN_MEMORY = problem_kind(
 
 Floats = npt.NDArray[np.float64]
 
+_ELEMENT_BYTES = 8.0
+"""Of a point, where nothing is said: one number in double precision."""
+
 
 @dataclass(frozen=True)
 class _Place:
@@ -72,6 +75,10 @@ def _even(total: float, ranks: int) -> Floats:
     return np.full(ranks, total / ranks)
 
 
+def _element(spec: PatternSpec) -> float:
+    return spec.element or _ELEMENT_BYTES
+
+
 def _blocks(spec: PatternSpec, way: tuple[int, ...]) -> Floats:
     """Return the share of the grid of each rank: blocks of whole points, the rest to the first."""
     shares = np.ones(1)
@@ -89,20 +96,20 @@ def _exposed_s(spec: PatternSpec, exchange_s: float, compute_s: float) -> float:
 def _halo(spec: PatternSpec, at: _Place) -> _Parts:
     way = process_grid(at.ranks, spec.grid)
     shares = _blocks(spec, way)
-    moves = halo_pattern(at.ranks, spec.grid, spec.element, width=spec.width, periodic=spec.periodic)
+    moves = halo_pattern(at.ranks, spec.grid, _element(spec), width=spec.width, periodic=spec.periodic)
     exchange_s = star_seconds(moves, bytes_per_s=at.port_bytes_per_s, latency_s=at.latency_s)
     work = spec.work * shares
     waiting = _exposed_s(spec, exchange_s, float(work.max()) / at.speed_flop_per_s)
     sent = readable(float(moves.sent_bytes().max()), "data size", 3)
     note = f"The grid lies on {'×'.join(map(str, way))} ranks; one of them sends {sent} an iteration, and an exchange takes {readable(exchange_s, 'time', 3)}."
-    return _Parts(spec.iterations * work, math.prod(spec.grid) * spec.element * shares, waiting, (note,))
+    return _Parts(spec.iterations * work, math.prod(spec.grid) * _element(spec) * shares, waiting, (note,))
 
 
 def _transpose(spec: PatternSpec, at: _Place) -> _Parts:
     shares = _blocks(spec, (at.ranks,) + (1,) * (len(spec.grid) - 1))
-    moves = transpose_pattern(at.ranks, spec.grid, spec.element)
+    moves = transpose_pattern(at.ranks, spec.grid, _element(spec))
     rounds_s = star_seconds(moves, bytes_per_s=at.port_bytes_per_s, latency_s=at.latency_s)
-    whole = math.prod(spec.grid) * spec.element
+    whole = math.prod(spec.grid) * _element(spec)
     key = {"bytes_per_s": at.port_bytes_per_s, "latency_s": at.latency_s}
     quick_s = min(float(textbook("all-to-all", whole / at.ranks, at.ranks, algorithm=name, **key)) for name in algorithms("all-to-all"))
     exchange_s = spec.transposes * min(rounds_s, quick_s) if at.ranks > 1 else 0.0
@@ -118,7 +125,7 @@ def _master_worker(spec: PatternSpec, at: _Place) -> _Parts:
     if at.ranks < 2:
         raise TOO_FEW.error(ranks=at.ranks)
     workers, tasks = at.ranks - 1, spec.tasks or 1
-    send_s, back_s = spec.task_input / at.port_bytes_per_s, spec.task_result / at.port_bytes_per_s
+    send_s, back_s = (spec.task_input or 0.0) / at.port_bytes_per_s, (spec.task_result or 0.0) / at.port_bytes_per_s
     run_s = spec.work / tasks / at.speed_flop_per_s
     service_s = max(at.latency_s, send_s, back_s)
     cycle_s = 2.0 * at.latency_s + send_s + run_s + back_s
@@ -131,7 +138,7 @@ def _master_worker(spec: PatternSpec, at: _Place) -> _Parts:
     )
     note = note.replace("are the master", "is the master")
     waiting = spec.iterations * max(end_s - float(work.max()) / at.speed_flop_per_s, 0.0)
-    shares = np.concatenate([[0.0], counts * (spec.task_input + spec.task_result)])
+    shares = np.concatenate([[0.0], counts * ((spec.task_input or 0.0) + (spec.task_result or 0.0))])
     return _Parts(spec.iterations * work, shares, waiting, (note,))
 
 
@@ -156,7 +163,12 @@ def _storage(spec: PatternSpec, at: _Place, cluster: Cluster, path: str) -> _Par
     compute_s = float(work.max()) / at.speed_flop_per_s
     bound = "storage" if read_s + write_s > compute_s else "computation"
     note = f"An iteration reads {readable(read_s, 'time', 3)}, computes {readable(compute_s, 'time', 3)} and writes {readable(write_s, 'time', 3)}: {bound} bounds it."
-    return _Parts(spec.iterations * work, _even(spec.read + spec.write, at.ranks), _exposed_s(spec, read_s + write_s, compute_s), (note,))
+    return _Parts(
+        spec.iterations * work,
+        _even((spec.read or 0.0) + (spec.write or 0.0), at.ranks),
+        _exposed_s(spec, read_s + write_s, compute_s),
+        (note,),
+    )
 
 
 _KINDS: dict[str, Callable[[PatternSpec, _Place], _Parts]] = {
