@@ -345,7 +345,7 @@ def replay(
             placement=placement or "first-fit",
             locality=locality or "any",
         )
-        trace = dataclasses.replace(trace, quality=(*trace.quality, *dropped))
+        trace = dataclasses.replace(trace, jobs=jobs, quality=(*trace.quality, *dropped))
     rows, ranges, tables = _side_by_side(trace, jobs, names, total, order, check, floor, cores, power_w, PREDICTORS.get(estimates))
     wall_s = time.perf_counter() - begun
     return Results(
