@@ -184,7 +184,7 @@ def load_log(
     total = _size("nodes", nodes, _MOST_PROCESSORS // cores) * cores
     options = TraceOptions(
         processors=processors,
-        estimates="actual" if estimates == "actual" else "requested",
+        estimates="requested" if estimates == "predicted" or estimates == "regression" else estimates,
         cut=cut,
         max_jobs=max_jobs,
         capacity=total,
@@ -319,7 +319,7 @@ def replay(
         nodes=nodes,
         cores_per_node=cores_per_node,
         gpus_per_node=gpus_per_node,
-        estimates="actual" if estimates == "actual" else "requested",
+        estimates="requested" if estimates == "predicted" or estimates == "regression" else estimates,
         processors=processors,
         cut=cut,
         whole_nodes=whole_nodes,
