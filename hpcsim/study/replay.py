@@ -184,7 +184,7 @@ def load_log(
     total = _size("nodes", nodes, _MOST_PROCESSORS // cores) * cores
     options = TraceOptions(
         processors=processors,
-        estimates="requested" if estimates == "predicted" or estimates == "regression" else estimates,
+        estimates=estimates,
         cut=cut,
         max_jobs=max_jobs,
         capacity=total,
