@@ -362,7 +362,56 @@ _SCHEDULE: dict[str, Formula] = {
     "saved_wait_frac": Formula("1 − mean wait with the change / mean wait as it is"),
 }
 
-FORMULAS: Mapping[str, Formula] = MappingProxyType({**_STEP, **_MEMORY, **_SUMMARY, **_COLUMNS, **_SCHEDULE})
+_STUDIES: dict[str, Formula] = {
+    **dict.fromkeys(("tornado.base", "uncertainty.base"), Formula("the figure of the scenario as it stands")),
+    "at_low": Formula("the figure with the input at its low value and all others as they stand"),
+    "at_high": Formula("the figure with the input at its high value and all others as they stand"),
+    "swing": Formula("max(base, at low, at high) − min(base, at low, at high)"),
+    "swing_frac": Formula("swing / |base|"),
+    "sobol.first": Formula(
+        "E[f(B)·(f(A_B) − f(A))] / V", "A, B: two sample matrices; A_B: A with the input's column from B", "Saltelli 2010"
+    ),
+    "sobol.total": Formula("E[(f(A) − f(A_B))²] / 2V", "A, B: two sample matrices; A_B: A with the input's column from B", "Jansen 1999"),
+    **dict.fromkeys(
+        ("first_low", "first_high", "total_low", "total_high"), Formula("percentiles of the index over resampled rows of the matrices")
+    ),
+    "sobol.samples": Formula("rows of each sample matrix"),
+    "uncertainty.n": Formula("count of the samples that have the figure"),
+    "uncertainty.mean": Formula("Σ figure / n"),
+    **{f"p{p}": Formula(f"the ⌈n·{p}/100⌉-th smallest of the samples", "", "nearest rank") for p in (5, 50, 95)},
+    **{
+        f"p{p}_{end}": Formula(
+            "order statistic whose rank is a quantile of the binomial distribution", "n samples, share of the percentile"
+        )
+        for p in (5, 50, 95)
+        for end in ("low", "high")
+    },
+    "rank_correlation": Formula("correlation of the ranks of input and figure", "", "Spearman"),
+    "device_hour_usd": Formula("cost of the run / device-hours"),
+    "mtoken_usd": Formula("cost of the run / tokens · 10⁶"),
+}
+
+_FABRIC: dict[str, Formula] = {
+    "fabric.switches": Formula("Σ over the levels; closed form of the shape", "see the page on topologies"),
+    "fabric.cables": Formula("closed form of the shape, and a cable for each port of storage", "see the page on topologies"),
+    "fabric.diameter": Formula("max over pairs of nodes of the links of a shortest path"),
+    "fabric.bytes_per_s": Formula("rate of the link"),
+    "fabric.bisection_bytes_per_s": Formula("least cut between two halves of the nodes, in the shape's closed form"),
+    "fabric.oversubscription": Formula("max over levels of (rate of the nodes below / rate upwards)"),
+    "fabric.price_usd": Formula("Σ count · list price"),
+    "fabric_parts.bytes_per_s": Formula("rate of the part"),
+    "each_w": Formula("power of one, from the catalog"),
+    "fabric_parts.price_usd": Formula("count · list price of one"),
+    **dict.fromkeys(("a_level", "b_level"), Formula("0 for nodes, then the switch's level")),
+    "fabric_map.cables": Formula("count of the cables between the two ends"),
+    "fabric_map.bytes_per_s": Formula("cables · rate of one"),
+    "load_frac": Formula("max of both ways of (rate carried / bandwidth)"),
+    "flows.links": Formula("count of the links of its longest way"),
+    "alone_bytes_per_s": Formula("Σ over its ways of min over links of the capacity"),
+    "flows.rate_bytes_per_s": Formula("size / (end − start)"),
+}
+
+FORMULAS: Mapping[str, Formula] = MappingProxyType({**_STEP, **_MEMORY, **_SUMMARY, **_COLUMNS, **_SCHEDULE, **_STUDIES, **_FABRIC})
 """By name: a term, ``memory.TERM``, a summary key, a column, or ``TABLE.COLUMN`` where a column means different things."""
 
 GIVEN: Mapping[str, str] = MappingProxyType(
