@@ -31,6 +31,7 @@ _LOOKUPS = (
     "node_power",
     "power",
     "price",
+    "price_sources",
     "pue",
     "reliability",
     "show",

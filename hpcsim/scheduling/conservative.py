@@ -260,6 +260,7 @@ class Conservative:
     name = "conservative"
     key: QueueKey | None = None
     plans = True
+    uses_up_memo = True
     rooms = True
 
     @staticmethod

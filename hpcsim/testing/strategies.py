@@ -143,9 +143,22 @@ def _synchrony(draw: st.DrawFn) -> Data:
     return {**data, "mode": mode}
 
 
+_PATTERNS: tuple[Data, ...] = (
+    {"kind": "halo", "work": "1 PFLOP", "grid": [64, 64]},
+    {"kind": "transpose", "work": "2 TFLOP", "grid": [128, 128, 128]},
+    {"kind": "ensemble", "work": "5 TFLOP", "tasks": 7},
+)
+_PLANS: tuple[Data, ...] = (
+    {"goals": {"train": {"run": {"within": "60 days"}}}},
+    {"goals": {"train": {"a": {"by": "90 days"}, "b": {"within": "2 days"}}}, "limits": {"outlay": "9 MUSD"}},
+)
+
+
 @st.composite
 def _workload(draw: st.DrawFn) -> Data:
-    data = draw(_keys(WorkloadSpec))
+    data = draw(_keys(WorkloadSpec, ("patterns",)))
+    if draw(st.integers(0, 3)) == 0:
+        data["patterns"] = {draw(names()): draw(st.sampled_from(_PATTERNS))}
     if not any(data.values()):
         data["training"] = {"run": draw(spec_data(TrainingSpec))}
     return data
@@ -177,7 +190,9 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
 @st.composite
 def scenario_data(draw: st.DrawFn) -> Data:
     """Draw the plain data of a whole scenario of sound form, as a file would hold it."""
-    data = draw(_keys(ScenarioSpec, ("sweep", "uncertain", "schema", "cluster")))
+    data = draw(_keys(ScenarioSpec, ("sweep", "uncertain", "schema", "cluster", "plan")))
+    if draw(st.integers(0, 3)) == 0:
+        data["plan"] = draw(st.sampled_from(_PLANS))
     data["cluster"] = draw(_keys(ScenarioSpec.model_fields["cluster"].annotation))  # type: ignore[arg-type]
     plain = st.one_of(st.integers(-(10**12), 10**12), st.floats(allow_nan=False, allow_infinity=False), texts(), st.booleans(), st.none())
     values = st.one_of(plain, st.lists(plain, max_size=2), st.dictionaries(texts(), plain, max_size=2))

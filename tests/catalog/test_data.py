@@ -97,7 +97,12 @@ def test_no_two_entries_share_a_name(kind: str) -> None:
 
 
 def test_no_data_file_is_left_over() -> None:
-    known = {f"{kind.plural}.yaml" for kind in KINDS.values()} | {"carbon_intensity.csv", "cloud_prices.csv", "spot_interruption.csv"}
+    known = {f"{kind.plural}.yaml" for kind in KINDS.values()} | {
+        "carbon_intensity.csv",
+        "cloud_prices.csv",
+        "spot_interruption.csv",
+        "places.csv",
+    }
     assert {path.name for path in DATA.iterdir() if path.is_file()} == known
 
 
@@ -216,6 +221,8 @@ def test_devices_are_consistent_in_themselves(device) -> None:
 # A part of a link's bandwidth only: the device has fewer of its lanes.
 FEWER_LANES = {
     "h800-sxm": "export variant with 400 GB/s both ways",
+    "a800-sxm-80gb": "export variant with 400 GB/s both ways",
+    "mi250": "six Infinity Fabric links of 50 GB/s to other packages",
     "a100-custom-64gb": "four links of twelve to each of three peers at 200 GB/s",
 }
 

@@ -161,7 +161,7 @@ def test_every_column_has_a_meaning_a_type_and_a_unit_that_its_suffix_promises()
             assert column.meaning.endswith((".", ")")), (table.name, column.name)
             assert column.dtype in ("float64", "int64", "str", "bool")
             promised = next(
-                (unit for suffix, unit in sorted(suffixes.items(), key=lambda s: -len(s[0])) if column.name.endswith(suffix)), None
+                (unit for suffix, unit in sorted(suffixes.items(), key=lambda s: -len(s[0])) if f"_{column.name}".endswith(suffix)), None
             )
             if promised and column.dtype == "float64":
                 assert column.unit == promised, (table.name, column.name)
