@@ -31,7 +31,9 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
         text = sentence + (f". The machine {draw}." if draw else ".")
     else:
         text = f"{sentence or 'Nothing ran'}{', ' if draw else ''}{draw}."
-    return text[0].upper() + text[1:] + _published(record, summary)
+    lost = summary.get("contention_s", 0.0)
+    shared = f" Sharing links and storage costs them {readable(lost, 'time', 3)} in all." if lost > 0 else ""
+    return text[0].upper() + text[1:] + shared + _published(record, summary)
 
 
 def _percent(share: float) -> str:
