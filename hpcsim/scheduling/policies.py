@@ -394,7 +394,7 @@ def _easy(view: View, order: Callable[[Sequence[int]], Sequence[int]] | None = N
             head += len(started)
             if head == len(queue):
                 return started, None
-        candidates = queue[head + 1 :]
+        candidates = queue[head + 1 :] if free else ()
     if order is not None:
         candidates = order([job for job in candidates if processors[job] <= free])
     shadow, extra = (math.nan, 0) if promised is None else promised[1:]
@@ -411,6 +411,8 @@ def _easy(view: View, order: Callable[[Sequence[int]], Sequence[int]] | None = N
             extra -= need
         started.append(job)
         free -= need
+        if not free:
+            break
     if promised is None:
         return started, _reserve(view, queue[head], free, started) if view.explain else None
     return started, promised if extra == promised[2] else Reservation(queue[head], shadow, extra)
