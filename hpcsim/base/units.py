@@ -351,6 +351,12 @@ def readable(value: float, dimension: str, digits: int = 4) -> str:
         return f"{value * 3.6e9:,.4g} g/kWh"
     if dimension == "price of energy":
         return f"{value * 3.6e6:,.4g} USD/kWh"
+    if dimension == "price of data":
+        return f"{value * 1e9:,.4g} USD/GB"
+    if dimension == "price of storage":
+        return f"{value * 1e9 * 2_629_746:,.4g} USD/GB/month"
+    if dimension == "water intensity":
+        return f"{value * 3.6e6:,.4g} L/kWh"
     table = _READABLE.get(dimension)
     if not table:
         return f"{value:,.{digits}g} {DIMENSIONS[dimension].si}"

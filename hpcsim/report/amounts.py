@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
+from hpcsim.base.units import DIMENSIONS, readable
 from hpcsim.results.quantities import SUMMARY, label, quantity, show
 
-__all__ = ["amount", "change", "deviation", "named"]
+__all__ = ["amount", "change", "deviation", "fact", "named"]
+
+_BY_UNIT = {dimension.si: key for key, dimension in DIMENSIONS.items()}
 
 
 def deviation(ratio: float) -> str:
@@ -43,6 +48,23 @@ def amount(value: float, unit: object, *, metric: str = "") -> str:
     whole = abs(value) >= 1000 or value == int(value)
     text = f"{value:,.0f}" if whole and abs(value) < 1e15 else f"{value:.4g}"
     return f"{text} {unit}" if isinstance(unit, str) and unit and unit != "1" else text
+
+
+def fact(value: object, unit: object) -> str:
+    """Return the text of a fact of the catalog for a reader: a number scaled to its unit, other text as it is.
+
+    >>> fact("25000000000", "B/s"), fact("1e-06", "s"), fact("1.5833333e-08", "kg/J"), fact("hbm3", "")
+    ('25 GB/s', '1 µs', '57 g/kWh', 'hbm3')
+    """
+    unit_text = unit if isinstance(unit, str) else ""
+    text = value if isinstance(value, str) else ""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if math.isfinite(number) and unit_text in _BY_UNIT:
+        return readable(number, _BY_UNIT[unit_text])
+    return f"{text} {unit_text}".strip()
 
 
 def change(published: float, predicted: float, unit: object, *, metric: str = "") -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from hpcsim.report.amounts import amount, deviation, named
+from hpcsim.report.amounts import amount, deviation, fact, named
 from hpcsim.report.compare import side_by_side_html
 from hpcsim.report.explorer import EXPLORER_SCRIPT, explorer
 from hpcsim.report.page import SCRIPT, STYLESHEET
@@ -256,7 +256,7 @@ def _sources(results: Results) -> str:
     for row in table.to_dict("records"):
         unverified = row["kind"] == "remembered"
         remembered += unverified
-        value = " ".join(str(part) for part in (row["value"], row["unit"]) if isinstance(part, str) and part)
+        value = fact(row["value"], row["unit"])
         kind = '<span class="mark">from memory, unverified</span>' if unverified else _text(row["kind"])
         path = f' <span class="faint">{_text(row["path"])}</span>' if isinstance(row["path"], str) else ""
         cells = f"<td>{_text(row['name'])}{path}</td><td>{_text(row['field'])}</td><td>{_text(value)}</td><td>{_text(row['source'])}</td><td>{kind}</td>"
