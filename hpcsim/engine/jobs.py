@@ -78,7 +78,7 @@ class BatchSystem:
 
     __slots__ = (
         "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending", "_plain", "_plans", "_wake",
-        "_account", "_partition", "_user", "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
+        "_account", "_partition", "_qos", "_user", "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
         "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
     )  # fmt: skip
 
@@ -119,6 +119,7 @@ class BatchSystem:
         self._user: list[int] = []
         self._account: list[int] = []
         self._partition: list[int] = []
+        self._qos: list[int] = []
         self._start: list[float] = []
         self._end: list[float] = []
         self._fate: dict[int, int] = {}
@@ -156,6 +157,7 @@ class BatchSystem:
             user=self._user,
             account=self._account,
             partition=self._partition,
+            qos=self._qos,
             start_s=self._start,
             end_s=self._end,
         )
@@ -189,6 +191,7 @@ class BatchSystem:
             raise TOO_LARGE.error(name=int(jobs.job_id[row]), processors=int(jobs.processors[row]), capacity=self.size)
         first = len(self._submit)
         count = len(jobs)
+        self._note_qos(jobs)
         self._submit += jobs.submit_s.tolist()
         self._run += jobs.run_s.tolist()
         self._estimate += jobs.estimate_s.tolist()
@@ -202,6 +205,13 @@ class BatchSystem:
         self._tables.append(jobs)
         self.clock.push(self._submit[first], ARRIVAL, Due(self.clock, self._on_arrival, first))
         return range(first, first + count)
+
+    def _note_qos(self, jobs: JobTable) -> None:
+        """Keep the qualities of service of the jobs of a table, where any job has one."""
+        if jobs.qos is not None and not self._qos:
+            self._qos += [-1] * len(self._submit)
+        if jobs.qos is not None or self._qos:
+            self._qos += jobs.filled("qos").tolist()
 
     def request(self, processors: int, *, estimate_s: float, name: str = "") -> Ticket:
         """Put a job into the queue now, and return the event of its start.
@@ -220,7 +230,7 @@ class BatchSystem:
         self._run.append(math.nan)
         self._estimate.append(float(estimate_s))
         self._processors.append(int(processors))
-        for column in (self._user, self._account, self._partition):
+        for column in (self._user, self._account, self._partition, *([self._qos] if self._qos else ())):
             column.append(-1)
         self._start.append(math.nan)
         self._end.append(math.nan)

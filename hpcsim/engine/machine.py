@@ -195,6 +195,7 @@ class MachineSystem(BatchSystem):
         numbers = np.empty(len(kinds), dtype=np.int64)
         for at, demand in enumerate(kinds):
             numbers[at] = self._number(demand, int(jobs.job_id[int(np.argmax(kind == at))]))
+        self._note_qos(jobs)
         equivalents = np.array([self.machine.processor_equivalents(demand) for demand in kinds])
         self._submit += jobs.submit_s.tolist()
         self._run += jobs.run_s.tolist()
@@ -245,7 +246,7 @@ class MachineSystem(BatchSystem):
         self._asked.append(int(processors))
         self._kind.append(number)
         self.room.priority.append(0.0)
-        for column in (self._user, self._account, self._partition):
+        for column in (self._user, self._account, self._partition, *([self._qos] if self._qos else ())):
             column.append(-1)
         self._start.append(math.nan)
         self._end.append(math.nan)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -24,17 +24,13 @@ from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
 from hpcsim.run.hours import hours_of
 from hpcsim.scenario.load import Scenario, load
-from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
 from hpcsim.workload.tasks import TaskPlan, plan_task
 from hpcsim.workload.training import TrainingPlan, assuming, of_length, plan_training
 
-if TYPE_CHECKING:
-    from hpcsim.scheduling.policies import Policy
-
-__all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes", "policy_of"]
+__all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes"]
 
 NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
 NO_CORES = problem_kind(
@@ -272,20 +268,8 @@ def _published(scenario: Scenario, problems: Problems) -> tuple[Published, ...]:
     return tuple(rows)
 
 
-def policy_of(scheduler: SchedulerSpec) -> Policy:
-    """Return the policy of a scenario with its options.
-
-    Raises
-    ------
-    InputError
-        An unknown policy, or an option that it does not have.
-    """
-    from hpcsim.scheduling.policies import make_policy
-
-    return make_policy(scheduler.policy, scheduler.options)
-
-
 def _policy(scenario: Scenario, problems: Problems) -> None:
+    from hpcsim.run.policies import policy_of
     from hpcsim.scheduling.placement import make_placement
 
     _kept(problems, lambda: policy_of(scenario.scheduler), "scheduler.policy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -15,10 +16,15 @@ from hpcsim.scheduling.machine import Bools, Demand, Integers, Machine, NodeClas
 from hpcsim.scheduling.requests import Asking, Extra, demands_of, uses_shares
 from hpcsim.workload.jobs import Finding, JobTable
 
-__all__ = ["Rules", "asking_of", "fitted", "node_class", "node_set", "switches_of"]
+__all__ = ["Rules", "asking_of", "fitted", "node_class", "node_set", "switches_of", "torus_of"]
 
 BAD_NODES = problem_kind("node-numbers", "{text!r} names no nodes of the {count} that {group!r} has", "for example 0-31,40; the first is 0")
 NO_LICENCE = problem_kind("licence-unknown", "there is no licence {name!r}", "known: {known}")
+NO_TORUS = problem_kind(
+    "placement-needs-torus",
+    "torus-block places jobs on blocks of a torus: {why}",
+    "another placement, or a fabric that is a torus of this group",
+)
 ALL_DROPPED = problem_kind(
     "no-job-fits", "none of the {count} jobs can run on these nodes: {why}", "enlarge the nodes, or loosen the limits"
 )
@@ -95,6 +101,31 @@ def switches_of(cluster: Cluster, group: NodeGroup) -> Integers:
         if row.max() > 0:
             rows.append(row)
     return np.array(rows, dtype=np.int64).reshape(-1, group.count)
+
+
+def torus_of(cluster: Cluster, group: NodeGroup) -> tuple[int, ...]:
+    """Return the sizes of the torus whose points the nodes of a group are, the last running fastest.
+
+    Nodes at one switch are one more axis. Spares are not placed on: they must not be a part of the torus.
+
+    Raises
+    ------
+    InputError
+        The fabric is no torus, or the group does not fill it.
+    """
+    from hpcsim.cluster.topologies import TOPOLOGIES, request_of
+    from hpcsim.cluster.torus import Torus
+
+    fabric, request = cluster.fabric, request_of(cluster)
+    shape = TOPOLOGIES.get(fabric.topology) if fabric is not None else None
+    if fabric is None or request is None or not isinstance(shape, Torus):
+        raise NO_TORUS.error(path="scheduler.placement", why=f"the fabric is {fabric.topology if fabric else 'not given'}")
+    grid = shape.grid(request)
+    axes = (*grid.axes, grid.hosts) if grid.hosts > 1 else grid.axes
+    if math.prod(axes) != group.count:
+        why = f"the torus has {math.prod(axes)} places for nodes and the group {group.name!r} {group.count} nodes"
+        raise NO_TORUS.error(path="scheduler.placement", why=why)
+    return axes
 
 
 @dataclass
@@ -246,7 +277,13 @@ def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts:
     kinds, kind = demands_of(jobs, plain, asking_of(bound, scheduler), extra=rules.extra if needs_extra else None)
     switch = switches_of(cluster, bound.group) if cluster is not None and scheduler.placement else None
     machine = Machine.of(
-        [node_class(bound)], sets=rules.sets, windows=rules.windows, pools=rules.pools, shares=uses_shares(kinds), switch=switch
+        [node_class(bound)],
+        sets=rules.sets,
+        windows=rules.windows,
+        pools=rules.pools,
+        shares=uses_shares(kinds),
+        switch=switch,
+        torus=torus_of(cluster, bound.group) if cluster is not None and scheduler.placement == "torus-block" else (),
     )
     cannot = np.array([not machine.holds(demand) for demand in kinds], dtype=np.bool_)[kind] if len(jobs) else np.zeros(0, dtype=np.bool_)
     if cannot.any():

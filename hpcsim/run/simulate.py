@@ -20,10 +20,11 @@ from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.tasks import TaskFloor, TaskRun
 from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
-from hpcsim.run.bind import Bound, BoundJobs, bind, policy_of
+from hpcsim.run.bind import Bound, BoundJobs, bind
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.network import IntArray, Network, NetworkRecord
 from hpcsim.run.nodes import asking_of, fitted
+from hpcsim.run.policies import policy_of, stopping_of, unknown_names
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scheduling.machine import Demand, hostlist
@@ -51,7 +52,9 @@ class _Room:
         scheduler = bound.scenario.scheduler
         self.source = batch_jobs(bound.jobs, bound.scenario) if bound.jobs else None
         self.demands: tuple[list[Demand], Any] | None = None
-        policy = policy_of(scheduler)
+        if self.source is not None:
+            self.source = dataclasses.replace(self.source, quality=(*self.source.quality, *unknown_names(scheduler, self.source.jobs)))
+        policy = policy_of(scheduler, self.source.jobs if self.source else None)
         only_nodes = bool(getattr(policy, "nodes_only", False))
         self.pools = {
             name: self._nodes(bound.jobs)
@@ -74,10 +77,11 @@ class _Room:
         return MachineSystem(
             self.clock,
             found.machine,
-            policy_of(scheduler),
+            policy_of(scheduler, found.jobs),
             placement=scheduler.placement or "first-fit",
             asking=asking_of(jobs, scheduler),
             size=jobs.processors,
+            stopping=stopping_of(scheduler),
             predictor=PREDICTORS[scheduler.estimates]() if scheduler.estimates in PREDICTORS else None,
             order=scheduler.order,
         )

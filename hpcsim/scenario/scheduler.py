@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Spec
+from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec
 
-__all__ = ["PartitionSpec", "QosSpec", "SchedulerSpec", "WindowSpec"]
+__all__ = ["PartitionSpec", "PrioritySpec", "QosSpec", "SchedulerSpec", "StoppingSpec", "WeightsSpec", "WindowSpec"]
 
 Time = Annotated[float, Quantity("time")]
 
@@ -48,12 +48,56 @@ class WindowSpec(Spec):
         return data
 
 
+class StoppingSpec(Spec):
+    """What it costs a job to be stopped, and to go on or to change its size."""
+
+    save: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time to write a checkpoint", validate_default=False)
+    restore: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time to read one", validate_default=False)
+    interval: Time = Field(3600.0, description="work between checkpoints, where jobs are stopped without notice", validate_default=False)
+    resubmit: Annotated[float, Quantity("time", zero=True)] = Field(
+        0.0, description="time until a job that is requeued, or stopped without notice, waits again", validate_default=False
+    )
+    notice: bool = Field(
+        True, description="jobs are told before they are stopped, and save then; without it they lose what came after the last checkpoint"
+    )
+
+
+_Weight = Annotated[float, Share(0, 1e12)]
+
+
+class WeightsSpec(Spec):
+    """What each factor of a priority counts for; factors are from 0 to 1. Those that are left out keep the policy's own weight."""
+
+    age: _Weight | None = Field(None, description="how long a job has waited, over the age at which it counts in full")
+    job_size: _Weight | None = Field(None, description="the part of the machine that it asks for")
+    partition: _Weight | None = Field(None, description="the priority of its partition, over the highest")
+    qos: _Weight | None = Field(None, description="the priority of its quality of service, over the highest")
+    fair_share: _Weight | None = Field(None, description="how little its owner has used, by shares")
+
+
+class PrioritySpec(Spec):
+    """Weights, priorities and shares of the policies priority, fairshare and fair-tree; names are those of the job log."""
+
+    weights: WeightsSpec = Field(default_factory=WeightsSpec, description="what each factor counts for")
+    partitions: NamedMap[_Weight] = Field(default_factory=dict, description="priority of partitions, a log's queues, by name; 0 for others")
+    qos: NamedMap[_Weight] = Field(
+        default_factory=dict,
+        description="priority of qualities of service by name (of groups, where the log has no such column); 0 for others",
+    )
+    user_shares: NamedMap[_Weight] = Field(default_factory=dict, description="shares of users by name; 1 for others")
+    account_shares: NamedMap[_Weight] = Field(default_factory=dict, description="shares of accounts, a log's groups, by name; 1 for others")
+
+
 class SchedulerSpec(Spec):
     """How the queue is served."""
 
     policy: str = Field("fcfs", description="registered policy: fcfs, sjf, easy, easy-sjbf, conservative, priority, …")
     options: Annotated[dict[Name, bool | int | float | str], Frozen] = Field(
         default_factory=dict, description="options of the policy by name"
+    )
+    priority: PrioritySpec | None = Field(None, description="weights and shares of the policies priority, fairshare and fair-tree")
+    stopping: StoppingSpec = Field(
+        default_factory=StoppingSpec, description="what it costs a job to be stopped, under policies that stop jobs, and to change its size"
     )
     order: Literal["batch", "event"] = Field(
         "batch", description="batch: one pass after all events of an instant; event: a pass after each"

@@ -124,6 +124,8 @@ class View:
         Properties of the jobs.
     user, account, partition : sequence of int
         Who submitted each job, under which account (a log's group) and to which partition (a log's queue); -1 unknown.
+    qos : sequence of int
+        Quality of service of each job; -1 none. Empty where no job has any.
     start_s, end_s : sequence of float [s]
         When each job started and ended; NaN while it has not.
     running_end_s, running_processors : sequences of equal length
@@ -169,6 +171,7 @@ class View:
     start_s: Sequence[float] = ()
     end_s: Sequence[float] = ()
     room: Room | None = None
+    qos: Sequence[int] = ()
 
     def waiting(self) -> Sequence[int]:
         """Return the waiting jobs in the order of the policy."""

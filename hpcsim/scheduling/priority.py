@@ -218,7 +218,8 @@ class Priority:
     favor_small : bool
         Small jobs first in place of large ones.
     partition, qos : mapping of int to float
-        Priority of partitions (a log's queue numbers) and of accounts (a log's group numbers), at least 0.
+        Priority of partitions (a log's queue numbers) and of qualities of service, or where no job has one of accounts (a log's group
+        numbers), at least 0.
     fair_share : {"classic", "tree"}
         Which factor.
     half_life_s : float [s]
@@ -312,6 +313,7 @@ class Priority:
         weights, now, submit, processors, capacity = self.weights, view.now_s, view.submit_s, view.processors, max(view.capacity, 1)
         factors = self.fair_shares(ledger, {(view.account[job], view.user[job]): None for job in view.waiting()}) if ledger else {}
         partition, qos = _normalised(self.partition), _normalised(self.qos)
+        service = view.qos or view.account
         result = {}
         for job in view.waiting():
             size = min(1.0, processors[job] / capacity)
@@ -320,7 +322,7 @@ class Priority:
             if partition:
                 score += weights.partition * partition.get(view.partition[job], 0.0)
             if qos:
-                score += weights.qos * qos.get(view.account[job], 0.0)
+                score += weights.qos * qos.get(service[job], 0.0)
             if factors:
                 score += weights.fair_share * factors[view.account[job], view.user[job]]
             result[job] = score

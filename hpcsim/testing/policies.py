@@ -92,6 +92,7 @@ class _Guarded:
                 user=tuple(view.user),
                 account=tuple(view.account),
                 partition=tuple(view.partition),
+                qos=tuple(view.qos),
                 start_s=start_s,
                 end_s=end_s,
                 room=None if view.room is None else view.room.copied(),

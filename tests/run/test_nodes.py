@@ -122,3 +122,81 @@ def test_the_fabric_tells_which_nodes_are_near(tmp_path: Path) -> None:
     assert near["hosts"].tolist() == ["n0", "n[2-3]"]
     first = scenario(tmp_path, rows, {"policy": "fcfs", "placement": "first-fit"}, **more)
     assert first["hosts"].tolist() == ["n0", "n[1-2]"]
+
+
+def with_groups(folder: Path, rows: list[tuple[int, int, int, int, int, int]], scheduler: dict[str, Any]) -> Any:
+    """As above with (…, group) at the end of a row, and results in place of jobs."""
+    lines = [f"{i} {s} -1 {r} {p} -1 -1 {p} {r} -1 1 {u} {g} -1 {q} -1 -1 -1" for i, (s, r, p, u, q, g) in enumerate(rows, 1)]
+    (folder / "log.swf").write_text(HEAD + "\n".join(lines) + "\n")
+    return hpcsim.simulate(
+        {
+            "schema": 1, "name": "nodes", "question": "Who goes first?", "cluster": {"nodes": {"n": {"count": 4, "cores": 8}}},
+            "workload": {"jobs": {"trace": {"file": str(folder / "log.swf")}, "unit": "core"}}, "scheduler": scheduler,
+        }
+    )  # fmt: skip
+
+
+def test_weights_priorities_and_shares_reach_the_policy(tmp_path: Path) -> None:
+    """Three whole-machine jobs wait for one: by default age rules; by queue, by group, by shares of users and of accounts each another is first."""
+    rows = [(0, 10, 32, 9, 0, 9), (1, 10, 32, 1, 1, 1), (2, 10, 32, 2, 2, 2), (3, 10, 32, 3, 3, 3)]
+    none = {"age": 0, "job_size": 0}
+
+    def order(**priority: Any) -> list[int]:
+        return np.argsort(starts(with_groups(tmp_path, rows, {"policy": "priority", "priority": priority}).jobs)).tolist()
+
+    assert order() == [0, 1, 2, 3]
+    assert order(partitions={"2": 5, "3": 9}) == [0, 3, 2, 1]
+    assert order(partitions={"2": 5, "3": 9}, weights={"partition": 0}) == [0, 1, 2, 3]
+    assert order(qos={"2": 1}, weights={**none, "qos": 3}) == [0, 2, 1, 3]
+    rows = [(0, 10, 32, 1, 0, 1), (1, 10, 32, 2, 0, 2), (2, 10, 32, 1, 0, 1), (12, 10, 32, 2, 0, 2)]
+    share = {"weights": {**none, "fair_share": 1}}
+    assert order(**share) == [0, 1, 2, 3]
+    assert order(**share, user_shares={"1": 100}) == [0, 1, 2, 3]
+    rows = [(0, 10, 32, 1, 0, 1), (1, 10, 32, 1, 0, 1), (2, 10, 32, 2, 0, 2), (3, 10, 32, 2, 0, 2), (3, 10, 32, 1, 0, 1)]
+    assert order(**share) == [0, 2, 1, 3, 4]
+    assert order(**share, user_shares={"2": 100}) == [0, 2, 3, 1, 4]
+    tree = with_groups(tmp_path, rows, {"policy": "fair-tree", "priority": {"account_shares": {"2": 100}}})
+    assert np.argsort(starts(tree.jobs)).tolist() == [0, 2, 3, 1, 4]
+
+
+def test_a_name_that_no_job_has_is_reported(tmp_path: Path) -> None:
+    scheduler = {"policy": "fairshare", "priority": {"user_shares": {"7": 3, "1": 2}}}
+    quality = with_groups(tmp_path, [(0, 10, 8, 1, 0, 1)], scheduler).quality
+    assert quality[["issue", "example"]].values.tolist() == [["scheduler.priority names a user that no job has", "7"]]
+
+
+def test_what_stopping_costs_reaches_the_jobs(tmp_path: Path) -> None:
+    """At 20 s the job of 100 s gives way to one of 10 s. Suspended it ends 10 s later; with checkpoints it saves for 2 s and restores for 5 s; without notice it
+    has saved 15 s of its work, waits again after 3 s, and restores."""
+    rows = [(0, 100, 32, 1, 0), (20, 10, 32, 1, 0)]
+    ends = [float(x) for x in scenario(tmp_path, rows, {"policy": "srpt"})["end_s"]]
+    assert ends == [110.0, 30.0]
+    costs = {"save": "2 s", "restore": "5 s", "interval": "15 s", "resubmit": "3 s"}
+    notice = scenario(tmp_path, rows, {"policy": "srpt", "options": {"mode": "checkpoint"}, "stopping": costs})
+    assert [float(x) for x in notice["end_s"]] == [30.0 + 100.0 - 18.0 + 5.0, 30.0]
+    none = scenario(tmp_path, rows, {"policy": "srpt", "options": {"mode": "checkpoint"}, "stopping": {**costs, "notice": False}})
+    assert [float(x) for x in none["end_s"]] == [30.0 + 100.0 - 15.0 + 5.0, 30.0]
+
+
+def test_blocks_of_a_torus_are_placed_on(tmp_path: Path) -> None:
+    """A 4 × 4 torus, a job on every other node of the first two rows ... four nodes go to the 2 × 2 block that is left, not to the first four free ones."""
+    nodes = {"n": {"count": 16, "cores": 1}}
+    fabric = {"topology": "torus", "link": "hdr", "per_node": 4, "axes": [4, 4]}
+    rows = [(0, 100, 1, 1, 0), (1, 10, 4, 1, 0)]
+    more = {"cluster": {"nodes": nodes, "fabric": fabric}}
+    jobs = scenario(tmp_path, rows, {"policy": "fcfs", "placement": "torus-block"}, **more)
+    assert jobs["hosts"].tolist() == ["n0", "n[1-2,5-6]"]
+    first = scenario(tmp_path, rows, {"policy": "fcfs", "placement": "first-fit"}, **more)
+    assert first["hosts"].tolist() == ["n0", "n[1-4]"]
+
+
+def test_a_torus_needs_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        scenario(tmp_path, [(0, 10, 8, 1, 0)], {"policy": "fcfs", "placement": "torus-block"})
+    assert [problem.code for problem in error.value.problems] == ["placement-needs-torus"]
+
+
+def test_priorities_are_not_for_every_policy(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as error:
+        scenario(tmp_path, [(0, 10, 8, 1, 0)], {"policy": "easy", "priority": {"weights": {"age": 1}}})
+    assert [problem.code for problem in error.value.problems] == ["priority-of-policy"]

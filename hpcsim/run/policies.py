@@ -1,0 +1,87 @@
+"""From the scheduler part of a scenario to a policy, and to what it costs to stop a job."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from hpcsim.base.errors import problem_kind
+from hpcsim.scenario.scheduler import PrioritySpec, SchedulerSpec
+from hpcsim.scheduling.policies import Policy, make_policy
+from hpcsim.scheduling.priority import Priority
+from hpcsim.workload.jobs import Finding, JobTable
+
+if TYPE_CHECKING:
+    from hpcsim.engine.stopping import Stopping
+
+__all__ = ["policy_of", "stopping_of", "unknown_names"]
+
+NO_PRIORITIES = problem_kind(
+    "priority-of-policy", "the policy {name!r} knows no weights, priorities and shares", "they are of priority, fairshare and fair-tree"
+)
+
+
+def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None) -> Policy:
+    """Return the policy of a scenario with its options.
+
+    Parameters
+    ----------
+    scheduler : SchedulerSpec
+        What the scenario says.
+    jobs : JobTable, optional
+        The jobs, whose labels say which numbers the names of users, accounts, queues and qualities of service stand for. Without it,
+        priorities and shares by name are left out: enough to check the rest.
+
+    Raises
+    ------
+    InputError
+        An unknown policy, an option that it does not have, or priorities for a policy that knows none.
+    """
+    policy = make_policy(scheduler.policy, scheduler.options)
+    spec = scheduler.priority
+    if spec is None:
+        return policy
+    if not isinstance(policy, Priority):
+        raise NO_PRIORITIES.error(path="scheduler.priority", name=policy.name)
+    weights = {name: value for name, value in spec.weights.model_dump().items() if value is not None}
+    named: dict[str, Any] = {}
+    if jobs is not None:
+        for key, column, given in _by_name(spec, jobs):
+            named[key] = {number: value for name, value in given.items() if (number := _number(jobs, column, name)) is not None}
+    return dataclasses.replace(policy, weights=dataclasses.replace(policy.weights, **weights), **named)
+
+
+def _by_name(spec: PrioritySpec, jobs: JobTable) -> Iterator[tuple[str, str, Mapping[str, float]]]:
+    """Yield (option of the policy, column of the job table, value by name)."""
+    yield "partition", "queue", spec.partitions
+    yield "qos", "group" if jobs.qos is None else "qos", spec.qos
+    yield "user_shares", "user", spec.user_shares
+    yield "account_shares", "group", spec.account_shares
+
+
+def _number(jobs: JobTable, column: str, name: str) -> int | None:
+    """Return the number behind a name in a column; a column without labels holds the numbers themselves. None where no job has it."""
+    labels = jobs.labels.get(column)
+    number = (labels.index(name) if name in labels else -1) if labels else int(name) if name.isdecimal() else -1
+    return number if number >= 0 and bool((jobs.filled(column) == number).any()) else None
+
+
+def unknown_names(scheduler: SchedulerSpec, jobs: JobTable) -> list[Finding]:
+    """Return a finding for every priority or share of a name that no job has: it changes nothing."""
+    if scheduler.priority is None:
+        return []
+    return [
+        Finding(f"scheduler.priority names a {column} that no job has", 1, "kept", name)
+        for _, column, given in _by_name(scheduler.priority, jobs)
+        for name in given
+        if _number(jobs, column, name) is None
+    ]
+
+
+def stopping_of(scheduler: SchedulerSpec) -> Stopping:
+    """Return what it costs to stop a job."""
+    from hpcsim.engine.stopping import Stopping
+
+    spec = scheduler.stopping
+    return Stopping(save_s=spec.save, restore_s=spec.restore, interval_s=spec.interval, resubmit_s=spec.resubmit, notice=spec.notice)
