@@ -11,7 +11,7 @@ from typing import Any
 import simpy
 from simpy.events import NORMAL, Event, EventPriority
 
-__all__ = ["ARRIVAL", "COMPLETION", "LATE_COMPLETION", "PASS", "Clock", "Due"]
+__all__ = ["AFTER", "ARRIVAL", "COMPLETION", "LATE_COMPLETION", "PASS", "Clock", "Due"]
 
 COMPLETION = NORMAL
 """Completions come first at an instant, together with what processes do."""
@@ -21,6 +21,8 @@ PASS = EventPriority(3)
 """Then the scheduling pass over all of it."""
 LATE_COMPLETION = EventPriority(4)
 """In event order: completions of jobs that end before their estimate, each with a pass of its own."""
+AFTER = EventPriority(5)
+"""What looks at an instant when all passes are over."""
 
 _STOP = EventPriority(1_000_000)
 _GC_THRESHOLD = 200_000

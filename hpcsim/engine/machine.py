@@ -19,6 +19,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, Clock, Due
 from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, Ticket
 from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
+from hpcsim.engine.sleep import NodePower
 from hpcsim.engine.stopping import Stopping
 from hpcsim.scheduling.machine import Allocation, Demand, Free, Machine
 from hpcsim.scheduling.placement import Placement, make_placement
@@ -26,6 +27,7 @@ from hpcsim.scheduling.policies import STOPS, Policy
 from hpcsim.scheduling.prediction import Predictor, corrected_s
 from hpcsim.scheduling.requests import Asking, demand_of, demands_of
 from hpcsim.scheduling.room import Room
+from hpcsim.scheduling.sleeping import SleepRule
 from hpcsim.scheduling.waiting import Waiting
 from hpcsim.workload.jobs import JobTable, dependency_circles
 
@@ -74,6 +76,8 @@ class MachineSystem(BatchSystem):
         What it costs a job to be stopped.
     predictor : Predictor, optional
         Foretells run times: what policies are told in place of the estimates of the jobs, which stay their limits.
+    sleep : SleepRule, optional
+        When idle nodes are switched off. Policies are then told estimates that are longer by the time to boot.
     order, observers, record, check
         As in :class:`~hpcsim.engine.jobs.BatchSystem`; ``check`` also asserts that no node is overbooked.
 
@@ -83,7 +87,7 @@ class MachineSystem(BatchSystem):
         An unknown policy, placement or order, or a policy that knows one pool of processors only.
     """
 
-    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "stopping")  # fmt: skip
+    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "power", "stopping")  # fmt: skip
 
     def __init__(
         self,
@@ -96,6 +100,7 @@ class MachineSystem(BatchSystem):
         size: int | None = None,
         stopping: Stopping | None = None,
         predictor: Predictor | None = None,
+        sleep: SleepRule | None = None,
         order: EventOrder = "batch",
         observers: Sequence[Observer] = (),
         record: bool = False,
@@ -122,6 +127,7 @@ class MachineSystem(BatchSystem):
         self._waits_for: dict[int, int] = {}
         self.stopping = stopping or Stopping()
         self.predictor = predictor
+        self.power = NodePower(clock, self.free_nodes, sleep) if sleep else None
         self._limit: dict[int, float] = {}
         self._first: dict[int, float] = {}
         self._whole: dict[int, float] = {}
@@ -266,12 +272,16 @@ class MachineSystem(BatchSystem):
         """Let nodes take no new jobs; those on them run on."""
         for node in nodes:
             self.free_nodes.close(node)
+        if self.power is not None:
+            self.power.close(nodes)
         self._reopened(nodes, "withdraw")
 
     def open(self, nodes: Sequence[int]) -> None:
         """Undo one :meth:`close` of each node."""
         for node in nodes:
             self.free_nodes.open(node)
+        if self.power is not None:
+            self.power.open([node for node in nodes if not self.free_nodes.is_closed(node)])
         self._reopened(nodes, "restore")
 
     def _reopened(self, nodes: Sequence[int], kind: str) -> None:
@@ -333,6 +343,8 @@ class MachineSystem(BatchSystem):
             self._limit[job] = asked = self._estimate[job]
             told = self.predictor.predict_s(self._user[job], self._processors[job], asked)
             self._estimate[job] = self.room.estimate_s[job] = told
+        if self.power is not None:
+            self._estimate[job] = self.room.estimate_s[job] = self.power.padded_s(job, self._estimate[job])
         super()._enqueue(job)
         if self.room.waiting is not None:
             self.room.waiting.join(job, self._kind[job], self._estimate[job])
@@ -355,7 +367,7 @@ class MachineSystem(BatchSystem):
             assert self.predictor is not None
             worked = now - self._start[job] + self.room.done_s.get(job, 0.0)
             self.predictor.learn(self._user[job], self._processors[job], self._limit[job], worked)
-        self.free_nodes.give(self._kind[job], self.allocations.pop(job))
+        self._give_back(job)
         view = self._view
         view.only_arrivals = False
         if end != now:
@@ -373,6 +385,8 @@ class MachineSystem(BatchSystem):
                 self._wake_at(math.inf)
             return
         view.now_s = self.clock._now
+        if self.power is not None:
+            self.power.refresh()
         decision = self._decide(view)
         places: Sequence[Allocation] | None = None
         stops: Sequence[tuple[int, str]] = ()
@@ -386,9 +400,11 @@ class MachineSystem(BatchSystem):
             self._begin(job, None if places is None else places[at])
         self._arrived.clear()
         view.only_arrivals = True
-        view.unforeseen = False
+        view.unforeseen = self.power is not None and bool(start)  # what need not boot ends before the policy was told
         for job in again:
             self._join(job)
+        if self.power is not None:
+            self.power.arm()
         if self.machine.windows:
             wake_s = min(wake_s, self._next_turn())
         if wake_s < math.inf or self._wake is not None:
@@ -431,14 +447,18 @@ class MachineSystem(BatchSystem):
         else:
             self._dequeue(job)
         self.allocations[job] = self.places[job] = place
-        self._start[job] = now
-        estimated = now + self._estimate[job]
+        begin = now
+        if self.power is not None:
+            begin = self.power.hold(place.nodes)
+            self._estimate[job] = self.room.estimate_s[job] = self.power.plain_s(job)
+        self._start[job] = begin
+        estimated = begin + self._estimate[job]
         at = bisect_right(self._ends, estimated)
         self._ends.insert(at, estimated)
         self._running.insert(at, job)
         run = self._run[job]
         if run == run:
-            end = now + run
+            end = begin + run
             if job in self._whole:
                 self._resume(job)
             if job in self._limit and estimated < end:
@@ -447,7 +467,10 @@ class MachineSystem(BatchSystem):
             heappush(self._heap, (end, priority, next(self._eid), Due(self.clock, self._on_end, job)))
         else:
             ticket = self._tickets[job]
-            ticket.succeed(ticket)
+            if begin > now:
+                self.clock.at(begin, lambda _: _granted(ticket))
+            else:
+                ticket.succeed(ticket)
         if self._watched:
             self._tell("start", job)
 
@@ -463,6 +486,7 @@ class MachineSystem(BatchSystem):
         _forget(self._heap, self._on_end, job)
         start = self._start[job]
         self._take_off(job)
+        start = min(start, now)  # its nodes may still boot
         self._view.unforeseen = True
         if how == "cancel":
             self._end[job] = now
@@ -526,9 +550,15 @@ class MachineSystem(BatchSystem):
         while self._running[at] != job:
             at += 1
         del self._ends[at], self._running[at]
-        self.free_nodes.give(self._kind[job], self.allocations.pop(job))
+        self._give_back(job)
         if self._watched:
             self._tell("stop", job)
+
+    def _give_back(self, job: int) -> None:
+        place = self.allocations.pop(job)
+        self.free_nodes.give(self._kind[job], place)
+        if self.power is not None:
+            self.power.release(place.nodes)
 
     # -- for those who watch ------------------------------------------------------------------------------------------------------
 
@@ -584,3 +614,7 @@ def _forget(heap: list[Any], callbacks: Any, job: int) -> None:
     """Take the end of a job off the schedule."""
     heap[:] = [entry for entry in heap if entry[3].callbacks is not callbacks or entry[3].job != job]
     heapify(heap)
+
+
+def _granted(ticket: Ticket) -> None:
+    ticket.succeed(ticket)

@@ -75,6 +75,8 @@ _DECLARED = (
     ("started_frac", "draws in which it starts", "Share of the draws in which the job starts within two weeks."),
     ("it_energy_j", "energy, IT", "Energy of nodes, network and storage."),
     ("facility_energy_j", "energy, facility", "Energy with cooling and power distribution."),
+    ("switched_off_frac", "node time switched off", "Node-seconds in which nodes were off, over all node-seconds of their group."),
+    ("boots", "boots", "Times that a node was switched on again."),
     ("device_tdp_energy_j", "accelerators at TDP", "Energy of the accelerators if each drew its thermal design power throughout."),
     ("peak_power_w", "peak power", "Largest power of the facility."),
     ("carbon_kg_co2e", "carbon", "Emissions of the electricity used."),

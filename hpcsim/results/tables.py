@@ -20,6 +20,7 @@ from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
 from hpcsim.results.fabric import FABRIC_TABLES
 from hpcsim.results.planning import PLAN_TABLES
+from hpcsim.results.standby import STANDBY
 from hpcsim.results.studies import STUDIES
 from hpcsim.results.waits import WAITS
 
@@ -446,6 +447,7 @@ TABLES: dict[str, Table] = {
         _SWEEP,
         *STUDIES,
         *WAITS,
+        *STANDBY,
         *PLAN_TABLES,
         *FABRIC_TABLES,
     )

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.run.hours import Hours
+from hpcsim.run.standby import Standby
 
 __all__ = ["Account", "Down", "Facility", "GroupAccount", "Usage", "account", "pool_states"]
 
@@ -150,9 +151,12 @@ def _clip(begin_s: float, end_s: float, *arrays: Floats) -> list[Floats]:
     return [np.clip(a, begin_s, end_s) for a in arrays]
 
 
-def _power(groups: list[GroupAccount], facility: Facility, usage: Usage, down: Down, begin_s: float, end_s: float) -> dict[str, Any]:
+def _power(
+    groups: list[GroupAccount], facility: Facility, usage: Usage, down: Down, standby: Standby, begin_s: float, end_s: float
+) -> dict[str, Any]:
     u0, u1, d0, d1 = _clip(begin_s, end_s, usage.start_s, usage.end_s, down.start_s, down.end_s)
-    times = _change_points(begin_s, end_s, u0, u1, d0, d1)
+    s0, s1 = _clip(begin_s, end_s, standby.start_s, standby.end_s)
+    times = _change_points(begin_s, end_s, u0, u1, d0, d1, s0, s1)
     intervals = len(times) - 1
     compute = np.maximum(_step_function(times, u0, u1, usage.draw_w), 0.0)
     compute[_step_function(times, u0, u1, (usage.draw_w > 0).astype(np.int64)) == 0] = 0.0
@@ -161,6 +165,9 @@ def _power(groups: list[GroupAccount], facility: Facility, usage: Usage, down: D
         here = down.group == i
         if here.any():
             idle -= group.idle_w * _step_function(times, d0[here], d1[here], down.nodes[here])
+        for watts in np.unique(standby.draw_w[standby.group == i]).tolist():  # counted in whole nodes, so that nothing is left by rounding
+            here = (standby.group == i) & (standby.draw_w == watts)
+            idle += (watts - group.idle_w) * _step_function(times, s0[here], s1[here], np.ones(int(here.sum()), dtype=np.int64))
     network = np.full(intervals, facility.network_w)
     storage = np.full(intervals, facility.storage_w)
     it_w = compute + idle + network + storage
@@ -191,13 +198,15 @@ def _energy(power: dict[str, Any], facility: Facility) -> dict[str, Any]:
     return {"component": list(_COMPONENTS), "energy_j": joules, "carbon_kg_co2e": carbon}
 
 
-def _group_energy_j(i: int, group: GroupAccount, usage: Usage, down: Down, begin_s: float, end_s: float) -> float:
+def _group_energy_j(i: int, group: GroupAccount, usage: Usage, down: Down, standby: Standby, begin_s: float, end_s: float) -> float:
     """Return the energy of one group's nodes [J]: idle while they stand, and what runs on them."""
     u0, u1, d0, d1 = _clip(begin_s, end_s, usage.start_s, usage.end_s, down.start_s, down.end_s)
     mine, broken = usage.group == i, down.group == i
     used = float(np.dot(usage.draw_w[mine], (u1 - u0)[mine]))
     lost = float(np.dot(down.nodes[broken], (d1 - d0)[broken])) * group.idle_w
-    return group.nodes * group.idle_w * (end_s - begin_s) - lost + used
+    s0, s1 = _clip(begin_s, end_s, standby.start_s, standby.end_s)
+    switched = float(np.dot((standby.draw_w - group.idle_w) * (standby.group == i), s1 - s0))
+    return group.nodes * group.idle_w * (end_s - begin_s) - lost + used + switched
 
 
 def _tariff(facility: Facility, power: dict[str, Any]) -> float | None:
@@ -215,6 +224,7 @@ def _costs(
     facility: Facility,
     usage: Usage,
     down: Down,
+    standby: Standby,
     energy: dict[str, Any],
     power: dict[str, Any],
     jobs: int,
@@ -228,7 +238,7 @@ def _costs(
     for i, group in enumerate(groups):
         price = group.usd_per_device_s
         if group.includes_electricity:
-            covered_j += _group_energy_j(i, group, usage, down, begin_s, end_s)
+            covered_j += _group_energy_j(i, group, usage, down, standby, begin_s, end_s)
         if price is None:
             continue
         mine = usage.group == i
@@ -259,6 +269,7 @@ def account(
     jobs: int,
     begin_s: float,
     end_s: float,
+    standby: Standby | None = None,
 ) -> Account:
     """Integrate energy, carbon and money over ``begin_s … end_s``.
 
@@ -272,6 +283,8 @@ def account(
         Number of jobs; ``usage.job`` indexes them.
     begin_s, end_s : float
         Horizon [s].
+    standby : Standby, optional
+        Nodes that were switched off, boot or shut down, and what each draws then in place of its idle power.
 
     Returns
     -------
@@ -285,9 +298,10 @@ def account(
     its device time at the group's price; the rest of the horizon is the idle cost, unless only used time is billed, so bills and idle
     cost add up to the cost of the devices.
     """
-    power = _power(groups, facility, usage, down, begin_s, end_s)
+    standby = Standby.of([]) if standby is None else standby
+    power = _power(groups, facility, usage, down, standby, begin_s, end_s)
     energy = _energy(power, facility)
-    costs, job_usd = _costs(groups, facility, usage, down, energy, power, jobs, begin_s, end_s)
+    costs, job_usd = _costs(groups, facility, usage, down, standby, energy, power, jobs, begin_s, end_s)
     joules = energy["energy_j"]
     summary = {
         "it_energy_j": float(joules[:-1].sum()),

@@ -13,6 +13,7 @@ from hpcsim.cluster.parts import NodeGroup
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs
 from hpcsim.run.network import NetworkRecord
+from hpcsim.run.standby import Standby
 from hpcsim.workload.jobs import Finding, JobTable
 from hpcsim.workload.tasks import TaskPlan
 from hpcsim.workload.training import HOST_LOAD_FRAC, TrainingPlan
@@ -94,6 +95,7 @@ class Record:
     batch: BatchRecord | None
     usage: Usage
     down: Down
+    standby: Standby | None = None
     notes: tuple[str, ...] = ()
     events: int = 0
     cpu_s: float = math.nan

@@ -21,6 +21,7 @@ from hpcsim.run.fabric import fabric_tables, shape_note
 from hpcsim.run.hours import hours_of
 from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.record import Item, Record
+from hpcsim.run.standby import standby_summary, standby_tables
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -98,6 +99,7 @@ def _accounted(record: Record) -> tuple[Account, bool, list[str]]:
         jobs=record.jobs,
         begin_s=record.begin_s,
         end_s=max(record.end_s, record.begin_s),
+        standby=record.standby,
     )
     return done, powered, missing if powered else [f"Energy is not computed: {gap}." for gap in gaps if gap]
 
@@ -138,6 +140,7 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         if isinstance(plan, TrainingPlan) and item is not None and item.status == "finished":
             summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
     _tdp_summary(record, summary)
+    summary |= standby_summary(record.standby, record.begin_s, record.end_s)
     if record.network and record.network.lost_s > 0:
         summary["contention_s"] = record.network.lost_s
     return summary
@@ -308,6 +311,10 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         for name, columns in (("links", record.network.links), ("contention", record.network.contention)):
             if len(next(iter(columns.values()))):
                 tables[name] = frame(name, columns)
+    if record.standby is not None:
+        groups = [group_account(group, record.bound.cluster)[0] for group in record.bound.cluster.groups.values()]
+        for name, columns in standby_tables(record.standby, groups, record.down, record.begin_s, record.end_s).items():
+            tables[name] = frame(name, columns)
     if record.batch and record.batch.quality:
         tables["quality"] = frame("quality", _quality(record))
     if not record.batch or record.items:

@@ -26,9 +26,12 @@ from hpcsim.run.network import IntArray, Network, NetworkRecord
 from hpcsim.run.nodes import asking_of, fitted
 from hpcsim.run.policies import policy_of, stopping_of, unknown_names
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
+from hpcsim.run.standby import sleep_rule, standby_of
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scheduling.machine import Demand, hostlist
+from hpcsim.scheduling.placement import make_placement
 from hpcsim.scheduling.prediction import PREDICTORS
+from hpcsim.scheduling.sleeping import AwakeFirst
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -71,6 +74,9 @@ class _Room:
         """Return the batch system of the jobs' group by node; jobs that it cannot hold are dropped and counted."""
         scheduler, source = self.bound.scenario.scheduler, self.source
         assert source is not None
+        placement: str | AwakeFirst = scheduler.placement or ("pack" if scheduler.switch_off else "first-fit")
+        if scheduler.switch_off:
+            placement = AwakeFirst(make_placement(str(placement)))
         found = fitted(jobs, scheduler, source.jobs, watts=node_span_w(jobs.group) / jobs.per_node, cluster=self.bound.cluster)
         self.source = dataclasses.replace(source, jobs=found.jobs, quality=(*source.quality, *found.findings))
         self.demands = found.demands
@@ -78,11 +84,12 @@ class _Room:
             self.clock,
             found.machine,
             policy_of(scheduler, found.jobs),
-            placement=scheduler.placement or "first-fit",
+            placement=placement,
             asking=asking_of(jobs, scheduler),
             size=jobs.processors,
             stopping=stopping_of(scheduler),
             predictor=PREDICTORS[scheduler.estimates]() if scheduler.estimates in PREDICTORS else None,
+            sleep=sleep_rule(scheduler.switch_off),
             order=scheduler.order,
         )
 
@@ -302,6 +309,7 @@ def _run(bound: Bound, seed: int) -> Record:
         batch=batch,
         usage=_usage(room, items, batch, now_s),
         down=Down.of(down),
+        standby=standby_of(bound, room.pools),
         notes=tuple(notes),
         events=room.clock.handled,
         cpu_s=cpu_s,

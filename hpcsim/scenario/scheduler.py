@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec
+from hpcsim.scenario.power import SwitchOffSpec
 
 __all__ = ["PartitionSpec", "PrioritySpec", "QosSpec", "SchedulerSpec", "StoppingSpec", "WeightsSpec", "WindowSpec"]
 
@@ -119,6 +120,9 @@ class SchedulerSpec(Spec):
     power_budget: Annotated[float, Quantity("power")] | None = Field(
         None, description="power above idle that running jobs may draw together"
     )
+    switch_off: SwitchOffSpec | None = Field(
+        None, description="switch idle nodes off; jobs then get nodes, packed unless placement says else"
+    )
     reservations: NamedMap[WindowSpec] = Field(default_factory=dict, description="nodes that are kept for users for a time")
     maintenance: NamedMap[WindowSpec] = Field(default_factory=dict, description="nodes that are kept free for a time")
 
@@ -133,6 +137,7 @@ class SchedulerSpec(Spec):
             or self.qos
             or self.licences
             or self.power_budget
+            or self.switch_off
             or self.reservations
             or self.maintenance
         )

@@ -297,7 +297,7 @@ class Free:
     ([1, 4], True, True)
     """
 
-    __slots__ = ("_cells", "_closed", "_last", "_no", "_yes", "demands", "devices", "free", "machine", "pools", "total")
+    __slots__ = ("_cells", "_closed", "_last", "_no", "_yes", "asleep", "demands", "devices", "free", "machine", "pools", "total")
 
     def __init__(self, machine: Machine, demands: list[Demand]) -> None:
         self.machine = machine
@@ -313,6 +313,8 @@ class Free:
         self.pools = [pool.capacity for pool in machine.pools]
         self.total = [int(row.sum()) for row in machine.total]
         """What is free on all nodes, closed ones too: no job fits that needs more."""
+        self.asleep: npt.NDArray[np.int8] | None = None
+        """How far each node is from working, 0 for one that is on; None where nodes are not switched off."""
         self._closed: dict[int, int] = {}
         self._yes: set[int] = set()
         self._no: set[int] = set()
@@ -328,6 +330,7 @@ class Free:
         other.devices = None if self.devices is None else self.devices.copy()
         other.pools = self.pools.copy()
         other.total = self.total.copy()
+        other.asleep = self.asleep
         other._closed = self._closed.copy()
         other._yes, other._no, other._last = self._yes.copy(), self._no.copy(), self._last
         return other
