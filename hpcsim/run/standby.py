@@ -56,8 +56,8 @@ class Standby:
         """Build from rows (group, node, state, start_s, end_s, draw_w)."""
         columns = list(zip(*rows)) if rows else [()] * 6
         kinds = (np.int64, np.int64, np.str_, np.float64, np.float64, np.float64)
-        arrays: list[Any] = [np.asarray(c, dtype=k) for c, k in zip(columns, kinds)]
-        return cls(*arrays, nodes=nodes, boots=boots)
+        group, node, state, start, end, draw = (np.asarray(c, dtype=k) for c, k in zip(columns, kinds))
+        return cls(group, node, state, start, end, draw, nodes, boots)
 
 
 def sleep_rule(spec: SwitchOffSpec | None) -> SleepRule | None:
