@@ -54,10 +54,10 @@ class Standby:
     @classmethod
     def of(cls, rows: list[tuple[int, int, str, float, float, float]], nodes: int = 0, boots: int = 0) -> Standby:
         """Build from rows (group, node, state, start_s, end_s, draw_w)."""
-        columns = list(zip(*rows)) if rows else [()] * 6
-        kinds = (np.int64, np.int64, np.str_, np.float64, np.float64, np.float64)
-        group, node, state, start, end, draw = (np.asarray(c, dtype=k) for c, k in zip(columns, kinds))
-        return cls(group, node, state, start, end, draw, nodes, boots)
+        columns: list[Any] = list(zip(*rows)) if rows else [()] * 6
+        whole = [np.asarray(column, dtype=np.int64) for column in columns[:2]]
+        times = [np.asarray(column, dtype=np.float64) for column in columns[3:]]
+        return cls(whole[0], whole[1], np.asarray(columns[2], dtype=np.str_), times[0], times[1], times[2], nodes, boots)
 
 
 def sleep_rule(spec: SwitchOffSpec | None) -> SleepRule | None:
