@@ -19,6 +19,7 @@ from hpcsim.base.errors import HpcsimError, problem_kind
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, PASS, Clock, Due
 from hpcsim.engine.outcome import CANCELLED, FAILED, FINISHED, QUEUED, RUNNING, Outcome
 from hpcsim.scheduling.policies import Policy, Reservation, View, make_policy
+from hpcsim.scheduling.waiting import Waiting
 from hpcsim.workload.jobs import JobTable
 
 __all__ = ["BatchSystem", "EventOrder", "Observer", "PolicyFault", "Ticket", "run_jobs"]
@@ -34,6 +35,8 @@ BAD_ORDER = problem_kind("event-order-unknown", "{order!r} is no order of events
 BAD_POOL = problem_kind("pool-size", "a pool of {processors!r} processors is not possible", "at least 1 processor is needed")
 
 _COMPACT_AFTER = 512
+_INDEX_FROM, _INDEX_UNTIL = 192, 64
+"""Jobs that wait when they begin, and cease, to be kept by size for a policy that asks for it."""
 
 
 class PolicyFault(HpcsimError):
@@ -77,7 +80,7 @@ class BatchSystem:
     """
 
     __slots__ = (
-        "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_on_end", "_pending", "_plain", "_plans", "_wake",
+        "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_indexes", "_on_end", "_pending", "_plain", "_plans", "_wake",
         "_account", "_partition", "_qos", "_user", "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
         "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
     )  # fmt: skip
@@ -136,6 +139,7 @@ class BatchSystem:
         self._decide = self.policy.decide
         self._key = self.policy.key
         self._plain = self._key is None and not self._watched
+        self._indexes = getattr(self.policy, "indexes", None) if self._key is None else None
         self._on_end: list[Callable[[Any], None]] = [self._complete]
         self._on_arrival: list[Callable[[Any], None]] = [self._arrive]
         self._stop: list[int] = []
@@ -332,6 +336,8 @@ class BatchSystem:
         self._arrived.append(job)
         if self._key is None:
             self._queue.append(job)
+            if self._view.by_size is not None:
+                self._view.by_size.join(job, self._processors[job], self._estimate[job])
         else:
             submit = self._submit[job]
             key = (self._key(submit, self._estimate[job], self._processors[job]), submit, job)
@@ -347,11 +353,13 @@ class BatchSystem:
         at = event.job
         now = submit[at]
         stop = self._stop[0] if len(self._stop) == 1 else self._stop[bisect_right(self._stop, at)]
-        plain = self._plain
+        plain, index = self._plain, self._view.by_size
         while True:
             if plain:
                 self._arrived.append(at)
                 self._queue.append(at)
+                if index is not None:
+                    index.join(at, self._processors[at], self._estimate[at])
             else:
                 self._enqueue(at)
             at += 1
@@ -427,6 +435,7 @@ class BatchSystem:
                 self._wake_at(math.inf)
             return
         view.now_s = now = self.clock._now
+        index = self._index() if self._indexes else None
         decision = self._decide(view)
         if len(decision) == 2:
             start, view.reservation = decision
@@ -442,6 +451,8 @@ class BatchSystem:
             head = view.head
             if head < len(queue) and queue[head] == job:
                 view.head = head + 1
+                if index is not None:
+                    index.leave(job)
             else:
                 self._dequeue(job)
             self._start[job] = now
@@ -504,6 +515,20 @@ class BatchSystem:
         del queue[at]
         if self._key is not None:
             del self._keys[at]
+        elif self._view.by_size is not None:
+            self._view.by_size.leave(job)
+
+    def _index(self) -> Waiting | None:
+        """Return the waiting jobs by size, while the queue is long."""
+        view, queue = self._view, self._queue
+        index, waiting = view.by_size, len(queue) - view.head
+        if index is None and waiting >= _INDEX_FROM:
+            index = view.by_size = Waiting(by_length=self._indexes == "length")
+            for job in queue[view.head :]:
+                index.join(job, self._processors[job], self._estimate[job])
+        elif index is not None and waiting < _INDEX_UNTIL:
+            index = view.by_size = None
+        return index
 
     # -- for those who watch ------------------------------------------------------------------------------------------------------
 

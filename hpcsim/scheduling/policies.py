@@ -23,6 +23,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.base.registry import Registry
 from hpcsim.scheduling.machine import CORES, Allocation
 from hpcsim.scheduling.room import Room, Shadow, Verdict, easy_in_room, heads_in_room
+from hpcsim.scheduling.waiting import Waiting
 
 __all__ = [
     "STOPS",
@@ -144,6 +145,8 @@ class View:
         cancelled, or processors came back into service.
     explain : bool
         Someone records reservations: make them even where no candidate could use what is left over.
+    by_size : Waiting or None
+        On one pool, the waiting jobs by size in the order of joining, for a policy that asks for it (``indexes``) and while the queue is long.
     room : Room or None
         The machine of nodes; None for one pool of processors. With it ``processors`` are processor equivalents
         (:meth:`~hpcsim.scheduling.machine.Machine.processor_equivalents`), ``free`` and ``capacity`` cores, and ``running_processors`` is empty.
@@ -172,6 +175,7 @@ class View:
     end_s: Sequence[float] = ()
     room: Room | None = None
     qos: Sequence[int] = ()
+    by_size: Waiting | None = None
 
     def waiting(self) -> Sequence[int]:
         """Return the waiting jobs in the order of the policy."""
@@ -183,7 +187,8 @@ class Policy(Protocol):
 
     ``key`` orders the queue, once for each job; None is the order of submission. A policy that has an attribute ``plans`` which is true is
     asked after every event while jobs wait, even where no processor is free; others only where some are. One with an attribute ``rooms`` which is
-    true decides on machines of nodes, too; others see one pool of processors only. With ``nodes_only`` it needs one: a pool then is one node.
+    true decides on machines of nodes, too; others see one pool of processors only. With ``nodes_only`` it needs one: a pool then is one node. One
+    with ``indexes`` is given ``by_size`` where the queue is long: ``"joined"``, or ``"length"`` where each size is needed by estimate, too.
     """
 
     @property
@@ -377,8 +382,8 @@ def _reserve(view: View, job: int, free: int, started: Sequence[int]) -> Reserva
     return Reservation(job, shadow, free - need)
 
 
-def _easy(view: View, order: Callable[[Sequence[int]], Sequence[int]] | None = None) -> Pair:
-    """Decide by aggressive backfilling, with the candidates in queue order or in that of ``order``.
+def _easy(view: View, *, shortest: bool = False) -> Pair:
+    """Decide by aggressive backfilling, with the candidates in queue order or by estimate, ``shortest`` first.
 
     While only arrivals have happened, and the time of the reservation has not passed, the last decision stands: the head still does
     not fit, processors came neither free nor away, and a candidate that was refused then has less time and no more room now. So only
@@ -397,9 +402,12 @@ def _easy(view: View, order: Callable[[Sequence[int]], Sequence[int]] | None = N
             head += len(started)
             if head == len(queue):
                 return started, None
+        index = view.by_size
+        if index is not None and len(queue) - head > _SIZES_COST * len(index.lines):
+            return _easy_by_size(view, index, started, head, free, shortest)
         candidates = queue[head + 1 :] if free else ()
-    if order is not None:
-        candidates = order([job for job in candidates if processors[job] <= free])
+    if shortest:
+        candidates = sorted((job for job in candidates if processors[job] <= free), key=estimates.__getitem__)
     shadow, extra = (math.nan, 0) if promised is None else promised[1:]
     for job in candidates:
         need = processors[job]
@@ -419,6 +427,25 @@ def _easy(view: View, order: Callable[[Sequence[int]], Sequence[int]] | None = N
     if promised is None:
         return started, _reserve(view, queue[head], free, started) if view.explain else None
     return started, promised if extra == promised[2] else Reservation(queue[head], shadow, extra)
+
+
+_SIZES_COST = 4
+"""How many waiting jobs are looked at one by one in the time in which the next of one size is found."""
+
+
+def _easy_by_size(view: View, index: Waiting, started: list[int], head: int, free: int, shortest: bool) -> Pair:
+    """Decide what :func:`_easy` does of all that wait behind the head, once ``started`` have started, by size."""
+    job = view.queue[head]
+    ahead = index.may_pass(job, free) if free else []
+    if not ahead:
+        return started, _reserve(view, job, free, started) if view.explain else None
+    promised = _reserve(view, job, free, started)
+    _, shadow, extra = promised
+    if shortest:
+        more, left = index.shortest_passing(job, started, view.estimate_s, view.now_s, free, shadow, extra)
+    else:
+        more, left = index.passing(ahead, view.estimate_s, view.now_s, free, shadow, extra)
+    return started + more, promised if left == extra else Reservation(job, shadow, left)
 
 
 @policies.register("easy")
@@ -442,6 +469,7 @@ class Easy:
     name = "easy"
     key: QueueKey | None = None
     rooms = True
+    indexes = "joined"
 
     @staticmethod
     def decide(view: View, /) -> Decision | Pair:
@@ -456,9 +484,11 @@ class EasyShortestFirst:
     name = "easy-sjbf"
     key: QueueKey | None = None
     rooms = True
+    indexes = "length"
 
     @staticmethod
     def decide(view: View, /) -> Decision | Pair:
         """Return the heads that fit, and those that may pass the first that does not."""
-        order = partial(sorted, key=view.estimate_s.__getitem__)
-        return _easy(view, order) if view.room is None else _easy_in(view, view.room, order)
+        if view.room is None:
+            return _easy(view, shortest=True)
+        return _easy_in(view, view.room, partial(sorted, key=view.estimate_s.__getitem__))

@@ -71,6 +71,10 @@ class _Guarded:
         return bool(getattr(self.policy, "nodes_only", False))
 
     @property
+    def indexes(self) -> str | None:
+        return getattr(self.policy, "indexes", None)
+
+    @property
     def key(self) -> QueueKey | None:
         return self.policy.key
 
@@ -96,6 +100,7 @@ class _Guarded:
                 start_s=start_s,
                 end_s=end_s,
                 room=None if view.room is None else view.room.copied(),
+                by_size=copy.deepcopy(view.by_size),
             )
             for _ in range(3)
         ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsim.cost import metrics
+from hpcsim.engine import jobs as engine
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import BatchSystem, run_jobs
 from hpcsim.engine.outcome import STATUS, Outcome
+from hpcsim.scheduling import policies as rules
 from hpcsim.workload.jobs import JobTable
 from tests.oracles.slow_scheduler import slow_schedule
 
@@ -52,18 +56,35 @@ def starts(jobs: JobTable, outcome: Outcome) -> dict[int, float]:
     return dict(zip(jobs.sorted_by_submit().job_id.tolist(), outcome.start_s.tolist(), strict=True))
 
 
+@contextmanager
+def queues_by_size() -> Iterator[None]:
+    """Keep the waiting jobs by size, however few they are."""
+    kept = engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST
+    engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST = 1, 0, 0
+    try:
+        yield
+    finally:
+        engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST = kept
+
+
 @every_order
 @every_policy
 @given(jobs=traces(), estimates=st.sampled_from(["as drawn", "exact", "too short"]))
 @settings(max_examples=60, deadline=None)
 def test_equals_the_slow_reference(policy: str, order: Any, jobs: JobTable, estimates: str) -> None:
-    """Also where jobs outrun their estimates, which then count as ending now."""
+    """Also where jobs outrun their estimates, which then count as ending now; a long queue is kept by size."""
     if estimates == "exact":
         jobs = jobs.with_estimates(jobs.run_s)
     if estimates == "too short":
         jobs = jobs.with_estimates(np.where(jobs.job_id % 2, jobs.estimate_s, np.floor(jobs.run_s / 2)))
     outcome = run_jobs(jobs, MACHINE, policy, order=order, check=True)
-    assert starts(jobs, outcome) == slow_schedule(as_dicts(jobs), MACHINE, policy, order)
+    want = slow_schedule(as_dicts(jobs), MACHINE, policy, order)
+    assert starts(jobs, outcome) == want
+    if policy in ("easy", "easy-sjbf"):
+        with queues_by_size():
+            by_size = run_jobs(jobs, MACHINE, policy, order=order, record=True)
+        assert starts(jobs, by_size) == want
+        assert by_size.reservations == run_jobs(jobs, MACHINE, policy, order=order, record=True).reservations
 
 
 @every_order
