@@ -21,7 +21,7 @@ from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, T
 from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
 from hpcsim.engine.sleep import NodePower
 from hpcsim.engine.stopping import Stopping
-from hpcsim.scheduling.machine import Allocation, Demand, Free, Machine
+from hpcsim.scheduling.machine import CORES, Allocation, Demand, Free, Machine
 from hpcsim.scheduling.placement import Placement, make_placement
 from hpcsim.scheduling.policies import STOPS, Policy
 from hpcsim.scheduling.prediction import Predictor, corrected_s
@@ -378,9 +378,12 @@ class MachineSystem(BatchSystem):
             self._join(waiting)
 
     def _pass(self) -> None:
-        """Ask the policy, and start what it says where it says."""
+        """Ask the policy, and start what it says where it says.
+
+        With no core free there is nothing to ask, but for a policy that plans ahead: what has happened is kept for later.
+        """
         view, queue = self._view, self._queue
-        if view.head >= len(queue):
+        if view.head >= len(queue) or not (self.free_nodes.total[CORES] > 0 or self._plans or view.explain):
             if self._wake is not None:
                 self._wake_at(math.inf)
             return

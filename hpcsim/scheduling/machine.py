@@ -297,7 +297,7 @@ class Free:
     ([1, 4], True, True)
     """
 
-    __slots__ = ("_cells", "_closed", "_last", "_no", "_yes", "asleep", "demands", "devices", "free", "machine", "pools", "total")
+    __slots__ = ("_cells", "_closed", "_last", "_needs", "_no", "_yes", "asleep", "demands", "devices", "free", "machine", "pools", "total")
 
     def __init__(self, machine: Machine, demands: list[Demand]) -> None:
         self.machine = machine
@@ -316,6 +316,7 @@ class Free:
         self.asleep: npt.NDArray[np.int8] | None = None
         """How far each node is from working, 0 for one that is on; None where nodes are not switched off."""
         self._closed: dict[int, int] = {}
+        self._needs: list[tuple[int, int, int]] = []
         self._yes: set[int] = set()
         self._no: set[int] = set()
         self._last: tuple[int, Integers] | None = None
@@ -324,7 +325,7 @@ class Free:
     def copy(self) -> Free:
         """Return an independent copy."""
         other = Free.__new__(Free)
-        other.machine, other.demands = self.machine, self.demands
+        other.machine, other.demands, other._needs = self.machine, self.demands, self._needs
         other.free = self.free.copy()
         other._cells = memoryview(other.free.reshape(-1))  # type: ignore[arg-type]
         other.devices = None if self.devices is None else self.devices.copy()
@@ -400,15 +401,31 @@ class Free:
             self._no.add(kind)
             return False
         capacity, chunks = self.capacity(kind, usable), self.demands[kind].chunks
-        enough = bool(capacity.max() > 0) if chunks == 1 else int(capacity.sum()) >= chunks
+        enough = capacity.item(capacity.argmax()) > 0 if chunks == 1 else int(capacity.sum()) >= chunks
         if usable is None:
             (self._yes if enough else self._no).add(kind)
         return enough
 
+    def needs(self) -> list[tuple[int, int, int]]:
+        """Return the cores, accelerators and memory that a job of each kind takes in all."""
+        needs, demands = self._needs, self.demands
+        if len(needs) < len(demands):
+            needs += [(d.chunks * d.cores, d.chunks * d.gpus, d.chunks * d.memory) for d in demands[len(needs) :]]
+        return needs
+
     def fitting(self, kinds: Iterable[int]) -> list[int]:
         """Return which of some kinds of demand can start now."""
-        no, yes = self._no, self._yes
-        return [kind for kind in kinds if kind not in no and (kind in yes or self.fits(kind))]
+        no, yes, needs = self._no, self._yes, self.needs()
+        cores, gpus, memory = self.total
+        found = []
+        for kind in kinds:
+            if kind in yes:
+                found.append(kind)
+            elif kind not in no:
+                need = needs[kind]
+                if need[1] <= gpus and need[0] <= cores and need[2] <= memory and self.fits(kind):
+                    found.append(kind)
+        return found
 
     def _could(self, demand: Demand) -> bool:
         """Return whether the amounts that are free would do if they lay where they are needed."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.scheduling.machine import CORES, DEVICE, GPUS, MEMORY, Allocation, Bools, Demand, Free, Integers, Machine
+from hpcsim.scheduling.machine import CORES, GPUS, MEMORY, Allocation, Bools, Demand, Free, Integers, Machine
 from hpcsim.scheduling.placement import Placement
+from hpcsim.scheduling.shadow import Shadow, shadow_of
 from hpcsim.scheduling.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -130,17 +130,6 @@ class Room:
         return free.allocate(kind, nodes, counts)
 
 
-class Shadow(NamedTuple):
-    """What EASY remembers: the head, when it will fit, and what is free then, the jobs that were let pass in place.
-
-    ``free`` is None where the machine, as it is now, cannot hold the head.
-    """
-
-    job: int
-    time_s: float
-    free: Free | None
-
-
 class Verdict(NamedTuple):
     """What :func:`easy_in_room` decides."""
 
@@ -157,198 +146,76 @@ def any_fits(view: View, room: Room) -> bool:
     return any(room.free.fits(kind) for kind in np.flatnonzero(np.bincount(kinds)).tolist())
 
 
-def heads_in_room(view: View, room: Room) -> tuple[list[int], list[Allocation], Free, int]:
+class Left:
+    """What is free as the jobs of one pass start: copied, and taken from, only where the amounts that are left would do for another job."""
+
+    __slots__ = ("_amounts", "_free", "_needs", "_owned", "_untaken")
+
+    def __init__(self, free: Free) -> None:
+        self._free = free
+        self._owned = False
+        self._needs = free.needs()
+        self._amounts: Sequence[int] = free.total
+        self._untaken: list[tuple[int, Allocation]] = []
+
+    def now(self) -> Free:
+        """Return what is free; it must not be changed."""
+        if self._untaken:
+            if not self._owned:
+                self._free = self._free.copy()
+                self._owned = True
+            for kind, place in self._untaken:
+                self._free.take(kind, place)
+            self._untaken.clear()
+        return self._free
+
+    def could(self, kind: int) -> bool:
+        """Return whether the amounts that are left would do for a job of a kind, wherever they lie and whatever else it needs."""
+        cores, gpus, memory = self._needs[kind]
+        left = self._amounts
+        return gpus <= left[GPUS] and cores <= left[CORES] and memory <= left[MEMORY]
+
+    def fitting(self, kinds: Iterable[int]) -> list[int]:
+        """Return which of some kinds can start."""
+        if self._untaken:
+            kinds = [kind for kind in kinds if self.could(kind)]
+            if not kinds:
+                return kinds
+        return self.now().fitting(kinds)
+
+    def take(self, kind: int, place: Allocation) -> None:
+        """Let a job of a kind start there."""
+        self._untaken.append((kind, place))
+        cores, gpus, memory = self._needs[kind]
+        left = self._amounts
+        self._amounts = left[CORES] - cores, left[GPUS] - gpus, left[MEMORY] - memory
+
+
+def heads_in_room(view: View, room: Room) -> tuple[list[int], list[Allocation], Left, int]:
     """Return the jobs at the head of the queue that fit one after the other, where they go, what is free then, and the position of the first that waits.
 
     A job over a limit is passed over.
     """
-    queue, kind, free, now = view.queue, room.kind, room.free, view.now_s
-    windows = bool(room.machine.windows)
+    queue, kind, now = view.queue, room.kind, view.now_s
+    left = Left(room.free)
+    windows, pools = bool(room.machine.windows), bool(room.machine.pools)
     start: list[int] = []
     places: list[Allocation] = []
     at = view.head
     while at < len(queue):
         job = queue[at]
         number = int(kind[job])
-        if not (room.fits(job, now, free) if windows else free.fits(number)):
-            if not free.over_limit(number):
+        if not (left.could(number) and (room.fits(job, now, left.now()) if windows else left.now().fits(number))):
+            if not pools or not left.now().over_limit(number):
                 break
         else:
-            place = room.place(job, now, free)
+            place = room.place(job, now, left.now())
             assert place is not None
-            if at + 1 < len(queue):
-                if not start:
-                    free = free.copy()
-                free.take(number, place)
+            left.take(number, place)
             start.append(job)
             places.append(place)
         at += 1
-    return start, places, free, at
-
-
-def _releases(view: View, room: Room, started: Sequence[int], places: Sequence[Allocation]) -> Iterator[tuple[float, int, Allocation]]:
-    """Yield (estimated end, job, allocation) of the running jobs and of those that ``started`` now, in order of time."""
-    mine = sorted((view.now_s + view.estimate_s[job], at) for at, job in enumerate(started))
-    at = 0
-    for end, job in zip(view.running_end_s, room.running, strict=True):
-        while at < len(mine) and mine[at][0] <= end:
-            yield mine[at][0], started[mine[at][1]], places[mine[at][1]]
-            at += 1
-        yield end, job, room.allocations[job]
-    for end, index in mine[at:]:
-        yield end, started[index], places[index]
-
-
-class _Growth:
-    """What is free as jobs end one after the other, and how many chunks of one demand fit: touches only the nodes of the jobs that end."""
-
-    def __init__(self, room: Room, kind: int, free: Free) -> None:
-        self.room = room
-        self.kind = kind
-        self.demand = room.demands[kind]
-        self.free = free
-        self.where = room.machine.sets[self.demand.where]
-        self.capacity = free.capacity(kind)
-        self.chunks = int(self.capacity.sum())
-        self.pools = list(free.pools)
-        self.rows: dict[int, list[int]] = {}
-        self.devices: dict[int, list[int]] = {}
-
-    def enough(self) -> bool:
-        """Return whether the job fits."""
-        pools = self.pools
-        return self.chunks >= self.demand.chunks and all(amount <= pools[pool] for pool, amount in self.demand.pooled)
-
-    def end(self, job: int, allocation: Allocation) -> None:
-        """Let a job end."""
-        other = self.room.demands[self.room.kind[job]]
-        for pool, amount in other.pooled:
-            self.pools[pool] += amount
-        have, rows, total = self.free.free, self.rows, self.room.machine.total
-        for node, count in zip(allocation.nodes, allocation.counts, strict=True):
-            row = rows.get(node)
-            if row is None:
-                row = rows[node] = [int(have[CORES, node]), int(have[GPUS, node]), int(have[MEMORY, node]), int(self.capacity[node])]
-            if other.exclusive:
-                row[CORES] += int(total[CORES, node])
-                row[GPUS] += int(total[GPUS, node])
-                row[MEMORY] += int(total[MEMORY, node])
-            else:
-                row[CORES] += count * other.cores
-                row[GPUS] += count * other.gpus
-                row[MEMORY] += count * other.memory
-        if self.free.devices is not None:
-            self._free_devices(other, allocation)
-        for node in allocation.nodes:
-            row = rows[node]
-            now = self._chunks(node, row)
-            self.chunks += now - row[3]
-            row[3] = now
-
-    def _free_devices(self, other: Demand, allocation: Allocation) -> None:
-        assert self.free.devices is not None
-        for node in allocation.nodes:
-            if node not in self.devices:
-                self.devices[node] = self.free.devices[node].tolist()
-            if other.exclusive:
-                row = self.devices[node]
-                row[:] = [left + DEVICE if device < int(self.room.machine.total[GPUS, node]) else left for device, left in enumerate(row)]
-        for node, device, shares in allocation.devices if not other.exclusive else ():
-            row = self.devices[node]
-            row[device] += shares
-            if shares < DEVICE and row[device] == DEVICE:
-                self.rows[node][GPUS] += 1
-
-    def _chunks(self, node: int, row: list[int]) -> int:
-        demand = self.demand
-        if not self.where[node]:
-            return 0
-        if demand.exclusive and row[CORES] != int(self.room.machine.total[CORES, node]):
-            return 0
-        chunks = row[CORES] // demand.cores
-        if demand.gpus:
-            chunks = min(chunks, row[GPUS] // demand.gpus)
-        elif demand.share:
-            devices = self.devices.get(node)
-            if devices is None:
-                assert self.free.devices is not None
-                devices = self.free.devices[node].tolist()
-            chunks = min(chunks, sum(max(left, 0) // demand.share for left in devices))
-        if demand.memory:
-            chunks = min(chunks, row[MEMORY] // demand.memory)
-        if demand.apart:
-            chunks = min(chunks, 1)
-        return max(chunks, 0)
-
-    def state(self) -> Free:
-        """Return what is free now, as a whole."""
-        after = self.free.copy()
-        for node, row in self.rows.items():
-            for resource in (CORES, GPUS, MEMORY):
-                after.total[resource] += row[resource] - int(after.free[resource, node])
-                after.free[resource, node] = row[resource]
-        if after.devices is not None:
-            for node, devices in self.devices.items():
-                after.devices[node] = devices
-        after.pools = self.pools
-        after._no.clear()
-        after._yes.clear()
-        after._last = None
-        return after
-
-
-def shadow_of(view: View, room: Room, job: int, free: Free, started: Sequence[int], places: Sequence[Allocation]) -> Shadow:
-    """Return the earliest time, by estimates, at which ``job`` fits as a placement, and what is free then.
-
-    All that comes free at that very time counts. A job that outruns its estimate counts as ending now.
-
-    Parameters
-    ----------
-    view, room : View, Room
-        The present.
-    job : int
-        A job that does not fit now.
-    free : Free
-        What is free once ``started`` have started at ``places``.
-    started, places : sequences of equal length
-        Jobs that start now.
-    """
-    growth = _Growth(room, int(room.kind[job]), free)
-    if room.machine.windows:
-        return _shadow_between_windows(view, room, job, growth, started, places)
-    time = view.now_s
-    for end, other, place in _releases(view, room, started, places):
-        if end > time:
-            if growth.enough():
-                break
-            time = end
-        growth.end(other, place)
-    return Shadow(job, time, growth.state()) if growth.enough() else Shadow(job, math.inf, None)
-
-
-def _shadow_between_windows(
-    view: View, room: Room, job: int, growth: _Growth, started: Sequence[int], places: Sequence[Allocation]
-) -> Shadow:
-    """Return the shadow where nodes are kept free for a time: it may begin when a job ends, when a window ends, or when the job's own begins."""
-    kind, now = int(room.kind[job]), view.now_s
-    releases = list(_releases(view, room, started, places))
-    ends = [end for end, _, _ in releases]
-    windows = room.machine.windows
-    turns = {now, *(end for end in ends if end > now), *(w.end_s for w in windows if w.end_s > now)}
-    mine = room.demands[kind].window
-    if mine >= 0 and windows[mine].start_s > now:
-        turns.add(windows[mine].start_s)
-    done = 0
-    for time in sorted(turns):
-        upto = bisect_right(ends, time)
-        for _, other, place in releases[done:upto]:
-            growth.end(other, place)
-        done = max(done, upto)
-        if growth.enough():
-            state = growth.state()
-            if state.fits(kind, room.usable(job, time)):
-                return Shadow(job, time, state)
-    return Shadow(job, math.inf, None)
+    return start, places, left, at
 
 
 def _spare(room: Room, shadow: Shadow) -> Free | None:
@@ -374,26 +241,23 @@ class _Backfill:
     """One pass over the candidates that may pass the head."""
 
     def __init__(
-        self, view: View, room: Room, free: Free, start: list[int], places: list[Allocation], shadow: Shadow | None, head: int
+        self, view: View, room: Room, left: Left, start: list[int], places: list[Allocation], shadow: Shadow | None, head: int
     ) -> None:
-        self.view, self.room, self.free, self.shadow, self.head = view, room, free, shadow, head
+        self.view, self.room, self.left, self.shadow, self.head = view, room, left, shadow, head
         self.start, self.places = start, places
-        self.owned = bool(start)
         self.shadow_owned = False
         self.refused: set[int] = set()
 
     def run(self, candidates: npt.NDArray[np.int64]) -> None:
         """Start what may start, in the order of the candidates."""
-        room, now = self.room, self.view.now_s
+        room, now, left = self.room, self.view.now_s, self.left
         kinds = room.kind[candidates]
         fitting = self._fitting(kinds)
         if not fitting.any():
             return
         candidates, kinds = candidates[fitting], kinds[fitting]
-        if self.shadow is None:
-            self.shadow = shadow_of(self.view, room, self.head, self.free, self.start, self.places)
-        shadow = self.shadow
-        short = now + room.estimate_s[candidates] <= shadow.time_s
+        time = self._shadow().time_s
+        short = now + room.estimate_s[candidates] <= time
         windows = bool(room.machine.windows)
         at = 0
         while at < len(candidates):
@@ -401,7 +265,7 @@ class _Backfill:
             at += 1
             if not brief and kind in self.refused:
                 continue
-            if not (room.fits(job, now, self.free) if windows else self.free.fits(kind)):
+            if not (room.fits(job, now, left.now()) if windows else left.could(kind) and left.now().fits(kind)):
                 keep = kinds[at:] != kind if not windows else np.ones(len(kinds) - at, dtype=np.bool_)
             else:
                 place = self._place(job, kind, brief)
@@ -415,31 +279,31 @@ class _Backfill:
                 candidates, kinds, short = candidates[at:][keep], kinds[at:][keep], short[at:][keep]
                 at = 0
 
-    def run_by_kind(self, waiting: Waiting) -> None:
-        """Start what may start of all who joined the queue after the head, in that order, by looking at the next of each kind only."""
-        room, now, free = self.room, self.view.now_s, self.free
+    def run_by_kind(self, waiting: Waiting, fitting: Sequence[int]) -> None:
+        """Start what may start of all who joined the queue after the head, in that order, by looking at the next of each kind that fits only."""
+        room, now, left = self.room, self.view.now_s, self.left
         # the next job of each kind that may pass, as a heap by rank
         ahead: list[tuple[int, int, int]] = []
-        for kind in free.fitting(waiting.lines):
+        for kind in fitting:
             job = waiting.after(kind, self.head, math.inf)
             if job >= 0:
                 ahead.append((waiting.rank(job), kind, job))
         if not ahead:
             return
-        if self.shadow is None:
-            self.shadow = shadow_of(self.view, room, self.head, free, self.start, self.places)
-        left_s = self.shadow.time_s - now
+        time = self._shadow().time_s
+        left_s = time - now
         estimates = self.view.estimate_s
-        time = self.shadow.time_s
         windows = bool(room.machine.windows)
         heapify(ahead)
         while ahead:
             _, kind, job = heappop(ahead)
             brief = now + estimates[job] <= time
-            if room.fits(job, now, self.free) if windows else self.free.fits(kind):
+            if room.fits(job, now, left.now()) if windows else left.could(kind) and left.now().fits(kind):
                 place = self._place(job, kind, brief) if brief or kind not in self.refused else None
                 if place is not None:
                     self._start(job, kind, place, brief)
+                    if not windows and not left.could(kind):
+                        continue
                 elif not windows:
                     self.refused.add(kind)
             elif not windows:
@@ -451,16 +315,21 @@ class _Backfill:
 
     def verdict(self) -> Verdict:
         """Return what was decided; a shadow that nobody needed is computed only for those who record it."""
-        if self.shadow is None and self.view.explain:
-            self.shadow = shadow_of(self.view, self.room, self.head, self.free, self.start, self.places)
+        if self.view.explain:
+            self._shadow()
         return Verdict(self.start, self.places, self.shadow, self.head)
+
+    def _shadow(self) -> Shadow:
+        """Return what the head is promised, found when it is first needed."""
+        if self.shadow is None:
+            self.shadow = shadow_of(self.view, self.room, self.head, self.left.now(), self.start, self.places)
+        return self.shadow
 
     def _fitting(self, kinds: npt.NDArray[np.int64]) -> Bools:
         """Return which candidates are of a kind that fits now: one question a kind."""
         present = np.flatnonzero(np.bincount(kinds, minlength=1))
         fits = np.zeros(len(self.room.demands), dtype=np.bool_)
-        free = self.free
-        fits[[kind for kind in present.tolist() if free.fits(kind)]] = True
+        fits[self.left.fitting(present.tolist())] = True
         return fits[kinds]
 
     def _place(self, job: int, kind: int, brief: bool) -> Allocation | None:
@@ -468,12 +337,12 @@ class _Backfill:
         room, now, shadow = self.room, self.view.now_s, self.shadow
         assert shadow is not None
         if brief or shadow.free is None:
-            return room.place(job, now, self.free)
+            return room.place(job, now, self.left.now())
         state, head = shadow.free, int(room.kind[shadow.job])
         demand, of_head = room.demands[kind], room.demands[head]
         if not _beside(state, demand, of_head):
             return None
-        place = room.place(job, now, self.free)
+        place = room.place(job, now, self.left.now())
         assert place is not None
         trial = state.copy()
         trial.take(kind, place)
@@ -482,13 +351,10 @@ class _Backfill:
         spare = _spare(room, shadow)
         if spare is None or not spare.fits(kind):
             return None
-        return room.place(job, now, self.free, spare.capacity(kind))
+        return room.place(job, now, self.left.now(), spare.capacity(kind))
 
     def _start(self, job: int, kind: int, place: Allocation, brief: bool) -> None:
-        if not self.owned:
-            self.free = self.free.copy()
-            self.owned = True
-        self.free.take(kind, place)
+        self.left.take(kind, place)
         shadow = self.shadow
         assert shadow is not None
         if not brief and shadow.free is not None:
@@ -532,37 +398,31 @@ def easy_in_room(view: View, room: Room, order: Order | None = None, *, known: S
         known = None
     if view.only_arrivals and not stale and not room.machine.pools and queue[view.head] not in view.arrived:
         # nothing came free: whoever could not start then cannot now
-        start, places, free, head = list[int](), list[Allocation](), room.free, queue[view.head]
-        fitting = free.fitting({int(room.kind[job]) for job in view.arrived})
+        start, places, left, head = list[int](), list[Allocation](), Left(room.free), queue[view.head]
+        fitting = room.free.fitting({int(room.kind[job]) for job in view.arrived})
         if not fitting and not view.explain:
             return Verdict(start, places, known, head)
         candidates = np.array([job for job in view.arrived if room.kind[job] in fitting], dtype=np.int64)
     else:
-        start, places, free, at = heads_in_room(view, room)
+        start, places, left, at = heads_in_room(view, room)
         if at >= len(queue):
             return Verdict(start, places, None, -1)
         head = queue[at]
         if start or (known is not None and known.job != head) or (known is not None and known.time_s <= now):
             known = None
         if order is None and room.waiting is not None:
-            return _by_kind(view, room, room.waiting, (start, places, free), known, head)
+            fitting = left.fitting(room.waiting.lines)
+            if not fitting and not view.explain:
+                return Verdict(start, places, known, head)
+            work = _Backfill(view, room, left, start, places, known, head)
+            work.run_by_kind(room.waiting, fitting)
+            return work.verdict()
         candidates = np.array(queue[at + 1 :], dtype=np.int64)
     if order is not None and len(candidates):
         candidates = np.array(order(candidates.tolist()), dtype=np.int64)
-    work = _Backfill(view, room, free, start, places, known, head)
+    work = _Backfill(view, room, left, start, places, known, head)
     if len(candidates):
         work.run(candidates)
-    return work.verdict()
-
-
-def _by_kind(
-    view: View, room: Room, waiting: Waiting, heads: tuple[list[int], list[Allocation], Free], known: Shadow | None, head: int
-) -> Verdict:
-    start, places, free = heads
-    if not view.explain and not free.fitting(waiting.lines):
-        return Verdict(start, places, known, head)
-    work = _Backfill(view, room, free, start, places, known, head)
-    work.run_by_kind(waiting)
     return work.verdict()
 
 
