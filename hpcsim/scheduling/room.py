@@ -20,7 +20,7 @@ import numpy.typing as npt
 from hpcsim.scheduling.machine import CORES, GPUS, MEMORY, Allocation, Bools, Demand, Free, Integers, Machine
 from hpcsim.scheduling.placement import Placement
 from hpcsim.scheduling.shadow import Shadow, shadow_of
-from hpcsim.scheduling.waiting import Waiting
+from hpcsim.scheduling.waiting import Waiting, most_s
 
 if TYPE_CHECKING:
     from hpcsim.scheduling.policies import View
@@ -282,34 +282,37 @@ class _Backfill:
     def run_by_kind(self, waiting: Waiting, fitting: Sequence[int]) -> None:
         """Start what may start of all who joined the queue after the head, in that order, by looking at the next of each kind that fits only."""
         room, now, left = self.room, self.view.now_s, self.left
-        # the next job of each kind that may pass, as a heap by rank
-        ahead: list[tuple[int, int, int]] = []
-        for kind in fitting:
-            job = waiting.after(kind, self.head, math.inf)
-            if job >= 0:
-                ahead.append((waiting.rank(job), kind, job))
-        if not ahead:
+        estimates, refused = self.view.estimate_s, self.refused
+        first = [(kind, job) for kind in fitting if (job := waiting.after(kind, self.head, math.inf)) >= 0]
+        if not first:
             return
-        time = self._shadow().time_s
-        left_s = time - now
-        estimates = self.view.estimate_s
+        shadow = self._shadow()
+        time = shadow.time_s
+        longest_s = most_s(time, now)  # of what ends by then; what is longer by rounding alone is found, and put off below
         windows = bool(room.machine.windows)
+        ahead: list[tuple[int, int, int]] = []
+        for kind, job in first:
+            if not windows and now + estimates[job] > time and not self._beside(shadow, kind):
+                refused.add(kind)
+                job = waiting.after(kind, job, longest_s)
+                if job < 0:
+                    continue
+            ahead.append((waiting.rank(job), kind, job))
         heapify(ahead)
         while ahead:
             _, kind, job = heappop(ahead)
             brief = now + estimates[job] <= time
             if room.fits(job, now, left.now()) if windows else left.could(kind) and left.now().fits(kind):
-                place = self._place(job, kind, brief) if brief or kind not in self.refused else None
+                place = self._place(job, kind, brief) if brief or kind not in refused else None
                 if place is not None:
                     self._start(job, kind, place, brief)
                     if not windows and not left.could(kind):
                         continue
                 elif not windows:
-                    self.refused.add(kind)
+                    refused.add(kind)
             elif not windows:
                 continue
-            # an estimate that is a rounding error too long is found here and put off above
-            later = waiting.after(kind, job, left_s + 1e-6 * abs(time) if kind in self.refused else math.inf)
+            later = waiting.after(kind, job, longest_s if kind in refused else math.inf)
             if later >= 0:
                 heappush(ahead, (waiting.rank(later), kind, later))
 
@@ -338,10 +341,9 @@ class _Backfill:
         assert shadow is not None
         if brief or shadow.free is None:
             return room.place(job, now, self.left.now())
-        state, head = shadow.free, int(room.kind[shadow.job])
-        demand, of_head = room.demands[kind], room.demands[head]
-        if not _beside(state, demand, of_head):
+        if not self._beside(shadow, kind):
             return None
+        state, head = shadow.free, int(room.kind[shadow.job])
         place = room.place(job, now, self.left.now())
         assert place is not None
         trial = state.copy()
@@ -352,6 +354,13 @@ class _Backfill:
         if spare is None or not spare.fits(kind):
             return None
         return room.place(job, now, self.left.now(), spare.capacity(kind))
+
+    def _beside(self, shadow: Shadow, kind: int) -> bool:
+        """Return whether, at the time of the shadow, the amounts would do for a job of a kind and the head, if they lay where they are needed."""
+        if shadow.free is None:
+            return True
+        demands = self.room.demands
+        return _beside(shadow.free, demands[kind], demands[self.room.kind[shadow.job]])
 
     def _start(self, job: int, kind: int, place: Allocation, brief: bool) -> None:
         self.left.take(kind, place)

@@ -14,11 +14,14 @@ from heapq import heapify, heappop, heappush
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Waiting"]
+__all__ = ["Waiting", "most_s"]
 
 _BLOCK = 64
-_ROUNDING = 1e-6
-"""A job whose estimate is longer than the time left by less than this part of the time is looked at once more, exactly."""
+
+
+def most_s(until_s: float, now_s: float) -> float:
+    """Return a length that nothing exceeds of what starts now and ends by ``until_s``, as floats are added."""
+    return until_s - now_s + 2.0 * math.ulp(until_s)
 
 
 class _Line:
@@ -230,7 +233,7 @@ class Waiting:
             What the head is promised.
         """
         started: list[int] = []
-        most_s = shadow_s - now_s + _ROUNDING * abs(shadow_s)
+        longest_s = most_s(shadow_s, now_s)
         while ahead:
             _, size, job = heappop(ahead)
             if size > free:
@@ -246,7 +249,7 @@ class Waiting:
                 if size > free:
                     continue
                 wide = size > extra
-            later = self.after(size, job, most_s if wide else math.inf)
+            later = self.after(size, job, longest_s if wide else math.inf)
             if later >= 0:
                 heappush(ahead, (self.rank(later), size, later))
         return started, extra
