@@ -23,6 +23,8 @@ CORES, GPUS, MEMORY = range(3)
 """Rows of the arrays of resources."""
 DEVICE = 21_000
 """Shares of one accelerator: sevenths, eighths and thousandths of a device are whole numbers of them."""
+_FEW_NODES = 12
+"""Up to so many nodes are gone through one by one."""
 _CLOSED = 1 << 55
 """What is taken off every resource of a node that takes no new jobs."""
 
@@ -498,24 +500,21 @@ class Free:
             free[:, index] += sign * all_of
             for row, amount in enumerate(all_of.sum(axis=1).tolist()):
                 total[row] += sign * amount
-        elif len(nodes) == 1:
-            cells, wide, node, count = (
-                self._cells,
-                free.shape[1],
-                nodes[0],
-                sign * allocation.counts[0],
-            )  # an array's cell is 4 times as dear
-            amount = count * demand.cores
-            cells[node] += amount
-            total[CORES] += amount
-            if demand.gpus:
-                amount = count * demand.gpus
-                cells[wide + node] += amount
-                total[GPUS] += amount
-            if demand.memory:
-                amount = count * demand.memory
-                cells[2 * wide + node] += amount
-                total[MEMORY] += amount
+        elif len(nodes) <= _FEW_NODES:
+            cells, wide = self._cells, free.shape[1]  # an array's cell is 4 times as dear
+            cores, gpus, memory = demand.cores, demand.gpus, demand.memory
+            chunks = 0
+            for node, count in zip(nodes, allocation.counts):
+                count *= sign
+                chunks += count
+                cells[node] += count * cores
+                if gpus:
+                    cells[wide + node] += count * gpus
+                if memory:
+                    cells[2 * wide + node] += count * memory
+            total[CORES] += chunks * cores
+            total[GPUS] += chunks * gpus
+            total[MEMORY] += chunks * memory
         else:
             index, counts = list(nodes), np.array(allocation.counts, dtype=np.int64)
             count = sign * int(counts.sum())

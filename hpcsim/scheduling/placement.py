@@ -71,11 +71,11 @@ def _in_order(order: Integers | None, chunks: int, capacity: Integers) -> Choice
     if chunks == 1 and order is None:
         return [int((capacity > 0).argmax())], [1]
     room = capacity if order is None else capacity[order]
-    reach = np.cumsum(room)
-    last = int(np.searchsorted(reach, chunks))
+    reach = room.cumsum()
+    last = int(reach.searchsorted(chunks))
     used = room[: last + 1].copy()
-    used[last] -= int(reach[last]) - chunks
-    at = np.flatnonzero(used)
+    used[last] -= reach.item(last) - chunks
+    at = used.nonzero()[0]
     if order is None:
         return at.tolist(), used[at].tolist()
     nodes = order[at]
