@@ -383,7 +383,7 @@ class MachineSystem(BatchSystem):
         With no core free there is nothing to ask, but for a policy that plans ahead: what has happened is kept for later.
         """
         view, queue = self._view, self._queue
-        if view.head >= len(queue) or not (self.free_nodes.total[CORES] > 0 or self._plans or view.explain):
+        if view.head >= len(queue) or not (self.free_nodes.total[CORES] > 0 or self._plans or view.explain or self.power):
             if self._wake is not None:
                 self._wake_at(math.inf)
             return
