@@ -217,6 +217,7 @@ class MachineSystem(BatchSystem):
         self._tables.append(jobs)
         self._kind += numbers[kind].tolist()
         self.room.priority += jobs.filled("priority").tolist()
+        self.room.deadline_s += (jobs.submit_s + jobs.filled("due_s")).tolist()
         self._refresh()
         if jobs.after is not None:
             index = {int(job): first + row for row, job in enumerate(jobs.job_id.tolist())}
@@ -252,6 +253,7 @@ class MachineSystem(BatchSystem):
         self._asked.append(int(processors))
         self._kind.append(number)
         self.room.priority.append(0.0)
+        self.room.deadline_s.append(math.inf)
         for column in (self._user, self._account, self._partition, *([self._qos] if self._qos else ())):
             column.append(-1)
         self._start.append(math.nan)

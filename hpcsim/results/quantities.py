@@ -49,6 +49,8 @@ _DECLARED = (
     ("max_wait_s", "longest wait", "Longest time from submission to start."),
     ("mean_bounded_slowdown", "mean bounded slowdown", "Mean of max(1, (wait + run) / max(run, 10 s))."),
     ("utilisation_frac", "utilisation", "Busy processor-seconds over all processor-seconds of the makespan."),
+    ("deadlines", "jobs with a deadline", "Jobs that should have ended by a time of their own."),
+    ("deadlines_missed", "deadlines missed", "Jobs that ended after their deadline, or had not ended when the simulation did."),
     ("steady_utilisation_frac", "steady utilisation", "Utilisation without the run-in and the drain."),
     ("p99_wait_s", "wait, 99th percentile", "99 % of the jobs wait less."),
     ("mean_response_s", "mean response", "Mean time from submission to end."),

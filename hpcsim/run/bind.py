@@ -22,7 +22,7 @@ from hpcsim.cluster.build import resolve
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
-from hpcsim.run.hours import hours_of
+from hpcsim.run.hours import Hours, hours_of
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.matrix import plan_matrix
@@ -268,11 +268,12 @@ def _published(scenario: Scenario, problems: Problems) -> tuple[Published, ...]:
     return tuple(rows)
 
 
-def _policy(scenario: Scenario, problems: Problems) -> None:
+def _policy(scenario: Scenario, hours: Hours | None, problems: Problems) -> None:
     from hpcsim.run.policies import policy_of
     from hpcsim.scheduling.placement import make_placement
 
-    _kept(problems, lambda: policy_of(scenario.scheduler), "scheduler.policy")
+    unread = hours is None and scenario.cluster.site.hourly is not None
+    _kept(problems, lambda: policy_of(scenario.scheduler, hours=hours, watched=not unread), "scheduler.policy")
     if scenario.scheduler.placement is not None:
         _kept(problems, lambda: make_placement(scenario.scheduler.placement or ""), "scheduler.placement")
 
@@ -298,20 +299,21 @@ def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalo
         plain, names = catalog, [scenario.folder / name for name in scenario.catalogs]
         catalog = kept("catalog", lambda: (id(plain), *map(str, names)), lambda: overlaid(plain, names))
     problems = Problems()
+    hours = None
     try:
-        hours_of(scenario)
+        hours = hours_of(scenario)
     except InputError as error:
         problems.absorb(error)
     try:
-        bound = _bind(scenario, catalog, problems)
+        bound = _bind(scenario, catalog, hours, problems)
         problems.raise_if_any()
     except InputError as error:
         raise InputError(sorted((scenario.locate(p) for p in error.problems), key=lambda p: (p.line, p.column))) from None
     return bound
 
 
-def _bind(scenario: Scenario, catalog: Catalog, problems: Problems) -> Bound:
-    _policy(scenario, problems)
+def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: Problems) -> Bound:
+    _policy(scenario, hours, problems)
     published = _published(scenario, problems)
     try:
         cluster = resolve(scenario.cluster, catalog, folder=scenario.folder)

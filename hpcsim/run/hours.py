@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import InputError, Problems, problem_kind
+from hpcsim.cost.hourly import HOUR_S, hourly_integral
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.source import read_text
 
@@ -23,7 +24,6 @@ NO_HOURS = problem_kind(
 BAD_HOUR = problem_kind("hourly-value", "{value!r} is no {what}", "a number that is not negative")
 FEW_HOURS = problem_kind("hourly-rows", "the hourly file has {rows} rows", "at least the 24 hours of a day")
 
-HOUR_S = 3600.0
 CARBON = ("carbon_g_per_kwh", "carbonIntensity", "carbon_intensity_gco2eq_per_kwh", "Carbon intensity gCO₂eq/kWh (direct)")
 PRICE = ("usd_per_kwh", "price_usd_per_kwh", "electricity_usd_per_kwh")
 PRICE_MWH = ("usd_per_mwh", "price_usd_per_mwh", "lmp_usd_per_mwh")
@@ -49,14 +49,7 @@ class Hours:
 
         Second 0 of the run is the beginning of the series.
         """
-        sums = np.concatenate([[0.0], np.cumsum(series)]) * HOUR_S
-
-        def until(t: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            periods, rest = np.divmod(t, len(series) * HOUR_S)
-            hour = np.minimum((rest // HOUR_S).astype(np.int64), len(series) - 1)
-            return np.asarray(periods * sums[-1] + sums[hour] + series[hour] * (rest - hour * HOUR_S))
-
-        return until(np.asarray(end_s, dtype=np.float64)) - until(np.asarray(start_s, dtype=np.float64))
+        return hourly_integral(series, start_s, end_s)
 
     @property
     def mean_carbon(self) -> float | None:

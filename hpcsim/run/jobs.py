@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+import numpy as np
+
 from hpcsim.base.errors import InputError, Problem, problem_kind
 from hpcsim.base.reuse import kept
+from hpcsim.base.rng import stream
 from hpcsim.run.bind import BoundJobs
 from hpcsim.scenario.load import Scenario
-from hpcsim.scenario.workload import SyntheticSpec
-from hpcsim.workload.jobs import JobTable, Trace, TraceOptions, read_trace
+from hpcsim.scenario.workload import SlackSpec, SyntheticSpec
+from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
 from hpcsim.workload.likeness import shaken, with_load
 
 __all__ = ["batch_jobs"]
@@ -29,7 +32,25 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
     InputError
         The log cannot be read, or no job is left.
     """
-    return kept("jobs", lambda: _key(bound, scenario), lambda: _batch_jobs(bound, scenario))
+    return kept("jobs", lambda: _key(bound, scenario), lambda: _due(_batch_jobs(bound, scenario), bound.spec.slack, scenario.simulate.seed))
+
+
+def _due(trace: Trace, spec: SlackSpec | None, seed: int) -> Trace:
+    """Give jobs without a deadline of their own one, as a scenario says; a name that no job has is noted."""
+    if spec is None:
+        return trace
+    jobs = trace.jobs
+    mine = stream(seed, "jobs", "slack").random(len(jobs)) < spec.share
+    findings = []
+    for column, names in (("queue", spec.queues), ("qos", spec.qos)):
+        if names:
+            numbers = jobs.queue if column == "queue" else jobs.filled(column)
+            labels = np.array([jobs.label(column, number) for number in numbers.tolist()], dtype=np.str_)
+            mine &= np.isin(labels, names)
+            findings += [Finding(f"slack names a {column} that no job has", 1, "kept", name) for name in names if name not in labels]
+    own = jobs.filled("due_s")
+    due = np.where(mine & np.isinf(own), jobs.estimate_s + spec.time, own)
+    return dataclasses.replace(trace, jobs=dataclasses.replace(jobs, due_s=due), quality=(*trace.quality, *findings))
 
 
 def _key(bound: BoundJobs, scenario: Scenario) -> tuple[object, ...]:

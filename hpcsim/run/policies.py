@@ -7,22 +7,31 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.cost.hourly import Hourly
+from hpcsim.run.hours import Hours
 from hpcsim.scenario.scheduler import PrioritySpec, SchedulerSpec
 from hpcsim.scheduling.policies import Policy, make_policy
 from hpcsim.scheduling.priority import Priority
+from hpcsim.scheduling.shift import Shift
 from hpcsim.workload.jobs import Finding, JobTable
 
 if TYPE_CHECKING:
     from hpcsim.engine.stopping import Stopping
 
-__all__ = ["policy_of", "stopping_of", "unknown_names"]
+__all__ = ["policy_of", "stopping_of", "unknown_names", "watching"]
 
 NO_PRIORITIES = problem_kind(
     "priority-of-policy", "the policy {name!r} knows no weights, priorities and shares", "they are of priority, fairshare and fair-tree"
 )
 
+NO_SERIES = problem_kind(
+    "policy-without-hours",
+    "the policy {name!r} watches the hourly {signal}, and the site has no such series",
+    "give cluster.site.hourly a file with that column (for a replay, --hourly), or set the option signal",
+)
 
-def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None) -> Policy:
+
+def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None, hours: Hours | None = None, *, watched: bool = True) -> Policy:
     """Return the policy of a scenario with its options.
 
     Parameters
@@ -32,13 +41,18 @@ def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None) -> Policy:
     jobs : JobTable, optional
         The jobs, whose labels say which numbers the names of users, accounts, queues and qualities of service stand for. Without it,
         priorities and shares by name are left out: enough to check the rest.
+    hours : Hours, optional
+        The site's hourly series, for a policy that watches one.
+    watched : bool
+        Without it nothing is watched: the series could not be read, which is said elsewhere.
 
     Raises
     ------
     InputError
-        An unknown policy, an option that it does not have, or priorities for a policy that knows none.
+        An unknown policy, an option that it does not have, priorities for a policy that knows none, or a series that the site does not have.
     """
     policy = make_policy(scheduler.policy, scheduler.options)
+    policy = watching(policy, hours) if watched else policy
     spec = scheduler.priority
     if spec is None:
         return policy
@@ -50,6 +64,22 @@ def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None) -> Policy:
         for key, column, given in _by_name(spec, jobs):
             named[key] = {number: value for name, value in given.items() if (number := _number(jobs, column, name)) is not None}
     return dataclasses.replace(policy, weights=dataclasses.replace(policy.weights, **weights), **named)
+
+
+def watching(policy: Policy, hours: Hours | None) -> Policy:
+    """Return a policy with the hourly series that it watches; any other as it is.
+
+    Raises
+    ------
+    InputError
+        The site has no such series.
+    """
+    if not isinstance(policy, Shift):
+        return policy
+    series = None if hours is None else hours.usd_per_j if policy.signal == "price" else hours.carbon_kg_co2e_per_j
+    if series is None:
+        raise NO_SERIES.error(path="scheduler.policy", name=policy.name, signal=policy.signal)
+    return dataclasses.replace(policy, hours=Hourly(tuple(series.tolist())))
 
 
 def _by_name(spec: PrioritySpec, jobs: JobTable) -> Iterator[tuple[str, str, Mapping[str, float]]]:

@@ -215,6 +215,10 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
     if ended.any():
         run = (batch.end_s - batch.start_s)[ended]
         summary["mean_bounded_slowdown"] = float(metrics.bounded_slowdown((batch.start_s - batch.jobs.submit_s)[ended], run).mean())
+    due = batch.jobs.submit_s + batch.jobs.filled("due_s")
+    if np.isfinite(due).any():
+        late = np.where(np.isnan(batch.end_s), record.end_s, batch.end_s) > due * (1.0 + 1e-12) + 1e-6
+        summary["deadlines"], summary["deadlines_missed"] = int(np.isfinite(due).sum()), int(late.sum())
     used = record.usage.group == list(record.bound.cluster.groups).index(batch.bound.group.name)
     busy = float(np.dot(record.usage.processors[used], (record.usage.end_s - record.usage.start_s)[used]))
     if summary["makespan_s"] > 0:

@@ -21,6 +21,7 @@ from hpcsim.engine.tasks import TaskFloor, TaskRun
 from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs, bind
+from hpcsim.run.hours import hours_of
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.network import IntArray, Network, NetworkRecord
 from hpcsim.run.nodes import asking_of, fitted
@@ -57,7 +58,8 @@ class _Room:
         self.demands: tuple[list[Demand], Any] | None = None
         if self.source is not None:
             self.source = dataclasses.replace(self.source, quality=(*self.source.quality, *unknown_names(scheduler, self.source.jobs)))
-        policy = policy_of(scheduler, self.source.jobs if self.source else None)
+        self.hours = hours_of(bound.scenario)
+        policy = policy_of(scheduler, self.source.jobs if self.source else None, self.hours)
         only_nodes = bool(getattr(policy, "nodes_only", False))
         self.pools = {
             name: self._nodes(bound.jobs)
@@ -83,7 +85,7 @@ class _Room:
         return MachineSystem(
             self.clock,
             found.machine,
-            policy_of(scheduler, found.jobs),
+            policy_of(scheduler, found.jobs, self.hours),
             placement=placement,
             asking=asking_of(jobs, scheduler),
             size=jobs.processors,

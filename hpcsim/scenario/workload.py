@@ -18,6 +18,7 @@ __all__ = [
     "MatrixProductSpec",
     "ModelSpec",
     "PatternSpec",
+    "SlackSpec",
     "SynchronySpec",
     "SyntheticSpec",
     "TaskSpec",
@@ -307,6 +308,22 @@ class SyntheticSpec(Spec):
         return _exactly_one(given, "jobs", "load")
 
 
+class SlackSpec(Spec):
+    """Jobs that may end later than they could: each gets a deadline, this much after its submission and its estimate together."""
+
+    time: Annotated[float, Quantity("time", zero=True)] = Field(description="how much later; of jobs without a deadline of their own")
+    share: Annotated[float, Share(0, 1)] = Field(1.0, description="share of the jobs, drawn by the seed")
+    queues: tuple[str, ...] = Field((), description="only jobs of these queues; all by default")
+    qos: tuple[str, ...] = Field((), description="only jobs of these qualities of service; all by default")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return {"time": data}
+        return {k: tuple(str(name) for name in v) if k in ("queues", "qos") and isinstance(v, list) else v for k, v in data.items()}
+
+
 class JobsSpec(Spec):
     """Batch jobs for the scheduler."""
 
@@ -316,6 +333,7 @@ class JobsSpec(Spec):
     unit: Literal["core", "accelerator", "node"] | None = Field(
         None, description="what a job's processor is; an accelerator where the group has them, else a core"
     )
+    slack: SlackSpec | None = Field(None, description="jobs that may end later, and so have a deadline: a time for all, or of which jobs")
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -58,6 +58,8 @@ class Room:
         What jobs that were stopped have done and kept; the view's estimates are of the rest. 0 for all others.
     priority : list of float
         What the site or the user adds to the priority of each job.
+    deadline_s : list of float [s]
+        When each job should have ended; infinite for no such wish.
     fixed : set of int
         Jobs that cannot be stopped.
     """
@@ -73,6 +75,7 @@ class Room:
     waiting: Waiting | None = None
     done_s: dict[int, float] = field(default_factory=dict)
     priority: list[float] = field(default_factory=list)
+    deadline_s: list[float] = field(default_factory=list)
     fixed: Collection[int] = frozenset()
 
     def __eq__(self, other: object) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -80,7 +81,7 @@ class Timetable:
                     self._step(time)
 
     def __deepcopy__(self, memo: object) -> Timetable:
-        other = Timetable.__new__(Timetable)
+        other = type(self).__new__(type(self))
         other.room, other._wide = self.room, self._wide
         other.times, other.slots = self.times.copy(), self.slots.copy()
         other.cells, other.pools, other.sums = self.cells.copy(), self.pools.copy(), self.sums.copy()
@@ -350,6 +351,15 @@ class Timetable:
             if slot.end_s > now_s:
                 self.take(now_s, slot.end_s, self.room.demands[self.room.kind[job]], slot.place, 1)
 
+    def may_move(self, job: int, old: Slot, soonest_s: float) -> bool:
+        """Return whether there may be a better place for a job than its own, where its kind first fits for an instant at ``soonest_s``."""
+        return soonest_s < old.start_s
+
+    def better(self, job: int, old: Slot) -> Slot | None:
+        """Return a better place for a job whose own, ``old``, has been given back: an earlier one; None where there is none."""
+        start, place = self.earliest(job, old.start_s)
+        return None if place is None else Slot(start, planned_end_s(start, float(self.room.estimate_s[job])), place)
+
     def compress(self) -> bool:
         """Move promises forward: in queue order, each to the earliest hole that is there with all others in place. Return whether none moved."""
         settled = True
@@ -360,15 +370,15 @@ class Timetable:
             soonest = first.get(kind)
             if soonest is None:
                 soonest = first[kind] = self.first_instant_s(kind, math.inf)
-            if soonest >= old.start_s:
+            if not self.may_move(job, old, soonest):
                 continue
             self.withdraw(job)
-            start, place = self.earliest(job, old.start_s)
-            if place is None:
+            new = self.better(job, old)
+            if new is None:
                 self.put(job, old)
                 continue
             settled = False
-            self.put(job, Slot(start, planned_end_s(start, float(self.room.estimate_s[job])), place))
+            self.put(job, new)
             first = {other: min(time, old.start_s) for other, time in first.items()}
         return settled
 
@@ -396,9 +406,12 @@ class Plans(NamedTuple):
     settled: bool
 
 
-def _anew(view: View, room: Room) -> Timetable:
+Make = Callable[[float, Room], Timetable]
+
+
+def _anew(view: View, room: Room, make: Make) -> Timetable:
     """Return a timetable of what runs, with all promises made anew in queue order; a job that outran its estimate ends now."""
-    table = Timetable(view.now_s, room)
+    table = make(view.now_s, room)
     now = view.now_s
     for end, job in zip(view.running_end_s, room.running, strict=True):
         table.take(max(end, now), math.inf, room.demands[room.kind[job]], room.allocations[job], 1)
@@ -413,13 +426,13 @@ def _runs_longer(view: View, room: Room, table: Timetable) -> bool:
     return any(job in table.running and end > table.running[job].end_s for end, job in zip(view.running_end_s, room.running, strict=True))
 
 
-def _moved_on(view: View, room: Room, memo: Plans | None) -> tuple[Timetable, bool]:
+def _moved_on(view: View, room: Room, memo: Plans | None, make: Make) -> tuple[Timetable, bool]:
     """Return the timetable with what has happened since, and whether nothing can move."""
     now = view.now_s
     late = bool(view.running_end_s) and view.running_end_s[0] <= now
     longer = memo is not None and view.unforeseen and _runs_longer(view, room, memo.table)
     if memo is None or late or longer or tuple(sorted(room.free._closed)) != memo.closed or memo.table.first_s() < now:
-        return _anew(view, room), True
+        return _anew(view, room, make), True
     table = memo.table
     table.room = room
     table.advance(now)
@@ -448,11 +461,14 @@ class Planned(NamedTuple):
     wake_s: float
 
 
-def conservative_in_room(view: View, room: Room, memo: Plans | None) -> Planned:
-    """Decide by conservative backfilling on a machine of nodes; see :class:`~hpcsim.scheduling.conservative.Conservative`."""
+def conservative_in_room(view: View, room: Room, memo: Plans | None, make: Make = Timetable) -> Planned:
+    """Decide by conservative backfilling on a machine of nodes; see :class:`~hpcsim.scheduling.conservative.Conservative`.
+
+    ``make`` makes the timetable anew: one that promises other places than the earliest plans otherwise.
+    """
     now = view.now_s
     late = bool(view.running_end_s) and view.running_end_s[0] <= now
-    table, settled = _moved_on(view, room, memo)
+    table, settled = _moved_on(view, room, memo, make)
     start: list[int] = []
     places: list[Allocation] = []
     due = table.due(now)

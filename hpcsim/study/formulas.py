@@ -122,6 +122,11 @@ _SUMMARY: dict[str, Formula] = {
     "makespan_s": Formula("last end − first submission"),
     "wall_clock_s": Formula("end − start of the work"),
     "node_time_s": Formula("Σ nodes · (end − start)"),
+    "node_s": Formula("Σ over nodes of the time in that state"),
+    "deadlines": Formula("jobs whose submission + due is finite"),
+    "deadlines_missed": Formula("jobs with end > submission + due"),
+    "boots": Formula("times that a job took a node that was off or shutting down"),
+    "switched_off_frac": Formula("Σ over nodes of the time off / (nodes · horizon)"),
     "device_time_s": Formula("Σ accelerators · (end − start)"),
     "step_time_s": Formula(
         "Σ of the step's terms (see matmul, bubble, data_parallel, …)",

@@ -61,6 +61,7 @@ _OPTIONAL: Mapping[str, tuple[type[Any], Any]] = {
     "exclusive": (np.bool_, False),
     "after": (np.int64, -1),
     "priority": (np.float64, 0.0),
+    "due_s": (np.float64, np.inf),
 }
 """Columns that a table need not have: their type, and what a job has where the column is missing."""
 _NUMBERED = ("user", "group", "queue", "qos", "constraint")
@@ -121,6 +122,8 @@ class JobTable:
         Number of the job whose end it waits for; -1 none. One that is not in the table counts as ended.
     priority : float64 array or None
         What the site or the user adds to its priority.
+    due_s : float64 array or None [s]
+        Time after its submission by which it should have ended; infinite for none.
     labels : mapping of str to tuple of str
         Names behind the numbers of ``user``, ``group``, ``queue``, ``qos`` and ``constraint``: number i has the i-th.
     """
@@ -142,6 +145,7 @@ class JobTable:
     exclusive: Bools | None = None
     after: Integers | None = None
     priority: Floats | None = None
+    due_s: Floats | None = None
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -171,6 +175,8 @@ class JobTable:
                 _first_bad(name, self.job_id, values, ~((values >= 0) & (values <= _MOST)), "finite and at least 0")
             elif name == "priority":
                 _first_bad(name, self.job_id, values, ~np.isfinite(values), "finite")
+            elif name == "due_s":
+                _first_bad(name, self.job_id, values, ~(values >= 0), "at least 0 s, or infinite for none")
             elif name == "after":
                 _first_bad(name, self.job_id, values, values == self.job_id, "the number of another job")
         for name, labels in self.labels.items():
@@ -201,6 +207,7 @@ class JobTable:
         exclusive: npt.ArrayLike | None = None,
         after: npt.ArrayLike | None = None,
         priority: npt.ArrayLike | None = None,
+        due_s: npt.ArrayLike | None = None,
         labels: Mapping[str, Sequence[str]] | None = None,
     ) -> JobTable:
         """Return a job table; what is left out is filled in.
@@ -219,7 +226,7 @@ class JobTable:
             -1 (unknown) without them.
         names : sequence of str, optional
             Names of the jobs.
-        nodes, gpus, memory_bytes, qos, constraint, exclusive, after, priority : array-like, shape (jobs,), optional
+        nodes, gpus, memory_bytes, qos, constraint, exclusive, after, priority, due_s : array-like, shape (jobs,), optional
             What else a job asks for or has: see the attributes.
         labels : mapping of str to sequence of str, optional
             Names behind the numbers of a column.
@@ -255,6 +262,7 @@ class JobTable:
             exclusive=exclusive,  # type: ignore[arg-type]
             after=after,  # type: ignore[arg-type]
             priority=priority,  # type: ignore[arg-type]
+            due_s=due_s,  # type: ignore[arg-type]
             labels={name: tuple(given) for name, given in (labels or {}).items()},
         )
 
@@ -320,6 +328,8 @@ class JobTable:
             more = {name: values * processors for name in ("gpus", "memory_bytes") if (values := getattr(self, name)) is not None}
             if self.nodes is not None:
                 more["nodes"] = np.where(self.nodes < 0, -1, np.maximum(1, np.rint(self.nodes * processors))).astype(np.int64)
+        if self.due_s is not None:
+            more["due_s"] = self.due_s * time
         return dataclasses.replace(
             self,
             submit_s=(first + (self.submit_s - first) * arrivals) * time,

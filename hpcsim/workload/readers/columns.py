@@ -67,11 +67,13 @@ FIELDS: Mapping[str, str] = {
     "exclusive": "whether it has its nodes alone",
     "after": "job that it waits for",
     "priority": "priority",
+    "deadline": "time by which it should have ended: a date, or seconds",
+    "due": "time after its submission by which it should have ended",
 }
 """What a column can hold."""
 
-_TIMES = ("submit", "start", "end")
-_SPANS = ("run", "wait", "estimate")
+_TIMES = ("submit", "start", "end", "deadline")
+_SPANS = ("run", "wait", "estimate", "due")
 _SIZES = ("memory", "memory_per_node", "memory_per_processor")
 _COUNTS = ("processors", "requested", "processors_per_node", "nodes", "gpus", "gpus_per_node", "gpu_share", "priority")
 _EPOCH_S = 1e8
@@ -110,6 +112,7 @@ LAYOUTS: tuple[Layout, ...] = (
             "exclusive": "exclusive",
             "after": "after",
             "priority": "priority",
+            "due": "due_s",
         },
         ("job_id", "submit_s", "run_s", "estimate_s", "processors"),
     ),
@@ -385,10 +388,13 @@ def write_csv(jobs: JobTable, path: str | Path) -> Path:
     if jobs.names is not None:
         columns["name"] = list(jobs.names)
     columns |= {"submit_s": jobs.submit_s, "run_s": jobs.run_s, "estimate_s": jobs.estimate_s, "processors": jobs.processors}
-    for name in ("nodes", "gpus", "memory_bytes", "exclusive", "after", "priority"):
+    for name in ("nodes", "gpus", "memory_bytes", "exclusive", "after", "priority", "due_s"):
         values = getattr(jobs, name)
         if values is not None:
-            columns[name] = [None if name in ("nodes", "after") and value < 0 else value for value in values.tolist()]
+            missing = (
+                values == np.inf if name == "due_s" else values < 0 if name in ("nodes", "after") else np.zeros(len(jobs), dtype=np.bool_)
+            )
+            columns[name] = [None if lacks else value for value, lacks in zip(values.tolist(), missing.tolist(), strict=True)]
     for name in ("user", "group", "queue", "qos", "constraint"):
         numbers_ = getattr(jobs, name)
         if numbers_ is not None and (numbers_ >= 0).any():

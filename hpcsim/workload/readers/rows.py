@@ -205,7 +205,7 @@ def jobs_of(rows: Rows, options: TraceOptions) -> JobTable | None:
     """Return the jobs of cleaned rows, None where none is left.
 
     The columns a log may have, all of shape (rows,): ``job name user group queue qos constraint after`` as words; ``submit start end run wait
-    estimate`` [s]; ``processors`` (allocated), ``requested``, ``nodes``, ``gpus``, ``memory`` [bytes], ``priority``; flags ``exclusive``, ``active`` (runs at
+    estimate deadline due`` [s]; ``processors`` (allocated), ``requested``, ``nodes``, ``gpus``, ``memory`` [bytes], ``priority``; flags ``exclusive``, ``active`` (runs at
     the end of the log), ``pending``, ``cancelled``.
     """
     _settle_times(rows)
@@ -237,6 +237,11 @@ def jobs_of(rows: Rows, options: TraceOptions) -> JobTable | None:
         more["exclusive"] = np.asarray(rows["exclusive"], dtype=np.bool_)
     if "priority" in rows.columns and np.isfinite(rows["priority"]).any():
         more["priority"] = np.where(np.isfinite(rows["priority"]), rows["priority"], 0.0)
+    due = rows.get("due", np.nan)
+    due = np.where(np.isnan(due), rows.get("deadline", np.nan) - rows["submit"], due)
+    if np.isfinite(due).any():
+        rows.note(due < 0, "due before its submission: counts as due at once", "repaired")
+        more["due_s"] = np.where(np.isfinite(due), np.maximum(due, 0.0), np.inf)
     if "after" in rows.columns:
         more["after"] = _dependencies(rows)
     names = rows.columns.get("name")
