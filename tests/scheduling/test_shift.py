@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +48,7 @@ def test_no_start_is_cheaper_than_the_cheapest(values: list[int], first: float, 
     least = float(hours.integral(best, best + length))
     assert least <= float(hours.integral(grid, grid + length).min()) + 1e-6 * (1 + least)
     edges = np.unique(np.concatenate([[best, best + length], HOUR_S * np.arange(best // HOUR_S + 1, (best + length) // HOUR_S + 1)]))
-    slow = sum((b - a) * values[int((a + b) / 2 // HOUR_S) % len(values)] for a, b in zip(edges, edges[1:]))
+    slow = sum((b - a) * values[int((a + b) / 2 // HOUR_S) % len(values)] for a, b in itertools.pairwise(edges))
     assert least == pytest.approx(slow, rel=1e-9, abs=1e-4)
 
 
