@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from hpcsim.base.errors import problem_kind
+
+if TYPE_CHECKING:
+    from hpcsim.engine.stopping import Stopping
 
 BAD_COLUMNS = problem_kind(
     "columns-option", "{part!r} {why}", "for example --columns 'submit=submit_time,run=duration [min],processors=cpus'"
@@ -55,8 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--load", type=float, metavar="L", help="move submissions apart or together until this part of the machine is asked for"
     )
     parser.add_argument("--shake", metavar="TIME", help="move each submission at random by up to so much, such as '60 s'")
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="seed of --shake (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="S", help="seed of --shake and of a part of the jobs in --elastic (default: 0)"
+    )
     parser.add_argument("--power", metavar="BUSY[,IDLE]", help="power of a processor, such as '12 W,4 W': gives the energy per job")
+    parser.add_argument(
+        "--elastic",
+        metavar="LAW[:KEY=VALUE,…]",
+        help="jobs may change their size: 'downey:parallelism=2,variance=1,least=0.25,most=4', 'amdahl:serial=0.05', 'table:1=1,2=1.9,4=3.5'",
+    )
+    parser.add_argument(
+        "--stopping",
+        metavar="KEY=VALUE[,…]",
+        help="what it costs a job to be stopped or to change its size: 'save=60 s,restore=2 min,interval=1 h,resubmit=30 s,notice=true'",
+    )
     parser.add_argument("--whole-nodes", action="store_true", help="round a job's processors up to whole nodes")
     parser.add_argument("--cut", action="store_true", help="cut jobs at their requested time (default: they run on)")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="read no more than so many jobs")
@@ -115,6 +131,36 @@ def size_of(text: str | None) -> int | None:
     return None if text is None else int(parse_quantity(text, "data size"))
 
 
+def stopping_of(text: str | None) -> Stopping | None:
+    """Return what ``--stopping`` says of the costs of being stopped.
+
+    Raises
+    ------
+    InputError
+        No such cost, or no time.
+    """
+    from hpcsim.base.units import parse_quantity
+    from hpcsim.engine.stopping import Stopping
+
+    if text is None:
+        return None
+    found: dict[str, float | bool] = {}
+    for part in text.split(","):
+        key, equals, value = (word.strip() for word in part.partition("="))
+        if not equals or key not in ("save", "restore", "interval", "resubmit", "notice"):
+            why = "is no cost of stopping a job"
+            raise BAD_COLUMNS.error(path="--stopping", part=part, why=why, hint="for example --stopping 'save=60 s,restore=2 min'")
+        if key == "notice":
+            if value not in ("true", "false"):
+                raise BAD_COLUMNS.error(path="--stopping", part=part, why="is neither true nor false", hint="notice=true or notice=false")
+            found[key] = value == "true"
+        else:
+            found[f"{key}_s"] = parse_quantity(value, "time")
+            if not found[f"{key}_s"] >= (1e-3 if key == "interval" else 0):
+                raise BAD_COLUMNS.error(path="--stopping", part=part, why="is below what is possible", hint="for example interval=1 h")
+    return Stopping(**found)  # type: ignore[arg-type]
+
+
 def policy_list(text: str) -> tuple[str, ...]:
     """Return the policies of ``--policy``; what has an ``=`` and no ``:`` is a further option of the one before.
 
@@ -160,6 +206,8 @@ def run(args: argparse.Namespace) -> int:
         estimates=args.estimates,
         order=args.order,
         processors=args.procs,
+        elastic=args.elastic,
+        stopping=stopping_of(args.stopping),
         whole_nodes=args.whole_nodes,
         cut=args.cut,
         max_jobs=args.max_jobs,

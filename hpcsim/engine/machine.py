@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappush
 from typing import Any
 
@@ -87,7 +87,7 @@ class MachineSystem(BatchSystem):
         An unknown policy, placement or order, or a policy that knows one pool of processors only.
     """
 
-    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "power", "stopping")  # fmt: skip
+    __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "power", "stopping", "_always")  # fmt: skip
 
     def __init__(
         self,
@@ -109,6 +109,7 @@ class MachineSystem(BatchSystem):
         super().__init__(clock, size or machine.cores, policy, order=order, observers=observers, record=record, check=check)
         if not getattr(self.policy, "rooms", False):
             raise POOL_ONLY.error(path="policy", name=self.policy.name)
+        self._always = bool(getattr(self.policy, "resizes", False))
         self.machine = machine
         self.placement = make_placement(placement) if isinstance(placement, str) else placement
         self.asking = asking or Asking()
@@ -149,6 +150,7 @@ class MachineSystem(BatchSystem):
             Waiting() if self._key is None else None,
             {},
             [],
+            overhead_s=self._overhead,
         )
         view = self._view
         view.queue = self._queue
@@ -367,7 +369,7 @@ class MachineSystem(BatchSystem):
         self._end[job] = now = self.clock._now
         if job in self._limit:
             assert self.predictor is not None
-            worked = now - self._start[job] + self.room.done_s.get(job, 0.0)
+            worked = (now - self._start[job]) * self._rate(job) + self.room.done_s.get(job, 0.0)
             self.predictor.learn(self._user[job], self._processors[job], self._limit[job], worked)
         self._give_back(job)
         view = self._view
@@ -385,7 +387,8 @@ class MachineSystem(BatchSystem):
         With no core free there is nothing to ask, but for a policy that plans ahead: what has happened is kept for later.
         """
         view, queue = self._view, self._queue
-        if view.head >= len(queue) or not (self.free_nodes.total[CORES] > 0 or self._plans or view.explain or self.power):
+        needless = view.head >= len(queue) or not (self.free_nodes.total[CORES] > 0 or self._plans or view.explain or self.power)
+        if needless and not self._always:
             if self._wake is not None:
                 self._wake_at(math.inf)
             return
@@ -394,13 +397,15 @@ class MachineSystem(BatchSystem):
             self.power.refresh()
         decision = self._decide(view)
         places: Sequence[Allocation] | None = None
-        stops: Sequence[tuple[int, str]] = ()
+        again: Sequence[int] = ()
         wake_s = math.inf
         if len(decision) == 2:
             start, view.reservation = decision
         else:
-            start, view.reservation, view.memo, wake_s, places, stops = decision
-        again = [job for job, how in stops if self._stop_now(job, how)] if stops else ()
+            start, view.reservation, view.memo, wake_s, places, stops, resize, sizes = decision
+            if stops or resize or sizes is not None:
+                again = [job for job, how in stops if self._stop_now(job, how)]
+                self._reshape(resize, () if sizes is None else zip(start, sizes, strict=True))
         for at, job in enumerate(start):
             self._begin(job, None if places is None else places[at])
         self._arrived.clear()
@@ -451,11 +456,17 @@ class MachineSystem(BatchSystem):
                 self.room.waiting.leave(job)
         else:
             self._dequeue(job)
+        if self.power is not None:
+            self._estimate[job] = self.room.estimate_s[job] = self.power.plain_s(job)
+        self._put_on(job, place)
+
+    def _put_on(self, job: int, place: Allocation) -> None:
+        """Let a job run where its nodes have been taken for it."""
+        now = self.clock._now
         self.allocations[job] = self.places[job] = place
         begin = now
         if self.power is not None:
             begin = self.power.hold(place.nodes)
-            self._estimate[job] = self.room.estimate_s[job] = self.power.plain_s(job)
         self._start[job] = begin
         estimated = begin + self._estimate[job]
         at = bisect_right(self._ends, estimated)
@@ -464,7 +475,7 @@ class MachineSystem(BatchSystem):
         run = self._run[job]
         if run == run:
             end = begin + run
-            if job in self._whole:
+            if job in self._stopped:
                 self._resume(job)
             if job in self._limit and estimated < end:
                 self.clock.at(estimated, self._overran, priority=ARRIVAL, job=job)
@@ -480,6 +491,15 @@ class MachineSystem(BatchSystem):
             self._tell("start", job)
 
     # -- jobs that are stopped and go on ------------------------------------------------------------------------------------------
+
+    def _reshape(self, resize: Sequence[tuple[int, int, Allocation]], sizes: Iterable[tuple[int, int]]) -> None:
+        """Let running jobs go on at another size, and set that of those which are about to start: (job, chunks)."""
+        for job in [job for job, *_ in resize] + [job for job, chunks in sizes if chunks != self._demands[self._kind[job]].chunks]:
+            raise PolicyFault(f"policy {self.policy.name!r} changes the size of job {job}, which has one size only")
+
+    def _rate(self, job: int) -> float:
+        """Return the work that a running job does in a second."""
+        return 1.0
 
     def _stop_now(self, job: int, how: str) -> bool:
         """Stop a running job, and return whether it waits again at once."""
@@ -497,10 +517,19 @@ class MachineSystem(BatchSystem):
             self._end[job] = now
             self._fate[job] = CANCELLED
             return False
+        self._shorten(job, start, how)
+        delay = 0.0 if how == "suspend" or (how == "checkpoint" and self.stopping.notice) else self.stopping.resubmit_s
+        if delay > 0:
+            self.clock.at(now + delay, self._come_back, priority=ARRIVAL, job=job)
+        return delay <= 0
+
+    def _shorten(self, job: int, start: float, how: str) -> None:
+        """Note what a job that was taken off keeps, and what it has left."""
+        now, rate, overhead = self.clock._now, self._rate(job), self._overhead.pop(job, 0.0)
         whole_run = self._whole.setdefault(job, self._run[job])
-        left = max(0.0, start + self._estimate[job] - now)
+        left = max(0.0, start + self._estimate[job] - max(now, start + overhead)) * rate
         before = self.room.done_s.get(job, 0.0)
-        worked = max(0.0, now - start - self._overhead.pop(job, 0.0))
+        worked = max(0.0, now - start - overhead) * rate
         kept = self.stopping.kept_s(how, before, worked)
         self.room.done_s[job] = kept
         self._stretches.append(Stretch(job, start, now, how, kept, before + worked - kept))
@@ -512,10 +541,6 @@ class MachineSystem(BatchSystem):
         self._overhead[job] = again_s
         self.room.estimate_s[job] = self._estimate[job]
         self._start[job] = math.nan
-        delay = 0.0 if how == "suspend" or (how == "checkpoint" and self.stopping.notice) else self.stopping.resubmit_s
-        if delay > 0:
-            self.clock.at(now + delay, self._come_back, priority=ARRIVAL, job=job)
-        return delay <= 0
 
     def _overran(self, event: Due) -> None:
         """Raise the prediction of a job that goes on past it, and plan anew."""

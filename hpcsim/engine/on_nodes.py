@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 
 from hpcsim.engine.clock import Clock
+from hpcsim.engine.elastic import system_for
 from hpcsim.engine.jobs import EventOrder, Observer
-from hpcsim.engine.machine import MachineSystem
 from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.stopping import Stopping
 from hpcsim.scheduling.machine import Machine
@@ -42,7 +42,7 @@ def run_on_machine(
     jobs : JobTable
         The jobs; the outcome has them by submission.
     machine, policy, placement, asking, stopping, predictor, order, record, check, observers
-        As in :class:`MachineSystem`.
+        As in :class:`~hpcsim.engine.machine.MachineSystem`.
     until_s : float, optional [s]
         Stop after the events of this time; until the last job has ended without it.
 
@@ -62,7 +62,7 @@ def run_on_machine(
     demands = demands_of(jobs, machine, asking or Asking())
     if uses_shares(demands[0]):
         machine = dataclasses.replace(machine, shares=True)
-    system = MachineSystem(
+    system = system_for(jobs)(
         clock,
         machine,
         policy,

@@ -22,7 +22,7 @@ Integers = npt.NDArray[np.int64]
 
 
 class Stretch(NamedTuple):
-    """A time on the machine that ended when the job was stopped.
+    """A time on the machine that ended when the job was stopped, or changed its size.
 
     Attributes
     ----------
@@ -31,11 +31,13 @@ class Stretch(NamedTuple):
     start_s, end_s : float [s]
         From when until when.
     how : str
-        How it was stopped.
+        How it was stopped; ``resize`` where it went on at once at another size.
     kept_s : float [s]
         What it has done, in all, and keeps.
     lost_s : float [s]
         What it did and must do again, and what stopping cost.
+    processors : int
+        Processors that it held; 0 for as many as it asked for.
     """
 
     job: int
@@ -44,6 +46,7 @@ class Stretch(NamedTuple):
     how: str
     kept_s: float
     lost_s: float
+    processors: int = 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -76,6 +79,8 @@ class Outcome:
         The times on the machine of the jobs that were stopped, all but the last of each.
     resumed_s : mapping of int to float [s]
         When each of those jobs started last.
+    last_processors : mapping of int to int
+        Processors that a job held last, where it did not have as many as it asked for.
     """
 
     now_s: float
@@ -92,6 +97,7 @@ class Outcome:
     stopped_s: Floats | None = None
     stretches: tuple[Stretch, ...] = ()
     resumed_s: Mapping[int, float] = field(default_factory=dict)
+    last_processors: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def status(self) -> npt.NDArray[np.str_]:
@@ -121,20 +127,40 @@ class Outcome:
 
         A job has one of each, and one more for each time that it was stopped.
         """
+        _, waited, started, ended, held = self.pieces
+        return waited, started, ended, held
+
+    @property
+    def pieces(self) -> tuple[Integers, Floats, Floats, Floats, Integers]:
+        """The job of each of :attr:`stays`, and :attr:`stays`."""
+        jobs, last_held = np.arange(len(self.submit_s)), self.processors
+        if self.last_processors:
+            last_held = last_held.copy()
+            last_held[list(self.last_processors)] = list(self.last_processors.values())
         if not self.stretches:
-            return self.submit_s, self.start_s, self.end_s, self.processors
+            return jobs, self.submit_s, self.start_s, self.end_s, last_held
         begin = self.submit_s.copy()
-        rows: list[tuple[float, float, float, int]] = []
+        rows: list[tuple[float, float, float, float, int]] = []
         for stretch in self.stretches:
-            rows.append((begin[stretch.job], stretch.start_s, stretch.end_s, int(self.processors[stretch.job])))
+            held = stretch.processors or int(self.processors[stretch.job])
+            rows.append((stretch.job, begin[stretch.job], stretch.start_s, stretch.end_s, held))
             begin[stretch.job] = stretch.end_s
         start = self.start_s.copy()
         for job, time in self.resumed_s.items():
             start[job] = time
         gone = begin == self.end_s  # ended for good when it was stopped
-        last = np.array([begin, start, self.end_s, self.processors]).T[~gone]
-        waited, started, ended, held = np.concatenate([last, np.array(rows)]).T
-        return waited, started, ended, held.astype(np.int64)
+        last = np.array([jobs, begin, start, self.end_s, last_held]).T[~gone]
+        job_of, waited, started, ended, processors = np.concatenate([last, np.array(rows)]).T
+        return job_of.astype(np.int64), waited, started, ended, processors.astype(np.int64)
+
+    @property
+    def processor_s(self) -> Floats:
+        """Processor-seconds that each job held [processor-s]; NaN for one that has not ended."""
+        if not self.stretches and not self.last_processors:
+            return self.run_s * self.processors
+        jobs, _, start, end, held = self.pieces
+        held_s: Floats = np.bincount(jobs, weights=(end - start) * held, minlength=len(self.submit_s)).astype(np.float64)
+        return held_s
 
     @property
     def busy(self) -> tuple[Floats, Floats, Integers]:

@@ -1,4 +1,4 @@
-"""What it costs a job to be stopped and to go on."""
+"""What it costs a job to be stopped and to go on, or to change its size."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Stopping:
 
     def kept_s(self, how: str, before_s: float, worked_s: float) -> float:
         """Return what a job keeps that had done ``before_s`` and worked for ``worked_s`` since: never more than it has done, nor less than it kept."""
-        if how == "suspend":
+        if how in ("suspend", "resize"):
             return before_s + worked_s
         if how == "requeue":
             return 0.0
@@ -51,7 +51,9 @@ class Stopping:
         return max(before_s, (before_s + worked_s) // self.interval_s * self.interval_s)
 
     def restart_s(self, how: str) -> float:
-        """Return how long a job works to be where it was when it goes on."""
+        """Return how long a job works to be where it was when it goes on; one that changes its size saves first, on its new nodes."""
+        if how == "resize":
+            return self.save_s + self.restore_s
         return self.restore_s if how == "checkpoint" else 0.0
 
     def cost_s(self, how: str) -> float:

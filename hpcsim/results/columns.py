@@ -47,9 +47,9 @@ def text_column(name: str, meaning: str, *, null: bool = False, values: tuple[st
     return Column(name, "str", "", meaning, null, values, optional)
 
 
-def count_column(name: str, meaning: str, *, unit: str = "", null: bool = False, formula: str = "") -> Column:
+def count_column(name: str, meaning: str, *, unit: str = "", null: bool = False, formula: str = "", optional: bool = False) -> Column:
     """Return a column of whole numbers."""
-    return Column(name, "int64", unit, meaning, null, formula=formula)
+    return Column(name, "int64", unit, meaning, null, optional=optional, formula=formula)
 
 
 def real_column(name: str, unit: str, meaning: str, *, null: bool = False, formula: str = "") -> Column:

@@ -49,14 +49,15 @@ _JOBS = Table(
         _real("wait_s", "s", "Start less submission; empty if it never started.", null=True),
         _real("run_s", "s", "End less start; for a job that has not ended, the run time it would need where that is known.", null=True),
         _real("estimate_s", "s", "Run time that the scheduler was told.", null=True),
-        _count("processors", "Processors that the job holds while it runs."),
+        _count("processors", "Processors that the job asks for, and holds while it runs if it cannot change its size."),
         _count("nodes", "Nodes that the job holds while it runs.", null=True),
         _text("hosts", "Nodes that it ran on, in compact form, where jobs get nodes.", null=True, optional=True),
         _text("status", "What became of it by the end of the simulation.", values=("finished", "running", "queued", "failed", "cancelled")),
         _real("bounded_slowdown", "1", "max(1, (wait + run) / max(run, 10 s)); empty if it has not ended.", null=True),
-        _real("device_s", "s", "Processors times run time.", null=True),
+        _real("device_s", "s", "Processors times run time, over all sizes that it had.", null=True),
         _real("cost_usd", "USD", "What the job is billed.", null=True),
         _text("submit_time", "Date and time of submission (ISO 8601), for logs with dates.", null=True, optional=True),
+        _count("resizes", "How often it changed its size, where jobs may.", null=True, optional=True),
     ),
 )
 

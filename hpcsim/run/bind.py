@@ -25,6 +25,7 @@ from hpcsim.results.quantities import quantity
 from hpcsim.run.hours import Hours, hours_of
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
+from hpcsim.workload.elastic import Elasticity
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
 from hpcsim.workload.tasks import TaskPlan, plan_task
@@ -87,7 +88,7 @@ class Published:
 class BoundJobs:
     """Batch jobs and the pool that runs them.
 
-    ``per_node`` processors make a node; ``file`` is the job log, None for synthetic jobs.
+    ``per_node`` processors make a node; ``file`` is the job log, None for synthetic jobs; ``elastic`` is how jobs change their size.
     """
 
     spec: JobsSpec
@@ -95,6 +96,7 @@ class BoundJobs:
     unit: str
     per_node: int
     file: Path | None
+    elastic: Elasticity | None = None
 
     @property
     def processors(self) -> int:
@@ -157,6 +159,18 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
     if wide is not None and wide > bound.processors:
         problems.add(TOO_WIDE(path="workload.jobs.synthetic.max_processors", asked=wide, group=group.name, have=bound.processors))
     return bound
+
+
+def _elastic(jobs: BoundJobs, trainings: Mapping[str, TrainingSpec], plan: Callable[[str, TrainingSpec], TrainingPlan]) -> Elasticity:
+    from hpcsim.run.elastic import elasticity_of
+
+    assert jobs.spec.elastic is not None
+    try:
+        return elasticity_of(jobs.spec.elastic, jobs.group, jobs.per_node, dict(trainings), plan)
+    except InputError as error:
+        raise InputError(
+            [dataclasses.replace(p, path=f"workload.jobs.{p.path}" if p.path.startswith("elastic") else p.path) for p in error.problems]
+        ) from None
 
 
 def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:
@@ -343,6 +357,10 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
         for plan in trainings:
             _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
     jobs = _jobs(scenario, cluster, problems)
+    if jobs is not None and jobs.spec.elastic is not None:
+        plain = jobs
+        elastic = _kept(problems, lambda: _elastic(plain, work.training, run_of), "workload.jobs.elastic")
+        jobs = dataclasses.replace(jobs, elastic=elastic)
     if failure and not work.training and not work.jobs:
         problems.add(FAILURES_WITHOUT_WORK(path="failures.node"))
     problems.raise_if_any()

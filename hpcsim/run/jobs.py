@@ -13,6 +13,7 @@ from hpcsim.base.rng import stream
 from hpcsim.run.bind import BoundJobs
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.workload import SlackSpec, SyntheticSpec
+from hpcsim.workload.elastic import elastic_jobs
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
 from hpcsim.workload.likeness import shaken, with_load
 
@@ -59,7 +60,7 @@ def _key(bound: BoundJobs, scenario: Scenario) -> tuple[object, ...]:
     if bound.file is not None:
         stat = bound.file.stat()
         source = (str(bound.file), stat.st_mtime_ns, stat.st_size)
-    return (bound.spec.model_dump_json(), bound.processors, bound.unit, scenario.scheduler.estimates, source)
+    return (bound.spec.model_dump_json(), bound.elastic, bound.processors, bound.unit, scenario.scheduler.estimates, source)
 
 
 def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
@@ -84,6 +85,7 @@ def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
             jobs = shaken(jobs, seed=scenario.simulate.seed, shift_s=spec.trace.shake)
         if spec.trace.load is not None:
             jobs = with_load(jobs, spec.trace.load, bound.processors)
+        jobs = _resizable(jobs, bound, scenario)
         return Trace(jobs.sorted_by_submit(), trace.quality, trace.header, spec.trace.file, trace.rows)
     draw = spec.synthetic
     assert draw is not None
@@ -93,7 +95,15 @@ def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
         raise InputError([scenario.locate(_placed(problem)) for problem in error.problems]) from None
     if estimates == "actual":
         jobs = jobs.with_estimates(jobs.run_s)
+    jobs = _resizable(jobs, bound, scenario)
     return Trace(jobs.sorted_by_submit(), (), {}, "", len(jobs))
+
+
+def _resizable(jobs: JobTable, bound: BoundJobs, scenario: Scenario) -> JobTable:
+    """Return the jobs with the sizes that they may have."""
+    if bound.elastic is None:
+        return jobs
+    return elastic_jobs(jobs, bound.elastic, capacity=bound.processors, seed=scenario.simulate.seed)
 
 
 def _placed(problem: Problem) -> Problem:

@@ -80,6 +80,29 @@ class BatchRecord:
     rows: int = 0
     hosts: tuple[str | None, ...] | None = None
     held: npt.NDArray[np.int64] | None = None
+    pieces: tuple[npt.NDArray[np.int64], Floats, Floats, npt.NDArray[np.int64]] | None = None
+    """Of jobs some of which were stopped or changed their size: (job, start, end, processors) of each time on the machine."""
+    stopped_s: Floats | None = None
+    """Time that each job stood still between its start and its end [s]; None where none did."""
+
+    @property
+    def wait_s(self) -> Floats:
+        """Start less submission, and the time that a job stood still since [s]."""
+        wait = self.start_s - self.jobs.submit_s
+        return wait if self.stopped_s is None else wait + self.stopped_s
+
+    @property
+    def run_s(self) -> Floats:
+        """Time on the machine [s]; NaN for a job that has not ended."""
+        run = self.end_s - self.start_s
+        return run if self.stopped_s is None else run - self.stopped_s
+
+    def ran(self, until_s: float) -> tuple[npt.NDArray[np.int64], Floats, Floats, npt.NDArray[np.int64]]:
+        """Return job, start, end and processors of each time on the machine, up to ``until_s`` for those that run on."""
+        every = (np.arange(len(self.start_s)), self.start_s, self.end_s, self.jobs.processors)
+        job, start, end, held = self.pieces or every
+        ran = np.flatnonzero(~np.isnan(start))
+        return job[ran].astype(np.int64), start[ran], np.where(np.isnan(end[ran]), until_s, end[ran]), held[ran]
 
 
 @dataclass(frozen=True)
@@ -131,15 +154,13 @@ def devices_per_processor(group: NodeGroup, per_node: int) -> float:
 
 
 def batch_usage(batch: BatchRecord, groups: list[str], end_s: float) -> Usage:
-    """Return the usage of the batch jobs that started, each at full draw of the processors it holds."""
+    """Return the usage of the batch jobs that started, each at full draw of the processors it holds, while it holds them."""
     group, per_node = batch.bound.group, batch.bound.per_node
-    ran = np.flatnonzero(~np.isnan(batch.start_s))
-    processors = batch.jobs.processors[ran]
-    stop = np.where(np.isnan(batch.end_s[ran]), end_s, batch.end_s[ran])
+    ran, start, stop, processors = batch.ran(end_s)
     return Usage(
-        job=ran.astype(np.int64),
+        job=ran,
         group=np.full(len(ran), groups.index(group.name), dtype=np.int64),
-        start_s=batch.start_s[ran],
+        start_s=start,
         end_s=stop,
         processors=processors,
         devices=np.asarray(processors * devices_per_processor(group, per_node), dtype=np.float64),

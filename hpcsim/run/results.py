@@ -20,7 +20,7 @@ from hpcsim.run.answer import answer_of
 from hpcsim.run.fabric import fabric_tables, shape_note
 from hpcsim.run.hours import hours_of
 from hpcsim.run.prices import facility_of, group_account
-from hpcsim.run.record import Item, Record
+from hpcsim.run.record import BatchRecord, Item, Record
 from hpcsim.run.standby import standby_summary, standby_tables
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
@@ -205,7 +205,7 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
         work = float(np.dot(batch.jobs.processors, batch.jobs.run_s))
         summary["utilisation_frac"] = work / (batch.bound.processors * summary["makespan_s"])
         return
-    wait = (batch.start_s - batch.jobs.submit_s)[~np.isnan(batch.start_s)]
+    wait = batch.wait_s[~np.isnan(batch.start_s)]
     if len(wait):
         summary["mean_wait_s"] = float(wait.mean())
         summary["median_wait_s"] = float(metrics.nearest_rank(wait, 0.5))
@@ -213,8 +213,7 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
         summary["max_wait_s"] = float(wait.max())
     ended = ~np.isnan(batch.end_s)
     if ended.any():
-        run = (batch.end_s - batch.start_s)[ended]
-        summary["mean_bounded_slowdown"] = float(metrics.bounded_slowdown((batch.start_s - batch.jobs.submit_s)[ended], run).mean())
+        summary["mean_bounded_slowdown"] = float(metrics.bounded_slowdown(batch.wait_s[ended], batch.run_s[ended]).mean())
     due = batch.jobs.submit_s + batch.jobs.filled("due_s")
     if np.isfinite(due).any():
         late = np.where(np.isnan(batch.end_s), record.end_s, batch.end_s) > due * (1.0 + 1e-12) + 1e-6
@@ -225,13 +224,8 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
         summary["utilisation_frac"] = busy / (batch.bound.processors * summary["makespan_s"])
     window = metrics.steady_window(batch.jobs.submit_s) if len(batch.jobs) else (0.0, 0.0)
     if window[1] > window[0]:
-        stop = np.where(np.isnan(batch.end_s), record.end_s, batch.end_s)
-        going = ~np.isnan(batch.start_s)
-        summary["steady_utilisation_frac"] = float(
-            metrics.utilisation(
-                batch.start_s[going], stop[going], batch.jobs.processors[going], capacity=batch.bound.processors, window_s=window
-            )
-        )
+        _, start, stop, held = batch.ran(record.end_s)
+        summary["steady_utilisation_frac"] = float(metrics.utilisation(start, stop, held, capacity=batch.bound.processors, window_s=window))
 
 
 def _ranges(record: Record, summary: dict[str, Any]) -> dict[str, tuple[float, float]]:
@@ -335,14 +329,23 @@ def _drawn(energy: dict[str, Any]) -> dict[str, list[Any]]:
     return {key: [values[i] for i in keep] for key, values in energy.items()}
 
 
+def _device_s(batch: BatchRecord, run_s: Any, ended: Any) -> Any:
+    """Return the device-seconds of each job, NaN for one that has not ended."""
+    each = (batch.bound.group.per_node or 1) / batch.bound.per_node
+    if batch.pieces is None:
+        return np.where(ended, run_s, np.nan) * batch.jobs.processors * each
+    job, start, stop, held = batch.ran(np.inf)
+    return np.where(ended, np.bincount(job, weights=(stop - start) * held, minlength=len(run_s)), np.nan) * each
+
+
 def _jobs(record: Record, done: Account) -> dict[str, Any]:
     columns: dict[str, Any] = {}
     priced = bool(done.costs["usd"])
     batch = record.scheduled
     if batch:
         n = len(batch.jobs)
-        run = np.where(np.isnan(batch.end_s), batch.jobs.run_s, batch.end_s - batch.start_s)
-        wait = batch.start_s - batch.jobs.submit_s
+        run = np.where(np.isnan(batch.end_s), batch.jobs.run_s, batch.run_s)
+        wait = batch.wait_s
         per_node = batch.bound.per_node
         ended = ~np.isnan(batch.end_s)
         columns = {
@@ -361,7 +364,7 @@ def _jobs(record: Record, done: Account) -> dict[str, Any]:
             "nodes": -(-batch.jobs.processors // per_node) if batch.held is None else batch.held,
             "status": batch.status,
             "bounded_slowdown": np.where(ended, metrics.bounded_slowdown(np.where(ended, wait, 0.0), run), np.nan),
-            "device_s": np.where(ended, run, np.nan) * batch.jobs.processors * ((batch.bound.group.per_node or 1) / per_node),
+            "device_s": _device_s(batch, run, ended),
             "cost_usd": done.job_usd[:n] if priced else np.full(n, np.nan),
         }
         if batch.hosts is not None:

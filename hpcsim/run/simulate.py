@@ -12,6 +12,7 @@ import numpy as np
 
 from hpcsim.base.rng import stream
 from hpcsim.engine.clock import Clock
+from hpcsim.engine.elastic import system_for
 from hpcsim.engine.failures import SpareNodes
 from hpcsim.engine.jobs import BatchSystem, Ticket
 from hpcsim.engine.machine import MachineSystem
@@ -82,7 +83,7 @@ class _Room:
         found = fitted(jobs, scheduler, source.jobs, watts=node_span_w(jobs.group) / jobs.per_node, cluster=self.bound.cluster)
         self.source = dataclasses.replace(source, jobs=found.jobs, quality=(*source.quality, *found.findings))
         self.demands = found.demands
-        return MachineSystem(
+        return system_for(found.jobs)(
             self.clock,
             found.machine,
             policy_of(scheduler, found.jobs, self.hours),
@@ -263,10 +264,21 @@ def _batch(room: _Room, jobs: BoundJobs, source: Any, numbers: range) -> BatchRe
         end_s=outcome.end_s[rows],
         status=outcome.status[rows],
         **_placed(room.pools[jobs.group.name], outcome, range(rows.start, rows.stop)),
+        **_pieces(outcome, rows),
         quality=tuple(source.quality),
         file=source.file,
         rows=source.rows,
     )
+
+
+def _pieces(outcome: Outcome, rows: slice) -> dict[str, Any]:
+    """Return when each job was on the machine, and on how many processors; nothing where none was stopped or changed its size."""
+    if not outcome.stretches and not outcome.last_processors:
+        return {}
+    job, _, start, end, held = outcome.pieces
+    mine = (job >= rows.start) & (job < rows.stop)
+    stopped = None if outcome.stopped_s is None else outcome.stopped_s[rows]
+    return {"pieces": (job[mine] - rows.start, start[mine], end[mine], held[mine]), "stopped_s": stopped}
 
 
 def _run(bound: Bound, seed: int) -> Record:

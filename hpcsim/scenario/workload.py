@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.scenario.cluster import Precision
+from hpcsim.scenario.elastic import ElasticSpec
 from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
 
 __all__ = [
@@ -334,6 +335,9 @@ class JobsSpec(Spec):
         None, description="what a job's processor is; an accelerator where the group has them, else a core"
     )
     slack: SlackSpec | None = Field(None, description="jobs that may end later, and so have a deadline: a time for all, or of which jobs")
+    elastic: ElasticSpec | None = Field(
+        None, description="jobs that may change their size, under the policies moldable, equipartition and goodput"
+    )
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -88,6 +88,10 @@ class Decision(NamedTuple):
         On a machine of nodes, where each of ``start`` goes; without it the placement puts one after the other.
     stop : sequence of (job, how)
         On a machine of nodes, running jobs to stop before the others start, each in one of the ways of :data:`STOPS`.
+    resize : sequence of (job, chunks, Allocation)
+        Running jobs that go on at another size, and where: all at once, after those that stop and before those that start.
+    sizes : sequence of int or None
+        Chunks of each of ``start``; without it, what they ask for.
     """
 
     start: Sequence[int]
@@ -96,6 +100,8 @@ class Decision(NamedTuple):
     wake_s: float = math.inf
     places: Sequence[Allocation] | None = None
     stop: Sequence[tuple[int, str]] = ()
+    resize: Sequence[tuple[int, int, Allocation]] = ()
+    sizes: Sequence[int] | None = None
 
 
 STOPS = ("suspend", "checkpoint", "requeue", "cancel")
@@ -189,6 +195,8 @@ class Policy(Protocol):
     asked after every event while jobs wait, even where no processor is free; others only where some are. One with an attribute ``rooms`` which is
     true decides on machines of nodes, too; others see one pool of processors only. With ``nodes_only`` it needs one: a pool then is one node. One
     with ``indexes`` is given ``by_size`` where the queue is long: ``"joined"``, or ``"length"`` where each size is needed by estimate, too.
+    One with ``sizes`` chooses the sizes of jobs that may have several; with ``resizes`` it also changes those of running jobs, and is asked after every
+    event, whether or not anybody waits.
     """
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, NamedTuple
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from hpcsim.scheduling.machine import CORES, GPUS, MEMORY, Allocation, Bools, Demand, Free, Integers, Machine
 from hpcsim.scheduling.placement import Placement
+from hpcsim.scheduling.scales import Scale
 from hpcsim.scheduling.shadow import Shadow, shadow_of
 from hpcsim.scheduling.waiting import Waiting, most_s
 
@@ -62,6 +63,10 @@ class Room:
         When each job should have ended; infinite for no such wish.
     fixed : set of int
         Jobs that cannot be stopped.
+    scales : mapping of int to Scale
+        Sizes of the jobs that may change theirs; ``kind`` is that of the size which they have now, or ask for.
+    overhead_s : dict of int to float [s]
+        How long jobs that were stopped or changed their size work before they are where they were.
     """
 
     machine: Machine
@@ -77,6 +82,8 @@ class Room:
     priority: list[float] = field(default_factory=list)
     deadline_s: list[float] = field(default_factory=list)
     fixed: Collection[int] = frozenset()
+    scales: Mapping[int, Scale] = field(default_factory=dict)
+    overhead_s: dict[int, float] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -85,6 +92,7 @@ class Room:
             and list(self.running) == list(other.running)
             and self.allocations == other.allocations
             and self.done_s == other.done_s
+            and self.overhead_s == other.overhead_s
         )
 
     __hash__ = None  # type: ignore[assignment]
@@ -98,6 +106,8 @@ class Room:
             allocations=dict(self.allocations),
             waiting=copy.deepcopy(self.waiting),
             done_s=dict(self.done_s),
+            kind=self.kind.copy(),
+            overhead_s=dict(self.overhead_s),
         )
 
     def usable(self, job: int, begin_s: float) -> Bools | None:

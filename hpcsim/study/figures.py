@@ -68,7 +68,7 @@ def policy_metrics(
     steady = metrics.utilisation(*outcome.busy, **busy, window_s=window) if window[1] > window[0] else np.nan
     whole = metrics.utilisation(*outcome.busy, **busy, window_s=(first, last)) if last > first else 0.0
     slow = metrics.bounded_slowdown(wait, run)
-    work = run * jobs.processors
+    work = outcome.processor_s
     states = occupancy_of(jobs, outcome) if states is None else states
     idle = metrics.idle_parts(states, jobs.submit_s, outcome.start_s, jobs.processors)
     users = jobs.user[jobs.user >= 0]

@@ -13,15 +13,17 @@ import numpy as np
 from hpcsim.base.errors import problem_kind
 from hpcsim.cost import metrics
 from hpcsim.engine.clock import Clock
+from hpcsim.engine.elastic import system_for
 from hpcsim.engine.jobs import EventOrder, run_jobs
-from hpcsim.engine.machine import MachineSystem
 from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.engine.outcome import Outcome
+from hpcsim.engine.stopping import Stopping
 from hpcsim.scheduling.machine import Machine, NodeClass, hostlist
 from hpcsim.scheduling.policies import make_policy
 from hpcsim.scheduling.prediction import PREDICTORS, Predictor
 from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares
 from hpcsim.study.floor import Floor, floor_of
+from hpcsim.workload.elastic import Elasticity, elastic_jobs, parse_elasticity
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
 
 if TYPE_CHECKING:
@@ -85,8 +87,10 @@ def _jobs_columns(jobs: JobTable, outcome: Outcome, policy: str | None, cores: i
         "nodes": -(-jobs.processors // cores),
         "status": outcome.status,
         "bounded_slowdown": metrics.bounded_slowdown(outcome.wait_s, run),
-        "device_s": run * jobs.processors,
+        "device_s": outcome.processor_s,
     }
+    if jobs.law is not None:
+        columns["resizes"] = np.bincount([s.job for s in outcome.stretches if s.how == "resize"], minlength=len(jobs)).astype(np.int64)
     if jobs.names is not None:
         columns["name"] = list(jobs.names)
     if machine is not None:
@@ -237,6 +241,8 @@ def replay(
     placement: str | None = None,
     locality: Literal["any", "node"] | None = None,
     memory_per_node: int | None = None,
+    elastic: Elasticity | str | None = None,
+    stopping: Stopping | None = None,
     check: bool = False,
 ) -> Results:
     """Replay a job log under one or several queueing policies.
@@ -278,7 +284,7 @@ def replay(
     shake_s : float, optional [s]
         Move each submission at random by up to so much either way, to see whether a figure is a property of the log or of this sample.
     seed : int
-        Of the shaking.
+        Of the shaking, and of the draw of elastic jobs.
     power_w : (float, float), optional [W]
         Power of a busy and of an idle processor: gives the energy per job.
     placement : str, optional
@@ -288,6 +294,11 @@ def replay(
         Where a job states no number of nodes: its parts lie anywhere, or on as few nodes as hold equal parts.
     memory_per_node : int, optional [bytes]
         Memory of a node; without it no job is held to what it asks for.
+    elastic : Elasticity or str, optional
+        Which jobs may change their size, and how fast they are then, such as ``"downey:parallelism=2,variance=1,least=0.25,most=4"``
+        (:class:`~hpcsim.workload.elastic.Elasticity`). Jobs for which the log says so itself keep what it says.
+    stopping : Stopping, optional
+        What it costs a job to be stopped or to change its size; nothing without it.
     check : bool
         Assert the engine's invariants meanwhile; slow.
 
@@ -346,7 +357,10 @@ def replay(
             locality=locality or "any",
         )
         trace = dataclasses.replace(trace, jobs=jobs, quality=(*trace.quality, *dropped))
-    rows, ranges, tables = _side_by_side(trace, jobs, names, total, order, check, floor, cores, power_w, PREDICTORS.get(estimates))
+    if elastic is not None:
+        jobs = elastic_jobs(jobs, parse_elasticity(elastic) if isinstance(elastic, str) else elastic, capacity=total, seed=seed)
+    stage = _Stage(total, order, check, floor, cores, PREDICTORS.get(estimates), stopping)
+    rows, ranges, tables = _side_by_side(trace, jobs, names, stage, power_w)
     wall_s = time.perf_counter() - begun
     return Results(
         name=Path(trace.file).name.partition(".")[0] or "replay",
@@ -361,17 +375,20 @@ def replay(
     )
 
 
+class _Stage(NamedTuple):
+    """What a log is replayed on and how, under every policy."""
+
+    processors: int
+    order: EventOrder
+    check: bool
+    floor: Floor | None
+    cores: int
+    learner: Callable[[], Predictor] | None
+    stopping: Stopping | None
+
+
 def _side_by_side(
-    trace: Trace,
-    jobs: JobTable,
-    names: list[str],
-    total: int,
-    order: EventOrder,
-    check: bool,
-    floor: Floor | None,
-    cores: int,
-    power_w: tuple[float, float] | None,
-    learner: Callable[[], Predictor] | None,
+    trace: Trace, jobs: JobTable, names: list[str], stage: _Stage, power_w: tuple[float, float] | None
 ) -> tuple[dict[str, dict[str, float | int]], dict[str, tuple[float, float]], dict[str, Any]]:
     """Run the jobs under every policy; return the figures, the ranges of the first, and the tables."""
     from hpcsim.results.tables import frame
@@ -382,14 +399,15 @@ def _side_by_side(
     levels: list[dict[str, Any]] = []
     ranges: dict[str, tuple[float, float]] = {}
     for name in names:
-        outcome, cpu_s = _timed(jobs, total, name, order, check, floor, learner)
+        outcome, cpu_s = _timed(jobs, name, stage)
         states = occupancy_of(jobs, outcome)
         rows[name] = policy_metrics(jobs, outcome, states=states, power_w=power_w) | {"cpu_s": cpu_s}
         ranges = ranges or policy_ranges(jobs, outcome)
         by_user.append(shares(jobs, outcome, name if len(names) > 1 else None))
         levels.append(_states(states, name if len(names) > 1 else None))
         parts.append(
-            _jobs_columns(jobs, outcome, name if len(names) > 1 else None, cores, floor.machine if floor else None) | _dates(jobs, trace)
+            _jobs_columns(jobs, outcome, name if len(names) > 1 else None, stage.cores, stage.floor.machine if stage.floor else None)
+            | _dates(jobs, trace)
         )
     tables = {
         "policies": frame("policies", {"policy": names} | {key: [row[key] for row in rows.values()] for key in next(iter(rows.values()))}),
@@ -402,33 +420,20 @@ def _side_by_side(
     return rows, ranges, tables
 
 
-def _timed(
-    jobs: JobTable,
-    processors: int,
-    policy: str,
-    order: EventOrder,
-    check: bool,
-    floor: Floor | None,
-    learner: Callable[[], Predictor] | None,
-) -> tuple[Outcome, float]:
+def _timed(jobs: JobTable, policy: str, stage: _Stage) -> tuple[Outcome, float]:
+    how: dict[str, Any] = {"order": stage.order, "check": stage.check}
+    learner, floor = stage.learner, stage.floor
     before = time.process_time()
-    if floor is None and learner is not None:
-        one = Machine.of([NodeClass("machine", 1, processors)])
-        outcome = run_on_machine(jobs, one, policy, order=order, check=check, predictor=learner())
-    elif floor is None:
-        outcome = run_jobs(jobs, processors, policy, order=order, check=check)
+    if floor is None and learner is None and not getattr(make_policy(policy), "nodes_only", False):
+        outcome = run_jobs(jobs, stage.processors, policy, **how)
+        return outcome, time.process_time() - before
+    how |= {"predictor": learner() if learner else None, "stopping": stage.stopping}
+    if floor is None:
+        outcome = run_on_machine(jobs, Machine.of([NodeClass("machine", 1, stage.processors)]), policy, **how)
     else:
         clock = Clock()
-        system = MachineSystem(
-            clock,
-            floor.machine,
-            policy,
-            placement=floor.placement,
-            asking=floor.asking,
-            size=processors,
-            order=order,
-            check=check,
-            predictor=learner() if learner else None,
+        system = system_for(jobs)(
+            clock, floor.machine, policy, placement=floor.placement, asking=floor.asking, size=stage.processors, **how
         )
         system.submit(jobs, floor.demands)
         clock.run()

@@ -75,6 +75,14 @@ class _Guarded:
         return getattr(self.policy, "indexes", None)
 
     @property
+    def sizes(self) -> bool:
+        return bool(getattr(self.policy, "sizes", False))
+
+    @property
+    def resizes(self) -> bool:
+        return bool(getattr(self.policy, "resizes", False))
+
+    @property
     def key(self) -> QueueKey | None:
         return self.policy.key
 

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.base.registry import Registry
+from hpcsim.cost.speedup import SpeedLaw
 
 __all__ = [
     "Bools",
@@ -62,6 +63,9 @@ _OPTIONAL: Mapping[str, tuple[type[Any], Any]] = {
     "after": (np.int64, -1),
     "priority": (np.float64, 0.0),
     "due_s": (np.float64, np.inf),
+    "least": (np.int64, -1),
+    "most": (np.int64, -1),
+    "law": (np.int64, -1),
 }
 """Columns that a table need not have: their type, and what a job has where the column is missing."""
 _NUMBERED = ("user", "group", "queue", "qos", "constraint")
@@ -124,6 +128,12 @@ class JobTable:
         What the site or the user adds to its priority.
     due_s : float64 array or None [s]
         Time after its submission by which it should have ended; infinite for none.
+    least, most : int64 array or None
+        Fewest and most processors on which a job may run that can change its size; -1 for one that cannot.
+    law : int64 array or None
+        Index into ``laws``: how fast it is on how many; -1 for a job that cannot change its size. Its times are those on ``processors``.
+    laws : tuple of SpeedLaw
+        Laws of speed, see :mod:`hpcsim.cost.speedup`.
     labels : mapping of str to tuple of str
         Names behind the numbers of ``user``, ``group``, ``queue``, ``qos`` and ``constraint``: number i has the i-th.
     """
@@ -147,6 +157,10 @@ class JobTable:
     priority: Floats | None = None
     due_s: Floats | None = None
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    least: Integers | None = None
+    most: Integers | None = None
+    law: Integers | None = None
+    laws: tuple[SpeedLaw, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(np.atleast_1d(self.job_id))
@@ -177,6 +191,14 @@ class JobTable:
                 _first_bad(name, self.job_id, values, ~np.isfinite(values), "finite")
             elif name == "due_s":
                 _first_bad(name, self.job_id, values, ~(values >= 0), "at least 0 s, or infinite for none")
+            elif name == "law":
+                _first_bad(
+                    name, self.job_id, values, (values < -1) | (values >= len(self.laws)), f"the number of one of {len(self.laws)} laws"
+                )
+                for end in ("least", "most"):
+                    sizes = self.filled(end)
+                    _first_bad(end, self.job_id, sizes, (values >= 0) & (sizes < 1), "at least 1 for a job that changes its size")
+                _first_bad("most", self.job_id, self.filled("most"), self.filled("most") < self.filled("least"), "at least the fewest")
             elif name == "after":
                 _first_bad(name, self.job_id, values, values == self.job_id, "the number of another job")
         for name, labels in self.labels.items():
@@ -209,6 +231,10 @@ class JobTable:
         priority: npt.ArrayLike | None = None,
         due_s: npt.ArrayLike | None = None,
         labels: Mapping[str, Sequence[str]] | None = None,
+        least: npt.ArrayLike | None = None,
+        most: npt.ArrayLike | None = None,
+        law: npt.ArrayLike | None = None,
+        laws: Sequence[SpeedLaw] = (),
     ) -> JobTable:
         """Return a job table; what is left out is filled in.
 
@@ -230,6 +256,10 @@ class JobTable:
             What else a job asks for or has: see the attributes.
         labels : mapping of str to sequence of str, optional
             Names behind the numbers of a column.
+        least, most, law : array-like of int, shape (jobs,), optional
+            Of jobs that may change their size: see the attributes.
+        laws : sequence of SpeedLaw
+            Laws of speed.
 
         Raises
         ------
@@ -264,6 +294,10 @@ class JobTable:
             priority=priority,  # type: ignore[arg-type]
             due_s=due_s,  # type: ignore[arg-type]
             labels={name: tuple(given) for name, given in (labels or {}).items()},
+            least=least,  # type: ignore[arg-type]
+            most=most,  # type: ignore[arg-type]
+            law=law,  # type: ignore[arg-type]
+            laws=tuple(laws),
         )
 
     def filled(self, name: str) -> npt.NDArray[Any]:
@@ -299,7 +333,7 @@ class JobTable:
         present = (*_INTEGER_COLUMNS, *_FLOAT_COLUMNS, *(name for name in _OPTIONAL if getattr(self, name) is not None))
         columns = {name: getattr(self, name)[index] for name in present}
         names = None if self.names is None else tuple(self.names[i] for i in index.tolist())
-        return JobTable(**columns, names=names, labels=self.labels)
+        return JobTable(**columns, names=names, labels=self.labels, laws=self.laws)
 
     def sorted_by_submit(self) -> JobTable:
         """Return the jobs by time of submission; equal times keep their order."""
@@ -328,6 +362,9 @@ class JobTable:
             more = {name: values * processors for name in ("gpus", "memory_bytes") if (values := getattr(self, name)) is not None}
             if self.nodes is not None:
                 more["nodes"] = np.where(self.nodes < 0, -1, np.maximum(1, np.rint(self.nodes * processors))).astype(np.int64)
+            for name in ("least", "most"):
+                if (sizes := getattr(self, name)) is not None:
+                    more[name] = np.where(sizes < 0, -1, np.maximum(1, np.rint(sizes * processors))).astype(np.int64)
         if self.due_s is not None:
             more["due_s"] = self.due_s * time
         return dataclasses.replace(

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.units import parse_quantity
+from hpcsim.workload.elastic import ELASTIC
 from hpcsim.workload.jobs import Floats, JobTable, Trace, TraceOptions, trace_readers
 from hpcsim.workload.readers.amounts import durations_s, each, numbers
 from hpcsim.workload.readers.dated import trace_of
@@ -69,13 +70,18 @@ FIELDS: Mapping[str, str] = {
     "priority": "priority",
     "deadline": "time by which it should have ended: a date, or seconds",
     "due": "time after its submission by which it should have ended",
+    "least": "fewest processors, of a job that can change its size",
+    "most": "most processors, of a job that can change its size",
+    "serial": "Amdahl's serial share of such a job",
+    "parallelism": "average parallelism of such a job, by Downey's model",
+    "variance": "variance in it, by Downey's model",
 }
 """What a column can hold."""
 
 _TIMES = ("submit", "start", "end", "deadline")
 _SPANS = ("run", "wait", "estimate", "due")
 _SIZES = ("memory", "memory_per_node", "memory_per_processor")
-_COUNTS = ("processors", "requested", "processors_per_node", "nodes", "gpus", "gpus_per_node", "gpu_share", "priority")
+_COUNTS = ("processors", "requested", "processors_per_node", "nodes", "gpus", "gpus_per_node", "gpu_share", "priority", *ELASTIC)
 _EPOCH_S = 1e8
 """Seconds from here on count from 1970; smaller ones from the log's own start."""
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.workload.elastic import ELASTIC, laws_of_columns
 from hpcsim.workload.jobs import Finding, Floats, Integers, JobTable, TraceOptions, dependency_circles
 
 __all__ = ["LARGEST", "Mask", "Rows", "codes", "jobs_of", "settle_estimates"]
@@ -205,7 +206,8 @@ def jobs_of(rows: Rows, options: TraceOptions) -> JobTable | None:
     """Return the jobs of cleaned rows, None where none is left.
 
     The columns a log may have, all of shape (rows,): ``job name user group queue qos constraint after`` as words; ``submit start end run wait
-    estimate deadline due`` [s]; ``processors`` (allocated), ``requested``, ``nodes``, ``gpus``, ``memory`` [bytes], ``priority``; flags ``exclusive``, ``active`` (runs at
+    estimate deadline due`` [s]; ``processors`` (allocated), ``requested``, ``nodes``, ``gpus``, ``memory`` [bytes], ``priority``; ``least``, ``most``, ``serial``,
+    ``parallelism``, ``variance`` of jobs that change their size; flags ``exclusive``, ``active`` (runs at
     the end of the log), ``pending``, ``cancelled``.
     """
     _settle_times(rows)
@@ -244,6 +246,7 @@ def jobs_of(rows: Rows, options: TraceOptions) -> JobTable | None:
         more["due_s"] = np.where(np.isfinite(due), np.maximum(due, 0.0), np.inf)
     if "after" in rows.columns:
         more["after"] = _dependencies(rows)
+    more |= laws_of_columns(rows["size"].astype(np.int64), {name: rows[name] for name in ELASTIC if name in rows.columns})
     names = rows.columns.get("name")
     jobs = JobTable.of(
         rows["submit"],
