@@ -56,11 +56,8 @@ def downey(n: Numeric, *, parallelism: Numeric, variance: Numeric) -> Array:
     """
     n, a, s = at_least("n", n, 1), at_least("parallelism", parallelism, 1), non_negative("variance", variance)
     broadcast(n, a, s)
-    low = np.where(
-        n <= a,
-        a * n / (a + s / 2.0 * (n - 1.0)),
-        a * n / np.maximum(s * (a - 0.5) + n * (1.0 - s / 2.0), np.finfo(float).tiny),
-    )
+    t = np.minimum(s, 1.0)
+    low = np.where(n <= a, a * n / (a + t / 2.0 * (n - 1.0)), a * n / (t * (a - 0.5) + n * (1.0 - t / 2.0)))
     low = np.where(n >= 2.0 * a - 1.0, a, low)
     high = np.where(n >= a + a * s - s, a, n * a * (s + 1.0) / (s * (n + a - 1.0) + a))
     return np.asarray(np.where(s <= 1.0, low, high))[()]

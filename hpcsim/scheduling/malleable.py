@@ -295,7 +295,8 @@ class Goodput:
     """Sizes by goodput, in the manner of Pollux: the sum over all jobs of how fast each is, over how fast it would be on an equal part, is largest.
 
     How fast a job is comes from its law; where that is the goodput of training (throughput times statistical efficiency), so are the sizes. Chunks go
-    one by one where they bring the most for each processor. Jobs that run change their size only where all together gain ``least_gain_frac`` by it, for a change costs time.
+    one by one where they bring the most for each processor. Waiting jobs are let in by submission as long as the least of everybody fits. Jobs that run
+    change their size only where that lets one in, or where all together gain ``least_gain_frac`` by it, for a change costs time.
 
     Parameters
     ----------
@@ -329,8 +330,9 @@ class Goodput:
         _divide(anew, worth)
         staying = set(room.running)
         _divide(calm, worth, only=[job for job in calm.jobs if job not in staying])
-        chosen = anew if _sum(anew, worth) > (1.0 + self.least_gain_frac) * _sum(calm, worth) else calm
-        return realised(view, room, chosen)
+        others = sum(1 for job in room.running if job not in anew.scales)  # each as fast as ever
+        gains = others + _sum(anew, worth) > (1.0 + self.least_gain_frac) * (others + _sum(calm, worth))
+        return realised(view, room, anew if gains or len(anew.jobs) > len(calm.jobs) else calm)
 
 
 def _worths(view: View, room: Room, scales: Mapping[int, Scale]) -> dict[int, tuple[float, ...]]:

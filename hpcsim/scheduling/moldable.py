@@ -7,17 +7,21 @@ completion); D. A. Lifka, JSSPP 1995 (EASY).
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.base.errors import problem_kind
 from hpcsim.scheduling.machine import CORES, Allocation, Free
 from hpcsim.scheduling.policies import Decision, QueueKey, Reservation, View, policies
 from hpcsim.scheduling.room import Room, _Growth
-from hpcsim.scheduling.scales import Scale, estimated_s, place_chunks, scale_of, shape_of, work_left_s
+from hpcsim.scheduling.scales import Scale, estimated_s, place_chunks, scale_of, shape_of, size_of, work_left_s
 
 __all__ = ["Moldable"]
+
+BAD_EFFICIENCY = problem_kind("moldable-option", "least_efficiency_frac of the policy 'moldable' is {value}; it must be from 0 to 1", "")
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,8 +44,8 @@ class _Choice(NamedTuple):
 class _Pass:
     """One decision: what is free, who starts, and when what comes free."""
 
-    def __init__(self, view: View, room: Room) -> None:
-        self.view, self.room = view, room
+    def __init__(self, view: View, room: Room, least_efficiency: float) -> None:
+        self.view, self.room, self.least_efficiency = view, room, least_efficiency
         self.free = room.free.copy()
         self.start: list[int] = []
         self.places: list[Allocation] = []
@@ -94,8 +98,12 @@ class _Pass:
         sizes = np.arange(scale.least, scale.most + 1)
         at = np.searchsorted(steps.chunks, sizes)
         begins = np.where(at < len(steps.times_s), steps.times_s[np.minimum(at, len(steps.times_s) - 1)], math.inf)
+        rates = np.array(scale.rates)
+        if self.least_efficiency > 0 and len(rates) > 1:
+            own = size_of(self.room, job)
+            begins = np.where((rates * own < self.least_efficiency * sizes) & (sizes > own), math.inf, begins)
         work = work_left_s(self.view, self.room, job)
-        return scale, begins, begins + (self.room.overhead_s.get(job, 0.0) + work / np.array(scale.rates))
+        return scale, begins, begins + (self.room.overhead_s.get(job, 0.0) + work / rates)
 
     def state_at(self, time_s: float) -> Free:
         """Return what is free at a time by estimates."""
@@ -139,12 +147,20 @@ def _may_pass(work: _Pass, job: int, head: _Choice, head_kind: int, after: Free 
 
 
 @policies.register("moldable")
+@dataclass(frozen=True, kw_only=True)
 class Moldable:
     """Moldable jobs under EASY backfilling: each starts at the size at which it ends first, by estimates, and keeps that size.
 
     The first in the queue looks, for every size that it may have, when so much will be free, and how long it will take then; it waits for the size
     that ends first, of equal ones the smallest. That time is its promise: another job may start now, at the size that ends it first of those that
     fit now, unless that puts off the head, or unless it would end sooner if it waited. Jobs that have one size are treated as under EASY.
+
+    Each job looks after itself alone: where many wait, sizes at which processors do little harm all. ``least_efficiency_frac`` rules such sizes out.
+
+    Parameters
+    ----------
+    least_efficiency_frac : float
+        Sizes beyond the one asked for at which a processor does less than this part of what it does there are left out; from 0 (all sizes) to 1.
     """
 
     name = "moldable"
@@ -153,12 +169,18 @@ class Moldable:
     nodes_only = True
     sizes = True
 
-    @staticmethod
-    def decide(view: View, /) -> Decision:
+    least_efficiency_frac: float = 0.0
+
+    def __post_init__(self) -> None:
+        value = self.least_efficiency_frac
+        if not 0 <= value <= 1:
+            raise BAD_EFFICIENCY.error(path="options.least_efficiency_frac", value=value)
+
+    def decide(self, view: View, /) -> Decision:
         """Return who starts, and at which size."""
         room = view.room
         assert room is not None
-        work = _Pass(view, room)
+        work = _Pass(view, room, self.least_efficiency_frac)
         head: _Choice | None = None
         head_job, head_kind, after = -1, -1, None
         for job in view.queue[view.head :]:

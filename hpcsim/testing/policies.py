@@ -17,13 +17,14 @@ from collections.abc import Callable
 import numpy as np
 
 from hpcsim.base.rng import stream
+from hpcsim.cost.speedup import AmdahlLaw, DowneyLaw
 from hpcsim.engine.jobs import EventOrder, PolicyFault, run_jobs
 from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.scheduling.machine import Machine, NodeClass
 from hpcsim.scheduling.policies import Decision, Policy, QueueKey, View
 from hpcsim.workload.jobs import JobTable
 
-__all__ = ["check_policy", "random_jobs", "random_machine"]
+__all__ = ["check_policy", "random_elastic", "random_jobs", "random_machine"]
 
 _ORDERS: tuple[EventOrder, ...] = ("batch", "event")
 
@@ -129,7 +130,8 @@ def check_policy(make: Callable[[], Policy], *, seeds: int = 8, processors: int 
 
     It must leave the view alone, answer equal views equally, start only jobs that wait and fit, start every job in the end, and decide
     the same whether or not it is told what it decided before. One that decides on machines of nodes (``rooms``) is also run on such machines, where
-    it must not overbook a node, and must leave jobs that it stops no more than they had done.
+    it must not overbook a node, and must leave jobs that it stops no more than they had done. One that chooses ``sizes`` is run with jobs that may
+    change theirs, and must give each only sizes that it may have.
 
     Parameters
     ----------
@@ -159,6 +161,8 @@ def check_policy(make: Callable[[], Policy], *, seeds: int = 8, processors: int 
                     raise PolicyFault(f"policy {make().name!r} decides differently {how} (seed {seed}, {order} order)")
             if getattr(make(), "rooms", False):
                 _check_on_nodes(make, seed, order)
+            if getattr(make(), "sizes", False):
+                _check_on_nodes(make, seed, order, random_elastic)
 
 
 def random_machine(seed: int) -> tuple[Machine, JobTable]:
@@ -178,14 +182,30 @@ def random_machine(seed: int) -> tuple[Machine, JobTable]:
     )
 
 
-def _check_on_nodes(make: Callable[[], Policy], seed: int, order: EventOrder) -> None:
+def random_elastic(seed: int) -> tuple[Machine, JobTable]:
+    """Return :func:`random_machine` with jobs most of which may change their size, under three laws of speed."""
     machine, jobs = random_machine(seed)
+    draw = stream(seed, "testing", "elastic")
+    size, rigid = jobs.processors, draw.random(len(jobs)) < 0.3
+    return machine, dataclasses.replace(
+        jobs,
+        laws=(AmdahlLaw(0.0), AmdahlLaw(0.2), DowneyLaw(6.0, 1.5)),
+        law=np.where(rigid, -1, draw.integers(0, 3, len(jobs))),
+        least=np.where(rigid, -1, draw.integers(1, size + 1)),
+        most=np.where(rigid, -1, draw.integers(size, 2 * size + 4)),
+    )
+
+
+def _check_on_nodes(
+    make: Callable[[], Policy], seed: int, order: EventOrder, generate: Callable[[int], tuple[Machine, JobTable]] = random_machine
+) -> None:
+    machine, jobs = generate(seed)
     name = make().name
     plain = run_on_machine(jobs, machine, make(), order=order, check=True)
     if np.isnan(plain.end_s).any():
         raise PolicyFault(f"policy {name!r} never ends a job on nodes (seed {seed}, {order} order)")
     for stretch in plain.stretches:
-        if not 0 <= stretch.kept_s <= jobs.run_s[stretch.job] or stretch.lost_s < 0:
+        if not 0 <= stretch.kept_s <= jobs.run_s[stretch.job] * (1 + 1e-12) or stretch.lost_s < 0:
             raise PolicyFault(f"policy {name!r} leaves a stopped job with more than it has done (seed {seed}, {order} order)")
     guarded = run_on_machine(jobs, machine, _Guarded(make(), forget=False), order=order)
     if not np.array_equal(plain.end_s, guarded.end_s):
