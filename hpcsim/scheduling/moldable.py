@@ -33,7 +33,7 @@ class _Steps(NamedTuple):
     chunks: npt.NDArray[np.int64]
 
 
-class _Choice(NamedTuple):
+class Choice(NamedTuple):
     """When a job would end, begin, and at which size."""
 
     end_s: float
@@ -114,13 +114,13 @@ class _Pass:
         return after
 
 
-def _best(scale: Scale, begins: Floats, ends: Floats) -> _Choice:
+def _best(scale: Scale, begins: Floats, ends: Floats) -> Choice:
     """Return the choice of the least end; of equal ones the fewest chunks."""
     at = int(ends.argmin())
-    return _Choice(float(ends[at]), float(begins[at]), scale.least + at)
+    return Choice(float(ends[at]), float(begins[at]), scale.least + at)
 
 
-def _may_pass(work: _Pass, job: int, head: _Choice, head_kind: int, after: Free | None, choices: tuple[Scale, Floats, Floats]) -> bool:
+def _may_pass(work: _Pass, job: int, head: Choice, head_kind: int, after: Free | None, choices: tuple[Scale, Floats, Floats]) -> bool:
     """Start a job behind the head now if that is what ends it first, at a size that does not delay the head; return whether it started."""
     scale, begins, ends = choices
     now, room = work.view.now_s, work.room
@@ -181,7 +181,7 @@ class Moldable:
         room = view.room
         assert room is not None
         work = _Pass(view, room, self.least_efficiency_frac)
-        head: _Choice | None = None
+        head: Choice | None = None
         head_job, head_kind, after = -1, -1, None
         for job in view.queue[view.head :]:
             kind = int(room.kind[job])
@@ -199,10 +199,11 @@ class Moldable:
                 head, head_job, head_kind = best, job, scale.kind(best.chunks)
                 after = work.state_at(best.start_s) if best.start_s < math.inf else None
         promised = _promise(room, head_job, head, head_kind, after)
-        return Decision(work.start, promised, places=work.places, sizes=work.sizes)
+        memo = None if head is None else (head_job, head)  # what is promised: nobody needs it, but who checks that it is kept
+        return Decision(work.start, promised, memo, places=work.places, sizes=work.sizes)
 
 
-def _promise(room: Room, job: int, head: _Choice | None, kind: int, after: Free | None) -> Reservation | None:
+def _promise(room: Room, job: int, head: Choice | None, kind: int, after: Free | None) -> Reservation | None:
     if head is None:
         return None
     spare = 0 if after is None else after.total[CORES] - head.chunks * room.demands[kind].cores
