@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.engine.checks import verify_place
 from hpcsim.engine.jobs import PolicyFault
 from hpcsim.engine.machine import MachineSystem, _forget
 from hpcsim.engine.outcome import Outcome, Stretch
@@ -25,8 +26,8 @@ __all__ = ["ElasticSystem", "system_for"]
 
 WINDOWS = problem_kind(
     "elastic-windows",
-    "the policy {name!r} changes the sizes of jobs and does not plan around times in which nodes are kept free",
-    "leave out maintenance and reservations, or choose another policy",
+    "the policy {name!r} changes the sizes of jobs and does not plan around {what}",
+    "leave them out, or choose another policy",
 )
 
 
@@ -49,8 +50,9 @@ class ElasticSystem(MachineSystem):
         self._plain_kind: dict[int, int] = {}
         self._scales_of: dict[tuple[int, ...], Scale | None] = {}
         self.room.scales = {}
-        if self.machine.windows and getattr(self.policy, "sizes", False):
-            raise WINDOWS.error(path="policy", name=self.policy.name)
+        if getattr(self.policy, "sizes", False) and (self.machine.windows or self.power is not None):
+            what = "times in which nodes are kept free" if self.machine.windows else "nodes that are switched off"
+            raise WINDOWS.error(path="policy", name=self.policy.name, what=what)
 
     def submit(self, jobs: JobTable, demands: tuple[list[Demand], Any] | None = None) -> range:
         """Let the jobs of a table arrive, with the sizes that they may have; see :meth:`MachineSystem.submit`."""
@@ -135,7 +137,7 @@ class ElasticSystem(MachineSystem):
         for job, chunks, place in resize:
             self._shape(job, chunks)
             if self._check:
-                self._verify(job, self._kind[job], place)
+                verify_place(self, job, place)
             self.free_nodes.take(self._kind[job], place)
             self._put_on(job, place)
         if resize:

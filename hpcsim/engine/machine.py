@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.engine.checks import verify_machine, verify_place
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, Clock, Due
 from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, Ticket
 from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
@@ -447,7 +448,7 @@ class MachineSystem(BatchSystem):
             place = self.room.place(job, now, free)
             assert place is not None
         if self._check:
-            self._verify(job, kind, place)
+            verify_place(self, job, place)
         free.take(kind, place)
         head = view.head
         if head < len(self._queue) and self._queue[head] == job:
@@ -592,16 +593,6 @@ class MachineSystem(BatchSystem):
 
     # -- for those who watch ------------------------------------------------------------------------------------------------------
 
-    def _verify(self, job: int, kind: int, place: Allocation) -> None:
-        """Check an allocation against what is free before it is taken."""
-        demand, capacity = self._demands[kind], self.free_nodes.capacity(kind, self.room.usable(job, self.clock._now))
-        name = self.policy.name
-        if sum(place.counts) != demand.chunks or len(set(place.nodes)) != len(place.nodes) or list(place.nodes) != sorted(place.nodes):
-            raise PolicyFault(f"policy {name!r} places job {job} on {place}; it has {demand.chunks} chunks")
-        over = [node for node, count in zip(place.nodes, place.counts, strict=True) if not 1 <= count <= capacity[node]]
-        if over or not self.free_nodes._could(demand):
-            raise PolicyFault(f"policy {name!r} places job {job} on {place}, where there is no room")
-
     def _tell(self, kind: str, job: int) -> None:
         if self._observers:
             fields: dict[str, Any] = {"job": job, "processors": self._asked[job], "name": self._names.get(job, "")}
@@ -619,25 +610,7 @@ class MachineSystem(BatchSystem):
             for observer in self._observers:
                 observer("reserve", view.now_s, promised._asdict())
         if self._check:
-            self._count(started)
-
-    def _count(self, started: Sequence[int]) -> None:
-        """Assert that what is free and what runs make up the machine."""
-        view, free = self._view, Free(self.machine, self._demands)
-        for job, place in self.allocations.items():
-            free.take(self._kind[job], place)
-        for node in self.free_nodes._closed:
-            free.close(node)
-        assert free == self.free_nodes
-        assert free.total == self.free_nodes.total
-        assert all(amount >= 0 for amount in self.free_nodes.pools)
-        still = np.ones(self.machine.nodes, dtype=np.bool_)
-        still[list(self.free_nodes._closed)] = False
-        assert (self.free_nodes.free[:, still] >= 0).all()
-        assert self._ends == sorted(self._ends)
-        assert len(self._ends) == len(self._running) == len(self.allocations)
-        assert all(self._start[job] >= self._submit[job] for job in started)
-        assert all(self._start[job] != self._start[job] for job in view.waiting())
+            verify_machine(self, started)
 
 
 def _forget(heap: list[Any], callbacks: Any, job: int) -> None:

@@ -16,8 +16,9 @@ import numpy.typing as npt
 from hpcsim.base.errors import problem_kind
 from hpcsim.scheduling.machine import CORES, Allocation, Free
 from hpcsim.scheduling.policies import Decision, QueueKey, Reservation, View, policies
-from hpcsim.scheduling.room import Room, _Growth
+from hpcsim.scheduling.room import Room
 from hpcsim.scheduling.scales import Scale, estimated_s, place_chunks, scale_of, shape_of, size_of, work_left_s
+from hpcsim.scheduling.shadow import _Growth
 
 __all__ = ["Moldable"]
 
