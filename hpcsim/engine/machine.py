@@ -18,6 +18,7 @@ import numpy as np
 from hpcsim.base.errors import problem_kind
 from hpcsim.engine.checks import verify_machine, verify_place
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, Clock, Due
+from hpcsim.engine.driver import Driver
 from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, Ticket
 from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
 from hpcsim.engine.sleep import NodePower
@@ -89,6 +90,7 @@ class MachineSystem(BatchSystem):
     """
 
     __slots__ = ("_asked", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "power", "stopping", "_always")  # fmt: skip
+    __slots__ = ("_asked", "_driven", "driver", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "power", "stopping")  # fmt: skip
 
     def __init__(
         self,
@@ -130,6 +132,9 @@ class MachineSystem(BatchSystem):
         self.stopping = stopping or Stopping()
         self.predictor = predictor
         self.power = NodePower(clock, self.free_nodes, sleep) if sleep else None
+        self.driver: Driver | None = None
+        """Who says when jobs end whose run time depends on others."""
+        self._driven: set[int] = set()
         self._limit: dict[int, float] = {}
         self._first: dict[int, float] = {}
         self._whole: dict[int, float] = {}
@@ -478,10 +483,14 @@ class MachineSystem(BatchSystem):
             end = begin + run
             if job in self._stopped:
                 self._resume(job)
-            if job in self._limit and estimated < end:
+            driven = self.driver is not None and self.driver.begin(job, place.nodes, begin, run, lambda: self._arrive_at_end(job))
+            if driven:
+                self._driven.add(job)
+            if job in self._limit and (estimated < end or driven):
                 self.clock.at(estimated, self._overran, priority=ARRIVAL, job=job)
-            priority = LATE_COMPLETION if self.by_event and estimated > end else COMPLETION
-            heappush(self._heap, (end, priority, next(self._eid), Due(self.clock, self._on_end, job)))
+            if not driven:
+                priority = LATE_COMPLETION if self.by_event and estimated > end else COMPLETION
+                heappush(self._heap, (end, priority, next(self._eid), Due(self.clock, self._on_end, job)))
         else:
             ticket = self._tickets[job]
             if begin > now:
@@ -490,6 +499,28 @@ class MachineSystem(BatchSystem):
                 ticket.succeed(ticket)
         if self._watched:
             self._tell("start", job)
+
+    def _arrive_at_end(self, job: int) -> None:
+        """End a job whose driver says so; in event order after the arrivals where that is before its estimate, as the others."""
+        self._driven.discard(job)
+        event = Due(self.clock, [], job)
+        if self.by_event and self._start[job] + self._estimate[job] > self.clock._now:
+            self.clock.at(self.clock._now, self._complete, priority=LATE_COMPLETION, job=job)
+        else:
+            self._complete(event)
+
+    def kill(self, job: int) -> None:
+        """End a running trace job now, as failed."""
+        self._undrive(job)
+        super().kill(job)
+
+    def _undrive(self, job: int) -> float | None:
+        """Take a job from its driver and return what was done of it; None for one that has none."""
+        if job not in self._driven:
+            return None
+        self._driven.discard(job)
+        assert self.driver is not None
+        return self.driver.stop(job)
 
     # -- jobs that are stopped and go on ------------------------------------------------------------------------------------------
 
@@ -511,6 +542,7 @@ class MachineSystem(BatchSystem):
             raise PolicyFault(f"policy {name!r} stops job {job}, which something else drives")
         _forget(self._heap, self._on_end, job)
         start = self._start[job]
+        done_s = self._undrive(job)
         self._take_off(job)
         start = min(start, now)  # its nodes may still boot
         self._view.unforeseen = True
@@ -531,6 +563,7 @@ class MachineSystem(BatchSystem):
         left = max(0.0, start + self._estimate[job] - max(now, start + overhead)) * rate
         before = self.room.done_s.get(job, 0.0)
         worked = max(0.0, now - start - overhead) * rate
+        worked = max(0.0, (now - start if done_s is None else done_s) - self._overhead.pop(job, 0.0))
         kept = self.stopping.kept_s(how, before, worked)
         self.room.done_s[job] = kept
         self._stretches.append(Stretch(job, start, now, how, kept, before + worked - kept))
@@ -562,7 +595,7 @@ class MachineSystem(BatchSystem):
         self._running.insert(at, job)
         self._view.only_arrivals = False
         self._view.unforeseen = True
-        if end < self._start[job] + self._run[job]:
+        if job in self._driven or end < self._start[job] + self._run[job]:
             self.clock.at(end, self._overran, priority=ARRIVAL, job=job)
         self._settle()
 

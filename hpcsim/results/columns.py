@@ -52,6 +52,6 @@ def count_column(name: str, meaning: str, *, unit: str = "", null: bool = False,
     return Column(name, "int64", unit, meaning, null, optional=optional, formula=formula)
 
 
-def real_column(name: str, unit: str, meaning: str, *, null: bool = False, formula: str = "") -> Column:
+def real_column(name: str, unit: str, meaning: str, *, null: bool = False, formula: str = "", optional: bool = False) -> Column:
     """Return a column of numbers."""
-    return Column(name, "float64", unit, meaning, null, formula=formula)
+    return Column(name, "float64", unit, meaning, null, optional=optional, formula=formula)

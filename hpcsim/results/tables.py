@@ -52,6 +52,8 @@ _JOBS = Table(
         _count("processors", "Processors that the job asks for, and holds while it runs if it cannot change its size."),
         _count("nodes", "Nodes that the job holds while it runs.", null=True),
         _text("hosts", "Nodes that it ran on, in compact form, where jobs get nodes.", null=True, optional=True),
+        _text("communication", "What a batch job sends while it runs, where some do.", null=True, optional=True),
+        _real("undisturbed_s", "s", "Run time that the log or the model gives, where jobs communicate.", null=True, optional=True),
         _text("status", "What became of it by the end of the simulation.", values=("finished", "running", "queued", "failed", "cancelled")),
         _real("bounded_slowdown", "1", "max(1, (wait + run) / max(run, 10 s)); empty if it has not ended.", null=True),
         _real("device_s", "s", "Processors times run time, over all sizes that it had.", null=True),
@@ -250,7 +252,7 @@ _CONTENTION = Table(
     "Who was slowed by whom, and where: a row for each activity of a job, each link, and each other job that used it.",
     (
         _text("name", "The job that was slowed."),
-        _text("activity", "What it did.", values=("steps", "checkpoint", "recovery", "dispatch", "merge")),
+        _text("activity", "What it did.", values=("steps", "checkpoint", "recovery", "dispatch", "merge", "exchange", "run")),
         _real("undisturbed_s", "s", "What the activity would have taken alone, all times of it together."),
         _real("took_s", "s", "What it took."),
         _text("slowed_by", "The other job."),

@@ -26,6 +26,7 @@ from hpcsim.run.hours import Hours, hours_of
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.elastic import Elasticity
+from hpcsim.workload.communication import check_communication
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
 from hpcsim.workload.tasks import TaskPlan, plan_task
@@ -155,6 +156,7 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
         problems.add(kind(path="workload.jobs.unit", group=group.name, key=f"{group.path}.cores"))
         return None
     bound = BoundJobs(spec, group, unit, per_node, _log(scenario, spec, problems))
+    check_communication(spec.communication, cluster, group, problems)
     wide = spec.synthetic.max_processors if spec.synthetic else None
     if wide is not None and wide > bound.processors:
         problems.add(TOO_WIDE(path="workload.jobs.synthetic.max_processors", asked=wide, group=group.name, have=bound.processors))

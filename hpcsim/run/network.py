@@ -22,6 +22,8 @@ __all__ = ["Network", "NetworkRecord"]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
 
+BATCH = "run"
+"""The activity of a batch job."""
 _SLIGHT = 1e-9
 """Share of an activity's time below which a delay is rounding."""
 
@@ -57,6 +59,7 @@ class NetworkRecord:
         self.contention: dict[str, list[Any]] = {key: [] for key in keys}
         self.lost_s = 0.0
         self.notes: list[str] = []
+        slowed: list[tuple[float, float, str]] = []
         for (job, activity), delay in sorted(shared.delays.items()):
             lost_s = delay.took_s - delay.work_s
             rows = [(other, ways.name(link), seconds) for (link, other), seconds in delay.by.items() if seconds > _SLIGHT * delay.took_s]
@@ -67,7 +70,22 @@ class NetworkRecord:
             for other, link, seconds in rows:
                 for key, value in zip(keys, (job, activity, delay.work_s, delay.took_s, other, link, seconds, delay.most_s), strict=True):
                     self.contention[key].append(value)
-            self.notes.append(self._note(job, activity, delay.work_s, lost_s, rows[0]))
+            if activity == BATCH:
+                slowed.append((delay.work_s, lost_s, rows[0][1]))
+            else:
+                self.notes.append(self._note(job, activity, delay.work_s, lost_s, rows[0]))
+        if slowed:
+            self.notes.append(self._of_batch(slowed))
+
+    @staticmethod
+    def _of_batch(slowed: list[tuple[float, float, str]]) -> str:
+        """Return one sentence for all batch jobs: how many were slowed, by how much, and which link binds most of them."""
+        work_s, lost_s = (sum(row[k] for row in slowed) for k in (0, 1))
+        worst = max(row[1] / row[0] for row in slowed)
+        links = [row[2] for row in slowed]
+        link = max(sorted(set(links)), key=links.count)
+        more = f"{readable(lost_s, 'time', 3)} ({100 * lost_s / work_s:.3g} %, {100 * worst:.3g} % at most)"
+        return f"Contention: {len(slowed):,} batch jobs took {more} longer than alone on their nodes; {link} bounds most of them."
 
     @staticmethod
     def _note(job: str, activity: str, work_s: float, lost_s: float, most: tuple[str, str, float]) -> str:

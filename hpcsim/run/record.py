@@ -68,7 +68,8 @@ class Item:
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """Batch jobs and what became of them; ``status`` is in words, ``hosts`` and ``held`` where each ran and on how many nodes."""
+    """Batch jobs and what became of them; ``status`` is in words, ``hosts`` and ``held`` where each ran and on how many nodes,
+    ``communication`` what it sends."""
 
     jobs: JobTable
     bound: BoundJobs
@@ -103,6 +104,7 @@ class BatchRecord:
         job, start, end, held = self.pieces or every
         ran = np.flatnonzero(~np.isnan(start))
         return job[ran].astype(np.int64), start[ran], np.where(np.isnan(end[ran]), until_s, end[ran]), held[ran]
+    communication: tuple[str | None, ...] | None = None
 
 
 @dataclass(frozen=True)

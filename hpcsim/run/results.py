@@ -369,9 +369,13 @@ def _jobs(record: Record, done: Account) -> dict[str, Any]:
         }
         if batch.hosts is not None:
             columns["hosts"] = list(batch.hosts)
+        if batch.communication is not None:
+            columns["communication"] = list(batch.communication)
+            columns["undisturbed_s"] = batch.jobs.run_s
     rows = _item_rows(record, done, priced)
-    if "hosts" in columns:
-        rows["hosts"] = [None] * len(record.items)
+    for key, value in (("hosts", None), ("communication", None), ("undisturbed_s", math.nan)):
+        if key in columns:
+            rows[key] = [value] * len(record.items)
     if not columns:
         return rows
     return {key: [*np.asarray(columns[key], dtype=object).tolist(), *rows[key]] if record.items else columns[key] for key in columns}

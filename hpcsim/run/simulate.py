@@ -22,6 +22,7 @@ from hpcsim.engine.tasks import TaskFloor, TaskRun
 from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs, bind
+from hpcsim.run.communication import BatchTraffic
 from hpcsim.run.hours import hours_of
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.network import IntArray, Network, NetworkRecord
@@ -64,14 +65,15 @@ class _Room:
         only_nodes = bool(getattr(policy, "nodes_only", False))
         self.pools = {
             name: self._nodes(bound.jobs)
-            if bound.jobs and (scheduler.by_node or only_nodes) and name == bound.jobs.group.name
+            if bound.jobs and (scheduler.by_node or only_nodes or bound.jobs.spec.communication) and name == bound.jobs.group.name
             else BatchSystem(self.clock, group.count * self.per_node[name], "fcfs" if only_nodes else policy, order=scheduler.order)
             for name, group in bound.cluster.groups.items()
         }
         self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}
         self.runs: dict[str, TrainingRun] = {}
-        shared = len(bound.trainings) + len(bound.tasks) > 1
+        shared = len(bound.trainings) + len(bound.tasks) > 1 or (bound.jobs is not None and bool(bound.jobs.spec.communication))
         self.network = Network(self.clock, bound.cluster) if shared else None
+        self.batch_traffic = self._batch_traffic(bound.jobs) if bound.jobs and bound.jobs.spec.communication else None
 
     def _nodes(self, jobs: BoundJobs) -> MachineSystem:
         """Return the batch system of the jobs' group by node; jobs that it cannot hold are dropped and counted."""
@@ -95,6 +97,17 @@ class _Room:
             sleep=sleep_rule(scheduler.switch_off),
             order=scheduler.order,
         )
+
+    def _batch_traffic(self, jobs: BoundJobs) -> BatchTraffic:
+        """Return the driver of the batch jobs that communicate."""
+        assert self.network is not None
+        assert self.source is not None
+        seed = self.bound.scenario.simulate.seed
+        pool = self.pools[jobs.group.name]
+        assert isinstance(pool, MachineSystem)
+        traffic = BatchTraffic(self.network, jobs.group.name, self.source.jobs, jobs.spec.communication, seed)
+        pool.driver = traffic
+        return traffic
 
     def hold(self, item: Item) -> Generator[Any, Any, list[tuple[BatchSystem, Ticket]]]:
         """Wait in the queue of every group for the item's nodes, in the order of the groups, and return the tickets."""
@@ -268,6 +281,7 @@ def _batch(room: _Room, jobs: BoundJobs, source: Any, numbers: range) -> BatchRe
         quality=tuple(source.quality),
         file=source.file,
         rows=source.rows,
+        communication=tuple(room.batch_traffic.names()[rows]) if room.batch_traffic is not None else None,
     )
 
 
@@ -305,10 +319,13 @@ def _run(bound: Bound, seed: int) -> Record:
     cpu_s = time.process_time() - began
     now_s = float(room.clock.now)
     _close(room, items, now_s)
+    if room.batch_traffic is not None:
+        room.batch_traffic.close()
     batch = _batch(room, bound.jobs, source, numbers) if bound.jobs else None
     notes = [f"{item.name} is submitted after the horizon and left out." for item in items if item.submit_s > now_s]
     if batch and len(batch.jobs) < len(numbers):
         notes.append(f"{len(numbers) - len(batch.jobs):,} jobs are submitted after the horizon and left out.")
+    notes += room.batch_traffic.notes() if room.batch_traffic is not None else []
     items = [item for item in items if item.submit_s <= now_s]
     submits = [item.submit_s for item in items] + ([float(batch.jobs.submit_s[0])] if batch and len(batch.jobs) else [])
     begin_s = min([*submits, now_s])

@@ -1,0 +1,173 @@
+"""Batch jobs on the network: each that communicates is an activity there for as long as it runs, on the nodes that the scheduler gave it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.base.units import readable
+from hpcsim.cluster.ways import Way
+from hpcsim.cost.maxmin import fair_rates
+from hpcsim.engine.contention import Activity, Load, Member
+from hpcsim.run.network import Network
+from hpcsim.scenario.communication import CommunicationSpec
+from hpcsim.workload.communication import Beat, assigned, partners
+from hpcsim.workload.jobs import JobTable
+
+__all__ = ["BatchTraffic"]
+
+IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
+
+MANY = "batch jobs"
+"""What they are called together in the books of those that they slow."""
+
+
+class _Sending(NamedTuple):
+    """A job under way: its activity, and its time for each second of the log's."""
+
+    activity: Activity
+    member: Member
+    load: Load
+    beat: Beat
+
+
+class BatchTraffic:
+    """Drives the batch jobs that communicate; see :class:`hpcsim.engine.driver.Driver`.
+
+    Parameters
+    ----------
+    network : Network
+    group : str
+        The jobs' nodes.
+    jobs : JobTable
+        By submission; job i has number i in the batch system.
+    specs : mapping of str to CommunicationSpec
+    seed : int
+    """
+
+    def __init__(self, network: Network, group: str, jobs: JobTable, specs: Mapping[str, CommunicationSpec], seed: int) -> None:
+        self._network, self._first = network, network.ways.offsets[group]
+        self._names, self._specs = list(specs), list(specs.values())
+        self._kind = assigned(jobs, specs, seed)
+        self._job_id = jobs.job_id
+        self._sending: dict[int, _Sending] = {}
+        self._ports = self._port_capacities()
+        self.communicated = 0
+        """Jobs that began and communicate."""
+        self.log_s = self.placed_s = 0.0
+        """Their run times in the log, and alone on the nodes that they got."""
+        self.over = 0
+        """Jobs whose nodes' ports cannot send in the run time what they are to send."""
+
+    def _port_capacities(self) -> FloatArray | None:
+        """Return the capacities with nothing but the nodes' ports in the way; None where nodes pass on what is meant for others."""
+        links = self._network.ways.links
+        if links is None or links.forwards:
+            return None
+        port = np.minimum(links.tail, links.head) < links.nodes
+        capacity = links.capacity_bytes_per_s
+        return np.where(port, capacity, float(capacity[np.isfinite(capacity)].sum()))
+
+    def names(self) -> list[str | None]:
+        """Return what each job communicates by, shape (jobs,); None for nothing."""
+        return [None if kind < 0 else self._names[kind] for kind in self._kind.tolist()]
+
+    def begin(self, job: int, nodes: tuple[int, ...], run_s: float, done: Callable[[], None]) -> bool:
+        """Begin a job; False where it sends nothing over the fabric."""
+        kind = int(self._kind[job]) if job < self._kind.size else -1
+        if kind < 0 or run_s <= 0:
+            return False
+        made = self._load(job, self._specs[kind], np.array(nodes, dtype=np.int64) + self._first)
+        if made is None:
+            return False
+        load, beat = made
+        work_s = run_s * beat.length()
+        self.communicated += 1
+        self.log_s += run_s
+        self.placed_s += work_s
+        member = Member(self._network.contention, load.job, {"run": load})
+        member.join()
+
+        def ended() -> None:
+            self._drop(job)
+            done()
+
+        self._sending[job] = _Sending(member.begin("run", work_s, ended), member, load, beat)
+        return True
+
+    def stop(self, job: int) -> float:
+        """Stop a job and return what was done of it, in seconds of the log's."""
+        sending = self._sending[job]
+        left_s = self._network.contention.end(sending.activity)
+        self._drop(job)
+        return (sending.activity.work_s - left_s) / sending.beat.length()
+
+    def close(self) -> None:
+        """Close the books of jobs that the horizon cut off."""
+        for job in list(self._sending):
+            self.stop(job)
+
+    def _drop(self, job: int) -> None:
+        sending = self._sending.pop(job)
+        sending.member.leave()
+        self._network.contention.forget(sending.load)
+
+    def _load(self, job: int, spec: CommunicationSpec, nodes: IntArray) -> tuple[Load, Beat] | None:
+        """Return what a job asks of the network, and how it slows with that."""
+        ways = self._network.ways
+        if spec.storage is not None:
+            way = (ways.to_storage if spec.write else ways.from_storage)(spec.storage, nodes)
+            part = np.ones(nodes.size)
+        else:
+            source, target, part = partners(spec.pattern, nodes.size)
+            way = ways.between(nodes[source], nodes[target])
+        if not way.pair.size:
+            return None
+        alone_s = _unit_s(way, part, ways.capacity_bytes_per_s)
+        port_s = alone_s if self._ports is None or spec.storage is not None else min(_unit_s(way, part, self._ports), alone_s)
+        send_frac = spec.time if spec.time is not None else (spec.rate or 0.0) * port_s
+        if send_frac > 1.0:
+            self.over += 1
+            send_frac = 1.0
+        if send_frac <= 0.0:
+            return None
+        beat = Beat(send_frac, alone_s / port_s, spec.overlap)
+        each = part * (send_frac / port_s / beat.length())
+        load = Load(
+            f"job {int(self._job_id[job])}",
+            "run",
+            way.routes,
+            each[way.pair] * way.share,
+            way.share,
+            lru_cache(beat.stretch),
+            lru_cache(beat.duty_frac),
+            way.pair,
+            MANY,
+        )
+        return load, beat
+
+    def notes(self) -> list[str]:
+        """Return what the reader should know."""
+        said = []
+        more = self.placed_s / self.log_s - 1 if self.log_s else 0.0
+        if self.communicated:
+            where = (
+                f"on the nodes that they got, their own traffic makes them {100 * more:.3g} % longer than under one switch"
+                if more > 1e-9
+                else "on the nodes that they got, their own traffic costs them nothing"
+            )
+            said.append(f"{self.communicated:,} of the batch jobs communicate ({readable(self.log_s, 'time', 3)} of run time): {where}.")
+        if self.over:
+            said.append(f"{self.over:,} of them are to send more than their ports carry in the log's run time; they send all the time.")
+        return said
+
+
+def _unit_s(way: Way, part: FloatArray, capacity: FloatArray) -> float:
+    """Return how long it takes until each node has sent one byte, alone: the slowest of the pairs [s]."""
+    rate = np.bincount(way.pair, fair_rates(capacity, way.routes, weight=way.share), part.size)
+    return float((part / rate).max())
