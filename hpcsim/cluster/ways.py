@@ -80,6 +80,13 @@ class Ways:
         """The links of the fabric; None without one."""
         return self._pairs.links if self._pairs else None
 
+    def port_capacities(self) -> FloatArray:
+        """Return the capacities with nothing but the nodes' ports in the way, shape (links,) [B/s]."""
+        links = self.links
+        assert links is not None
+        capacity = self.capacity_bytes_per_s
+        return np.where(np.minimum(links.tail, links.head) < links.nodes, capacity, float(capacity[np.isfinite(capacity)].sum()))
+
     def name(self, link: int) -> str:
         """Return a link in words."""
         if self._pairs:

@@ -100,7 +100,7 @@ class Yarn:
         table, weight, alone = -np.sort(-table[:, meets], axis=0), self._weight[meets], self._alone[meets]
         rows = np.concatenate([table, np.round(np.log(alone) * 1e9).astype(np.int64)[None]])
         _, first, which = np.unique(rows, axis=1, return_index=True, return_inverse=True)
-        return Strands(table[:, first], np.bincount(which.ravel(), weight, first.size), alone[first])
+        return Strands(table[:, first], np.bincount(which.ravel(), weight, first.size).astype(np.float64), alone[first])
 
 
 class Seen(NamedTuple):
@@ -131,7 +131,7 @@ class Crowd:
         hops = max(part.table.shape[0] for part in parts)
         table = np.concatenate([np.pad(p.table, ((0, hops - p.table.shape[0]), (0, 0)), constant_values=-1) for p in parts], axis=1)
         self.owner = np.repeat(np.arange(len(loads)), [part.mass.size for part in parts])
-        self.mass, self.alone = (np.concatenate([part[k] for part in parts]) for k in (1, 2))  # type: ignore[misc]
+        self.mass, self.alone = (np.concatenate([part[k] for part in parts]) for k in (1, 2))
         self.links = common
         self.table = np.where(table >= 0, np.searchsorted(common, table), common.size)
         self.capacity = capacities[common]

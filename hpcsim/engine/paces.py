@@ -153,7 +153,7 @@ class Paces:
     def forget(self, load: Load) -> None:
         """Drop what is kept about a load that does not come back."""
         for kept in (self._alone, self._links, self._yarns, self._duty):
-            kept.pop(load, None)  # type: ignore[attr-defined]
+            kept.pop(load, None)
 
     def of(self, active: Iterable[Load]) -> dict[Load, Pace]:
         """Return the pace of every active load; those that share no link, over others or not, are worked out apart."""

@@ -232,6 +232,9 @@ class TaskRun:
             yield clock.at(split_s, _nothing)
         self._rows.append((None, None, assigned, split_s, split_s, "partition"))
         yield from self._dispatch(clock, split_s)
+        if self.member is not None and "exchange" in self.member.loads:
+            yield from self._exchange(clock)
+            return
         yield clock.at(max(self._last_s, clock.now), _nothing)
         begun_s = clock.now
         self._rows.append((None, head, plan.result_bytes, begun_s, begun_s + plan.merge_s, "merge"))
@@ -240,6 +243,14 @@ class TaskRun:
             max(begun_s + plan.merge_s if self.member is None else clock.now + plan.merge_s - plan.merge_flow_s, clock.now), _nothing
         )
         self._rows[-1] = (None, head, plan.result_bytes, begun_s, clock.now, "merge")
+        self.end_s = clock.now
+
+    def _exchange(self, clock: Clock) -> Generator[simpy.Event, Any, None]:
+        """Compute and send at once on the network; what it takes beyond the computing is booked after it, as the wait for messages."""
+        head, plan = self.nodes[0], self.plan
+        last_s = max(self._last_s, clock.now)
+        yield from self._move(clock, "exchange", last_s - clock.now + plan.merge_s)
+        self._rows.append((None, head, plan.result_bytes, min(last_s, clock.now), clock.now, "merge"))
         self.end_s = clock.now
 
     def _move(self, clock: Clock, activity: str, time_s: float) -> Generator[simpy.Event, Any, None]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from hpcsim.base.units import readable
 from hpcsim.cluster.ways import Way
 from hpcsim.cost.maxmin import fair_rates
+from hpcsim.engine.clock import Due
 from hpcsim.engine.contention import Activity, Load, Member
 from hpcsim.run.network import Network
 from hpcsim.scenario.communication import CommunicationSpec
@@ -56,7 +57,9 @@ class BatchTraffic:
         self._kind = assigned(jobs, specs, seed)
         self._job_id = jobs.job_id
         self._sending: dict[int, _Sending] = {}
-        self._ports = self._port_capacities()
+        self._booting: dict[int, Due] = {}
+        links = network.ways.links
+        self._ports = None if links is None or links.forwards else network.ways.port_capacities()
         self.communicated = 0
         """Jobs that began and communicate."""
         self.log_s = self.placed_s = 0.0
@@ -64,21 +67,12 @@ class BatchTraffic:
         self.over = 0
         """Jobs whose nodes' ports cannot send in the run time what they are to send."""
 
-    def _port_capacities(self) -> FloatArray | None:
-        """Return the capacities with nothing but the nodes' ports in the way; None where nodes pass on what is meant for others."""
-        links = self._network.ways.links
-        if links is None or links.forwards:
-            return None
-        port = np.minimum(links.tail, links.head) < links.nodes
-        capacity = links.capacity_bytes_per_s
-        return np.where(port, capacity, float(capacity[np.isfinite(capacity)].sum()))
-
     def names(self) -> list[str | None]:
         """Return what each job communicates by, shape (jobs,); None for nothing."""
         return [None if kind < 0 else self._names[kind] for kind in self._kind.tolist()]
 
-    def begin(self, job: int, nodes: tuple[int, ...], run_s: float, done: Callable[[], None]) -> bool:
-        """Begin a job; False where it sends nothing over the fabric."""
+    def begin(self, job: int, nodes: tuple[int, ...], at_s: float, run_s: float, done: Callable[[], None]) -> bool:
+        """Begin a job at ``at_s``; False where it sends nothing over the fabric."""
         kind = int(self._kind[job]) if job < self._kind.size else -1
         if kind < 0 or run_s <= 0:
             return False
@@ -91,17 +85,28 @@ class BatchTraffic:
         self.log_s += run_s
         self.placed_s += work_s
         member = Member(self._network.contention, load.job, {"run": load})
-        member.join()
 
         def ended() -> None:
             self._drop(job)
             done()
 
-        self._sending[job] = _Sending(member.begin("run", work_s, ended), member, load, beat)
+        def start(_: object) -> None:
+            self._booting.pop(job, None)
+            member.join()
+            self._sending[job] = _Sending(member.begin("run", work_s, ended), member, load, beat)
+
+        clock = self._network.contention.clock
+        if at_s > clock.now:
+            self._booting[job] = clock.at(at_s, start)
+        else:
+            start(None)
         return True
 
     def stop(self, job: int) -> float:
         """Stop a job and return what was done of it, in seconds of the log's."""
+        if job in self._booting:
+            self._booting.pop(job).cancel()
+            return 0.0
         sending = self._sending[job]
         left_s = self._network.contention.end(sending.activity)
         self._drop(job)

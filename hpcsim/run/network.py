@@ -12,9 +12,10 @@ import numpy.typing as npt
 from hpcsim.base.units import readable
 from hpcsim.cluster.parts import Cluster
 from hpcsim.cluster.ways import Way, Ways
+from hpcsim.cost.maxmin import Routes
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.contention import Contention, Load, Member
-from hpcsim.workload.tasks import TaskPlan
+from hpcsim.workload.tasks import Exchange, TaskPlan
 from hpcsim.workload.training import TrainingPlan
 
 __all__ = ["Network", "NetworkRecord"]
@@ -79,13 +80,15 @@ class NetworkRecord:
 
     @staticmethod
     def _of_batch(slowed: list[tuple[float, float, str]]) -> str:
-        """Return one sentence for all batch jobs: how many were slowed, by how much, and which link binds most of them."""
-        work_s, lost_s = (sum(row[k] for row in slowed) for k in (0, 1))
+        """Return one sentence for all batch jobs: how many were slowed, by how much, and where most of it was lost."""
+        work_s, lost_s = sum(row[0] for row in slowed), sum(row[1] for row in slowed)
         worst = max(row[1] / row[0] for row in slowed)
-        links = [row[2] for row in slowed]
-        link = max(sorted(set(links)), key=links.count)
+        by_link: dict[str, float] = {}
+        for _, lost, name in slowed:
+            by_link[name] = by_link.get(name, 0.0) + lost
+        link = max(sorted(by_link), key=by_link.__getitem__)
         more = f"{readable(lost_s, 'time', 3)} ({100 * lost_s / work_s:.3g} %, {100 * worst:.3g} % at most)"
-        return f"Contention: {len(slowed):,} batch jobs took {more} longer than alone on their nodes; {link} bounds most of them."
+        return f"Contention: {len(slowed):,} batch jobs took {more} longer than alone on their nodes, most of it on {link}."
 
     @staticmethod
     def _note(job: str, activity: str, work_s: float, lost_s: float, most: tuple[str, str, float]) -> str:
@@ -145,6 +148,22 @@ class Network:
         each = pairs.bytes_per_step / traffic.step_s
         return _load(plan.name, "steps", way, each, stretch=lru_cache(traffic.stretch), duty_frac=lru_cache(traffic.duty_frac))
 
+    def _exchange(self, name: str, exchange: Exchange, nodes: IntArray) -> Load:
+        """Return what a plan's nodes send while they compute."""
+        source, target = exchange.source, exchange.target
+        read, write = np.flatnonzero(source < 0), np.flatnonzero(target < 0)
+        between = np.flatnonzero((source >= 0) & (target >= 0))
+        ways = [self.ways.between(nodes[source[between]], nodes[target[between]])]
+        if exchange.tier:
+            ways.append(self.ways.from_storage(exchange.tier, nodes[target[read]]))
+            ways.append(self.ways.to_storage(exchange.tier, nodes[source[write]]))
+        way, order = _together(ways), np.concatenate([between, read, write])
+        rate = exchange.size_bytes[order] / exchange.total_s(1.0)
+        weight = exchange.weight[order][way.pair] * way.share
+        return Load(
+            name, "exchange", way.routes, rate[way.pair] * way.share, weight, lru_cache(exchange.stretch), lru_cache(exchange.duty_frac), way.pair
+        )  # fmt: skip
+
     def task(self, plan: TaskPlan, nodes: IntArray) -> Member:
         """Return a task as a member of the network: what it fetches, from storage or its first node, and the results on their way there."""
         head, others = np.repeat(nodes[:1], nodes.size - 1), nodes[1:]
@@ -156,7 +175,18 @@ class Network:
         parts = plan.share_bytes[1:] / plan.share_bytes.sum() if plan.share_bytes.any() else np.zeros(others.size)
         rate = plan.result_bytes * parts / plan.merge_flow_s if plan.merge_flow_s > 0 else np.zeros(others.size)
         loads["merge"] = _load(plan.name, "merge", self.ways.between(others, head), rate)
+        if plan.exchange is not None:
+            loads["exchange"] = self._exchange(plan.name, plan.exchange, nodes)
         return Member(self.contention, plan.name, loads)
+
+
+def _together(ways: list[Way]) -> Way:
+    """Return several ways as one, pairs counted on."""
+    lengths = np.concatenate([np.diff(way.routes.first) for way in ways])
+    routes = Routes(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), np.concatenate([way.routes.links for way in ways]))
+    pairs = np.cumsum([0, *(int(way.pair.max(initial=-1)) + 1 for way in ways)])
+    pair = np.concatenate([way.pair + pairs[k] for k, way in enumerate(ways)])
+    return Way(routes, pair, np.concatenate([way.share for way in ways]))
 
 
 def _load(job: str, activity: str, way: Way, bytes_per_s: FloatArray, **rest: Any) -> Load:

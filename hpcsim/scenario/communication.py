@@ -51,4 +51,3 @@ class CommunicationSpec(Spec):
                 yield TIER_OF_STORAGE(path=key, key=key, pattern=pattern)
         if pattern == "storage" and not given.get("storage"):
             yield TIER_OF_STORAGE(key="storage", pattern=pattern)
-

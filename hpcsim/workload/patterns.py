@@ -6,9 +6,11 @@ compute, and the exchanges that they wait for are booked after it, so that the r
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +18,15 @@ import numpy.typing as npt
 from hpcsim.base.errors import problem_kind
 from hpcsim.base.units import readable
 from hpcsim.cluster.parts import Cluster, NodeGroup
+from hpcsim.cluster.ways import Ways
 from hpcsim.cost.collectives import algorithms, textbook
 from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_pattern
 from hpcsim.cost.laws import distributed
-from hpcsim.cost.patterns import star_seconds
+from hpcsim.cost.maxmin import fair_rates
+from hpcsim.cost.patterns import Pattern, Round, star_seconds
 from hpcsim.scenario.workload import PatternSpec
-from hpcsim.workload.tasks import NO_FABRIC, TaskPlan
+from hpcsim.workload.communication import partners
+from hpcsim.workload.tasks import NO_FABRIC, Exchange, TaskPlan
 
 __all__ = ["plan_pattern"]
 
@@ -50,6 +55,8 @@ class _Place:
     speed_flop_per_s: float
     port_bytes_per_s: float
     latency_s: float
+    slower: float = 1.0
+    """By what factor storage is slower than alone."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,15 @@ class _Parts:
     waiting_s : float
         Exposed communication and input, over all iterations.
     notes : tuple of str
+    moves : tuple of (array, array, array)
+        Sources, targets and bytes of what ranks send in an iteration; -1 is the storage tier.
     """
 
     work_flop: Floats
     share_bytes: Floats
     waiting_s: float
     notes: tuple[str, ...] = ()
+    moves: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats] | None = None
 
 
 def _even(total: float, ranks: int) -> Floats:
@@ -88,6 +98,13 @@ def _blocks(spec: PatternSpec, way: tuple[int, ...]) -> Floats:
     return shares
 
 
+def _moves(pattern: Pattern) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], Floats]:
+    """Return the messages of all rounds of a pattern."""
+    rounds = pattern.rounds or (Round(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)),)
+    source, target, size = (np.concatenate([step[k] for step in rounds]) for k in range(3))
+    return source, target, size
+
+
 def _exposed_s(spec: PatternSpec, exchange_s: float, compute_s: float) -> float:
     """Return what is waited for in all iterations: everything, or what the computation does not hide."""
     return spec.iterations * (max(exchange_s - compute_s, 0.0) if spec.overlap else exchange_s)
@@ -102,7 +119,7 @@ def _halo(spec: PatternSpec, at: _Place) -> _Parts:
     waiting = _exposed_s(spec, exchange_s, float(work.max()) / at.speed_flop_per_s)
     sent = readable(float(moves.sent_bytes().max()), "data size", 3)
     note = f"The grid lies on {'×'.join(map(str, way))} ranks; one of them sends {sent} an iteration, and an exchange takes {readable(exchange_s, 'time', 3)}."
-    return _Parts(spec.iterations * work, math.prod(spec.grid) * _element(spec) * shares, waiting, (note,))
+    return _Parts(spec.iterations * work, math.prod(spec.grid) * _element(spec) * shares, waiting, (note,), _moves(moves))
 
 
 def _transpose(spec: PatternSpec, at: _Place) -> _Parts:
@@ -118,7 +135,9 @@ def _transpose(spec: PatternSpec, at: _Place) -> _Parts:
         f"A transpose moves {readable(moves.total_bytes, 'data size', 3)} in all and takes {readable(min(rounds_s, quick_s), 'time', 3)}."
     )
     waiting = _exposed_s(spec, exchange_s, float(work.max()) / at.speed_flop_per_s)
-    return _Parts(spec.iterations * work, whole * shares, waiting, (note,) if at.ranks > 1 else ())
+    source, target, part = partners("all-to-all", at.ranks)
+    sent = spec.transposes * moves.total_bytes / max(at.ranks, 1) * part
+    return _Parts(spec.iterations * work, whole * shares, waiting, (note,) if at.ranks > 1 else (), (source, target, sent))
 
 
 def _master_worker(spec: PatternSpec, at: _Place) -> _Parts:
@@ -139,7 +158,9 @@ def _master_worker(spec: PatternSpec, at: _Place) -> _Parts:
     note = note.replace("are the master", "is the master")
     waiting = spec.iterations * max(end_s - float(work.max()) / at.speed_flop_per_s, 0.0)
     shares = np.concatenate([[0.0], counts * ((spec.task_input or 0.0) + (spec.task_result or 0.0))])
-    return _Parts(spec.iterations * work, shares, waiting, (note,))
+    each, first = 1 + np.arange(workers), np.zeros(workers, dtype=np.int64)
+    sent = np.concatenate([counts * (spec.task_input or 0.0), counts * (spec.task_result or 0.0)])
+    return _Parts(spec.iterations * work, shares, waiting, (note,), (np.concatenate([first, each]), np.concatenate([each, first]), sent))
 
 
 def _ensemble(spec: PatternSpec, at: _Place) -> _Parts:
@@ -157,8 +178,8 @@ def _storage(spec: PatternSpec, at: _Place, cluster: Cluster, path: str) -> _Par
     fabric = cluster.fabric
     wire = min(at.ranks * at.port_bytes_per_s, tier.ports * fabric.bytes_per_s if fabric else math.inf)
     latency_s = tier.latency_s + at.latency_s
-    read_s = spec.read / min(tier.read_bytes_per_s, wire) + latency_s if spec.read else 0.0
-    write_s = spec.write / min(tier.write_bytes_per_s, wire) + latency_s if spec.write else 0.0
+    read_s = at.slower * spec.read / min(tier.read_bytes_per_s, wire) + latency_s if spec.read else 0.0
+    write_s = at.slower * spec.write / min(tier.write_bytes_per_s, wire) + latency_s if spec.write else 0.0
     work = _even(spec.work, at.ranks)
     compute_s = float(work.max()) / at.speed_flop_per_s
     bound = "storage" if read_s + write_s > compute_s else "computation"
@@ -168,6 +189,11 @@ def _storage(spec: PatternSpec, at: _Place, cluster: Cluster, path: str) -> _Par
         _even((spec.read or 0.0) + (spec.write or 0.0), at.ranks),
         _exposed_s(spec, read_s + write_s, compute_s),
         (note,),
+        (
+            np.concatenate([np.full(at.ranks, -1), np.arange(at.ranks)]),
+            np.concatenate([np.arange(at.ranks), np.full(at.ranks, -1)]),
+            np.concatenate([_even(spec.read or 0.0, at.ranks), _even(spec.write or 0.0, at.ranks)]),
+        ),
     )
 
 
@@ -177,6 +203,58 @@ _KINDS: dict[str, Callable[[PatternSpec, _Place], _Parts]] = {
     "master-worker": _master_worker,
     "ensemble": _ensemble,
 }
+
+
+def _run(spec: PatternSpec, at: _Place, cluster: Cluster, path: str) -> _Parts:
+    return _storage(spec, at, cluster, path) if spec.kind == "storage" else _KINDS[spec.kind](spec, at)
+
+
+def _placed(parts: _Parts, cluster: Cluster, group: NodeGroup) -> float:
+    """Return by what factor the messages of the first nodes are slower over the fabric than their ports alone would have them; at least 1."""
+    if parts.moves is None or cluster.fabric is None or cluster.fabric_size is None or cluster.fabric_size.oversubscription <= 1.0:
+        return 1.0
+    source, target, size = parts.moves
+    sent = (size > 0) & (source >= 0) & (target >= 0)
+    ways = Ways(cluster)
+    if not sent.any() or ways.links is None or ways.links.forwards:
+        return 1.0
+    first = ways.offsets[group.name]
+    way = ways.between(source[sent] + first, target[sent] + first)
+    seconds = [
+        float((size[sent] / np.bincount(way.pair, fair_rates(capacity, way.routes, weight=way.share))).max())
+        for capacity in (ways.port_capacities(), ways.capacity_bytes_per_s)
+    ]
+    return max(seconds[1] / seconds[0], 1.0)
+
+
+def _exchange(spec: PatternSpec, at: _Place, parts: _Parts, cluster: Cluster, path: str) -> Exchange | None:
+    """Return what a pattern sends, and how it slows with that; None for one that sends nothing."""
+    if parts.moves is None or not (parts.moves[2] > 0).any():
+        return None
+    compute_s = float(parts.work_flop.max(initial=0.0)) / at.speed_flop_per_s
+
+    def waiting_s(slowdown: float, asked: PatternSpec = spec) -> float:
+        slow = dataclasses.replace(at, port_bytes_per_s=at.port_bytes_per_s / slowdown, slower=slowdown)
+        return _run(asked, slow, cluster, path).waiting_s
+
+    bare = spec.model_copy(update={"overlap": False})
+    busy_s = max(waiting_s(2.0, bare) - waiting_s(1.0, bare), 0.0)
+    source, target, size = parts.moves
+    sent = np.flatnonzero(size > 0)
+    weight = np.ones(sent.size)
+    if spec.kind == "storage":  # it reads, then it writes
+        tier = cluster.tier(spec.storage or "", path)
+        times = np.where(source[sent] < 0, (spec.read or 0.0) / tier.read_bytes_per_s, (spec.write or 0.0) / tier.write_bytes_per_s)
+        weight = times / (np.unique(times).sum() if times.min() < times.max() else times[0] * (2 if spec.read and spec.write else 1))
+    return Exchange(
+        source[sent],
+        target[sent],
+        spec.iterations * size[sent],
+        weight,
+        spec.storage or "",
+        lru_cache(lambda slowdown: compute_s + waiting_s(slowdown)),
+        busy_s,
+    )
 
 
 def _group(spec: PatternSpec, cluster: Cluster, path: str) -> NodeGroup:
@@ -211,7 +289,8 @@ def plan_pattern(name: str, spec: PatternSpec, cluster: Cluster) -> TaskPlan:
 
     Notes
     -----
-    Messages go over the nodes' ports, full duplex, with the fabric's latency; switches between them never block. An iteration computes and
+    Messages go over the nodes' ports, full duplex, with the fabric's latency; where the fabric is oversubscribed they are slower by what
+    the first nodes in their order meet. An iteration computes and
     then exchanges, or does both at once with ``overlap``.
     """
     path = f"workload.patterns.{name}"
@@ -225,12 +304,20 @@ def plan_pattern(name: str, spec: PatternSpec, cluster: Cluster) -> TaskPlan:
     port = group.injection_bytes_per_s if cluster.fabric is not None else math.inf
     latency_s = cluster.fabric.latency_s if cluster.fabric is not None else 0.0
     at = _Place(ranks, group.speed_flop_per_s(spec.precision), port, latency_s)
-    parts = _storage(spec, at, cluster, path) if spec.kind == "storage" else _KINDS[spec.kind](spec, at)
+    parts = _run(spec, at, cluster, path)
+    placed = _placed(parts, cluster, group)
+    if placed > 1.0:
+        at = dataclasses.replace(at, port_bytes_per_s=port / placed)
+        parts = _run(spec, at, cluster, path)
     held = float(parts.share_bytes.max(initial=0.0))
     if spec.kind in ("halo", "transpose") and group.memory_bytes is not None and held > group.memory_bytes:
         more = readable(held - group.memory_bytes, "data size")
         raise PATTERN_MEMORY.error(path=f"{path}.grid", need=readable(held, "data size"), more=more, name=group.name)
     notes = parts.notes
+    if placed > 1.0:
+        notes += (
+            f"On the first nodes in their order, {name} sends {placed:.3g} times slower than their ports: the fabric is oversubscribed.",
+        )
     if group.given_speed_flop_per_s is None:
         notes += (f"The speed of a node of {group.name} is the sustained {spec.precision} rate of its devices.",)
     return TaskPlan(
@@ -247,4 +334,5 @@ def plan_pattern(name: str, spec: PatternSpec, cluster: Cluster) -> TaskPlan:
         partition=spec.kind,
         laws=(distributed(at.speed_flop_per_s, ranks, c=float(parts.work_flop.sum())),),
         notes=notes,
+        exchange=_exchange(spec, at, parts, cluster, path),
     )

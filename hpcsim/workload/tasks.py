@@ -14,6 +14,7 @@ machine, and the engine (:mod:`hpcsim.engine.tasks`) runs the same plan event by
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,9 +26,20 @@ from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.laws import LawResult, distributed, share_by_throughput, share_literal, transfer
 from hpcsim.scenario.workload import TaskSpec
 
-__all__ = ["PARTS_LIMIT", "FluidTransfer", "TaskPlan", "TaskTimes", "closed_form", "fluid_transfer", "max_min_rates", "plan_task"]
+__all__ = [
+    "PARTS_LIMIT",
+    "Exchange",
+    "FluidTransfer",
+    "TaskPlan",
+    "TaskTimes",
+    "closed_form",
+    "fluid_transfer",
+    "max_min_rates",
+    "plan_task",
+]
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 NO_FABRIC = problem_kind(
     "fabric-missing", "{what} needs a fabric between the nodes, and the cluster has none", "add cluster.fabric, for example {{link: hdr}}"
@@ -148,6 +160,43 @@ def fluid_transfer(
     return FluidTransfer(np.array(times), np.array(sent), finish)
 
 
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """What the nodes of a plan send each other while they compute.
+
+    Attributes
+    ----------
+    source, target : array of int, shape (flows,)
+        Nodes of the plan, in its order; -1 is the storage tier.
+    size_bytes : array, shape (flows,)
+        Over the whole run.
+    weight : array, shape (flows,)
+        Part of the sending time in which each is under way.
+    tier : str
+        The storage tier, where one is read or written.
+    total_s : callable
+        Takes by what factor it is sent slower than alone, and returns how long computing and sending take [s].
+    busy_s : float
+        Time in which something is sent, alone, hidden or not [s].
+    """
+
+    source: IntArray
+    target: IntArray
+    size_bytes: FloatArray
+    weight: FloatArray
+    tier: str
+    total_s: Callable[[float], float]
+    busy_s: float
+
+    def stretch(self, slowdown: float) -> float:
+        """Return by what factor it all takes longer."""
+        return self.total_s(slowdown) / self.total_s(1.0) if slowdown > 1.0 else 1.0
+
+    def duty_frac(self, slowdown: float) -> float:
+        """Return the share of the time in which something is sent."""
+        return min(self.busy_s * slowdown / self.total_s(slowdown), 1.0)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskPlan:
     """A decomposed task or matrix product, ready to be timed or run.
@@ -182,6 +231,8 @@ class TaskPlan:
         The documents' laws that bear on it, in every reading.
     notes : tuple of str
         What the reader should know.
+    exchange : Exchange or None
+        What the nodes send while they run, where they do; ``merge_s`` is what they wait for it.
     """
 
     name: str
@@ -206,6 +257,7 @@ class TaskPlan:
     partition: str = "throughput"
     laws: tuple[LawResult, ...] = ()
     notes: tuple[str, ...] = ()
+    exchange: Exchange | None = None
 
     @property
     def nodes(self) -> int:

@@ -163,7 +163,7 @@ def test_bad_communication_is_refused(tmp_path: Path, talk: dict[str, Any], code
 
 def test_shares_of_more_than_all_jobs_are_refused(tmp_path: Path) -> None:
     half = {"pattern": "ring", "time": "10 %", "share": "60 %"}
-    with pytest.raises(InputError, match="add up to 1.2"):
+    with pytest.raises(InputError, match=r"add up to 1\.2"):
         run(tmp_path, [(0, 10, 2)], {"x": half, "y": half})
 
 
