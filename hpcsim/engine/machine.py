@@ -23,7 +23,7 @@ from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, T
 from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
 from hpcsim.engine.sleep import NodePower
 from hpcsim.engine.stopping import Stopping
-from hpcsim.scheduling.machine import CORES, Allocation, Demand, Free, Machine
+from hpcsim.scheduling.machine import CORES, Allocation, Demand, Free, Machine, described
 from hpcsim.scheduling.placement import Placement, make_placement
 from hpcsim.scheduling.policies import STOPS, Policy
 from hpcsim.scheduling.prediction import Predictor, corrected_s
@@ -46,15 +46,6 @@ POOL_ONLY = problem_kind(
     "the policy {name!r} plans with one pool of processors, not with nodes",
     "choose another policy, or leave out what makes nodes differ",
 )
-
-
-def _described(demand: Demand) -> str:
-    parts = [f"{demand.chunks} × {demand.cores} cores"]
-    if demand.gpus:
-        parts.append(f"{demand.gpus} accelerators")
-    if demand.memory:
-        parts.append(f"{demand.memory / 1e9:.4g} GB")
-    return ", ".join(parts) + (" on nodes of its own" if demand.exclusive else "")
 
 
 class MachineSystem(BatchSystem):
@@ -178,7 +169,7 @@ class MachineSystem(BatchSystem):
             if demand.share and not self.machine.shares:
                 raise ValueError("jobs take shares of devices: make the machine with shares=True")
             if not self.machine.holds(demand):
-                raise NEVER_FITS.error(name=name, what=_described(demand))
+                raise NEVER_FITS.error(name=name, what=described(demand))
             number = self._known[demand] = len(self._demands)
             self._demands.append(demand)
         return number

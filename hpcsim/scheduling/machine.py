@@ -17,7 +17,21 @@ import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
 
-__all__ = ["CORES", "DEVICE", "GPUS", "MEMORY", "Allocation", "Demand", "Free", "Machine", "NodeClass", "Pool", "Window", "hostlist"]
+__all__ = [
+    "CORES",
+    "DEVICE",
+    "GPUS",
+    "MEMORY",
+    "Allocation",
+    "Demand",
+    "Free",
+    "Machine",
+    "NodeClass",
+    "Pool",
+    "Window",
+    "described",
+    "hostlist",
+]
 
 CORES, GPUS, MEMORY = range(3)
 """Rows of the arrays of resources."""
@@ -125,6 +139,16 @@ class Demand(NamedTuple):
     where: int = 0
     pooled: tuple[tuple[int, int], ...] = ()
     window: int = -1
+
+
+def described(demand: Demand) -> str:
+    """Return a demand in words."""
+    parts = [f"{demand.chunks} × {demand.cores} cores"]
+    if demand.gpus:
+        parts.append(f"{demand.gpus} accelerators")
+    if demand.memory:
+        parts.append(f"{demand.memory / 1e9:.4g} GB")
+    return ", ".join(parts) + (" on nodes of its own" if demand.exclusive else "")
 
 
 class Allocation(NamedTuple):
