@@ -541,20 +541,19 @@ class MachineSystem(BatchSystem):
             self._end[job] = now
             self._fate[job] = CANCELLED
             return False
-        self._shorten(job, start, how)
+        self._shorten(job, start, how, done_s)
         delay = 0.0 if how == "suspend" or (how == "checkpoint" and self.stopping.notice) else self.stopping.resubmit_s
         if delay > 0:
             self.clock.at(now + delay, self._come_back, priority=ARRIVAL, job=job)
         return delay <= 0
 
-    def _shorten(self, job: int, start: float, how: str) -> None:
+    def _shorten(self, job: int, start: float, how: str, done_s: float | None = None) -> None:
         """Note what a job that was taken off keeps, and what it has left."""
         now, rate, overhead = self.clock._now, self._rate(job), self._overhead.pop(job, 0.0)
         whole_run = self._whole.setdefault(job, self._run[job])
         left = max(0.0, start + self._estimate[job] - max(now, start + overhead)) * rate
         before = self.room.done_s.get(job, 0.0)
-        worked = max(0.0, now - start - overhead) * rate
-        worked = max(0.0, (now - start if done_s is None else done_s) - self._overhead.pop(job, 0.0))
+        worked = max(0.0, (now - start if done_s is None else done_s) - overhead) * rate
         kept = self.stopping.kept_s(how, before, worked)
         self.room.done_s[job] = kept
         self._stretches.append(Stretch(job, start, now, how, kept, before + worked - kept))

@@ -25,8 +25,8 @@ from hpcsim.results.quantities import quantity
 from hpcsim.run.hours import Hours, hours_of
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
-from hpcsim.workload.elastic import Elasticity
 from hpcsim.workload.communication import check_communication
+from hpcsim.workload.elastic import Elasticity
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
 from hpcsim.workload.tasks import TaskPlan, plan_task
@@ -47,6 +47,11 @@ LOG_EMPTY = problem_kind("job-log-empty", "the job log {file!r} is empty", "a ro
 LOG_UNREADABLE = problem_kind("job-log-unreadable", "the job log {file!r} cannot be read: {why}", "check the path and its permissions")
 TOO_WIDE = problem_kind(
     "synthetic-too-wide", "the largest job takes {asked} processors, {group} has {have}", "lower max_processors, or enlarge the group"
+)
+ELASTIC_TALK = problem_kind(
+    "communication-elastic",
+    "jobs that change their size cannot communicate",
+    "leave out workload.jobs.elastic or workload.jobs.communication",
 )
 UNKNOWN_METRIC = problem_kind("unknown-metric", "no figure {name!r} is computed", "known: {known}")
 BAD_FIGURE = problem_kind("published-value", "{value!r} is no {what}", "{hint}")
@@ -156,6 +161,8 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
         problems.add(kind(path="workload.jobs.unit", group=group.name, key=f"{group.path}.cores"))
         return None
     bound = BoundJobs(spec, group, unit, per_node, _log(scenario, spec, problems))
+    if spec.communication and spec.elastic is not None:
+        problems.add(ELASTIC_TALK(path="workload.jobs.communication"))
     check_communication(spec.communication, cluster, group, problems)
     wide = spec.synthetic.max_processors if spec.synthetic else None
     if wide is not None and wide > bound.processors:

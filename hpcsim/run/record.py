@@ -104,6 +104,7 @@ class BatchRecord:
         job, start, end, held = self.pieces or every
         ran = np.flatnonzero(~np.isnan(start))
         return job[ran].astype(np.int64), start[ran], np.where(np.isnan(end[ran]), until_s, end[ran]), held[ran]
+
     communication: tuple[str | None, ...] | None = None
 
 

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 
 from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.scenario.cluster import Precision
-from hpcsim.scenario.elastic import ElasticSpec
 from hpcsim.scenario.communication import CommunicationSpec
+from hpcsim.scenario.elastic import ElasticSpec
 from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
 
 __all__ = [
@@ -338,6 +338,7 @@ class JobsSpec(Spec):
     slack: SlackSpec | None = Field(None, description="jobs that may end later, and so have a deadline: a time for all, or of which jobs")
     elastic: ElasticSpec | None = Field(
         None, description="jobs that may change their size, under the policies moldable, equipartition and goodput"
+    )
     communication: NamedMap[CommunicationSpec] = Field(
         default_factory=dict,
         description="what jobs on several nodes send, by name; they then get nodes, and slow each other and the training runs",
