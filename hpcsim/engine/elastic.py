@@ -161,9 +161,9 @@ class ElasticSystem(MachineSystem):
             self._start[job] = math.nan
         self._set_kind(job, self._plain_kind[job])
 
-    def _shorten(self, job: int, start: float, how: str) -> None:
+    def _shorten(self, job: int, start: float, how: str, done_s: float | None = None) -> None:
         held = self._held(job)
-        super()._shorten(job, start, how)
+        super()._shorten(job, start, how, done_s)
         if job in self._plain_kind and how != "resize":
             self._stretches[-1] = Stretch(*self._stretches[-1][:-1], processors=held)
             self._set_kind(job, self._plain_kind[job])
