@@ -29,7 +29,7 @@ CHARTS = (
     "schedule",
     "power",
 )
-SWEEPS = ("node-count-sweep",)
+SWEEPS = ("node-count-sweep", "night-and-day")
 UNCERTAIN = ("cost-at-risk",)
 
 

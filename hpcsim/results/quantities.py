@@ -51,6 +51,8 @@ _DECLARED = (
     ("utilisation_frac", "utilisation", "Busy processor-seconds over all processor-seconds of the makespan."),
     ("deadlines", "jobs with a deadline", "Jobs that should have ended by a time of their own."),
     ("deadlines_missed", "deadlines missed", "Jobs that ended after their deadline, or had not ended when the simulation did."),
+    ("due_mean_wait_s", "mean wait, jobs with a deadline", "Mean wait of the jobs that have a deadline."),
+    ("other_mean_wait_s", "mean wait, jobs without a deadline", "Mean wait of the jobs that have none."),
     ("steady_utilisation_frac", "steady utilisation", "Utilisation without the run-in and the drain."),
     ("p99_wait_s", "wait, 99th percentile", "99 % of the jobs wait less."),
     ("mean_response_s", "mean response", "Mean time from submission to end."),

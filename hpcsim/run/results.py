@@ -218,6 +218,10 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
     if np.isfinite(due).any():
         late = np.where(np.isnan(batch.end_s), record.end_s, batch.end_s) > due * (1.0 + 1e-12) + 1e-6
         summary["deadlines"], summary["deadlines_missed"] = int(np.isfinite(due).sum()), int(late.sum())
+        began = ~np.isnan(batch.start_s)
+        for key, mine in (("due_mean_wait_s", np.isfinite(due) & began), ("other_mean_wait_s", np.isinf(due) & began)):
+            if mine.any():
+                summary[key] = float((batch.start_s - batch.jobs.submit_s)[mine].mean())
     used = record.usage.group == list(record.bound.cluster.groups).index(batch.bound.group.name)
     busy = float(np.dot(record.usage.processors[used], (record.usage.end_s - record.usage.start_s)[used]))
     if summary["makespan_s"] > 0:

@@ -79,7 +79,7 @@ class _Room:
         """Return the batch system of the jobs' group by node; jobs that it cannot hold are dropped and counted."""
         scheduler, source = self.bound.scenario.scheduler, self.source
         assert source is not None
-        placement: str | AwakeFirst = scheduler.placement or ("pack" if scheduler.switch_off else "first-fit")
+        placement: str | AwakeFirst = scheduler.placement or ("best-fit" if scheduler.switch_off else "first-fit")
         if scheduler.switch_off:
             placement = AwakeFirst(make_placement(str(placement)))
         found = fitted(jobs, scheduler, source.jobs, watts=node_span_w(jobs.group) / jobs.per_node, cluster=self.bound.cluster)

@@ -121,7 +121,7 @@ class SchedulerSpec(Spec):
         None, description="power above idle that running jobs may draw together"
     )
     switch_off: SwitchOffSpec | None = Field(
-        None, description="switch idle nodes off; jobs then get nodes, packed unless placement says else"
+        None, description="switch idle nodes off; jobs then get nodes, by best-fit unless placement says else"
     )
     reservations: NamedMap[WindowSpec] = Field(default_factory=dict, description="nodes that are kept for users for a time")
     maintenance: NamedMap[WindowSpec] = Field(default_factory=dict, description="nodes that are kept free for a time")

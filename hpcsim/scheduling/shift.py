@@ -75,6 +75,18 @@ class ShiftedTimetable(Timetable):
         super().drop(job)
         self.best.discard(job)
 
+    def due(self, now_s: float) -> list[int]:
+        """Return the jobs whose time has come; where nodes are switched off, each on the nodes that wake the fewest now, not when it was promised."""
+        jobs = super().due(now_s)
+        if self.room.free.asleep is None:
+            return jobs
+        for job in jobs:
+            slot = self.withdraw(job)
+            stop = int(self.times.searchsorted(slot.end_s))
+            place = self._place(job, int(self.room.kind[job]), now_s, self.slots[:stop])
+            self.put(job, slot if place is None else slot._replace(place=place))
+        return jobs
+
     def may_move(self, job: int, old: Slot, soonest_s: float) -> bool:
         """Return whether there may be a better place: for a flexible job a cheaper one."""
         if job in self.best:
@@ -131,10 +143,10 @@ class Shift:
     A job is flexible whose deadline (of the job table) leaves it room, or, where it has none, if ``slack_s`` is given. Its bound is the latest start that
     keeps the deadline by its estimate, or submission plus slack.
 
-    ``backfill=conservative``: every job is promised a place at arrival, a flexible one the cheapest that begins by its bound beside all that was promised
-    before, any other the earliest. Promises are kept as by ``conservative``; a flexible job for which there is no place by its bound gets the
-    earliest. ``backfill=easy``: a flexible job is held back until the start that would be cheapest on an empty machine, and then joins the queue of
-    EASY backfilling: no one is held back past the bound, but waiting may follow.
+    ``backfill=easy``: a flexible job is held back until the start that would be cheapest on an empty machine, and then joins the queue of
+    EASY backfilling at its end: no one is held back past the bound, but waiting may follow. ``backfill=conservative``: every job is promised a place at
+    arrival, a flexible one the cheapest that begins by its bound beside all that was promised before, any other the earliest. Promises are kept as by
+    ``conservative``, so whoever was promised a start by its bound starts by it; where there is no such place, a flexible job gets the earliest.
 
     Parameters
     ----------
@@ -143,7 +155,7 @@ class Shift:
     slack_s : float [s]
         How long a job may be put off that has no deadline of its own, at least 0.
     backfill : str
-        ``conservative`` or ``easy``.
+        ``easy`` or ``conservative``.
     hours : Hourly, optional
         The series; the scenario or the replay supplies it. Without it nothing is shifted.
     """
@@ -157,7 +169,7 @@ class Shift:
 
     signal: str = "price"
     slack_s: float = 0.0
-    backfill: str = "conservative"
+    backfill: str = "easy"
     hours: Hourly | None = None
 
     def __post_init__(self) -> None:

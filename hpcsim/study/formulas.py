@@ -125,6 +125,8 @@ _SUMMARY: dict[str, Formula] = {
     "node_s": Formula("Σ over nodes of the time in that state"),
     "deadlines": Formula("jobs whose submission + due is finite"),
     "deadlines_missed": Formula("jobs with end > submission + due"),
+    "due_mean_wait_s": Formula("mean of (start − submission) over the jobs with a deadline"),
+    "other_mean_wait_s": Formula("mean of (start − submission) over the jobs without one"),
     "boots": Formula("times that a job took a node that was off or shutting down"),
     "switched_off_frac": Formula("Σ over nodes of the time off / (nodes · horizon)"),
     "device_time_s": Formula("Σ accelerators · (end − start)"),

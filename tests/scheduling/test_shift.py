@@ -75,7 +75,7 @@ def four() -> JobTable:
 def test_four_jobs_that_tell_it_from_the_others() -> None:
     """The first waits for the second hour, the second takes its place; the third finds no room beside the first and comes after it."""
     hours = Hourly((9.0, 1.0, 5.0, 5.0))
-    assert starts(four(), Shift(hours=hours)) == [3600.0, 0.0, 5400.0, 20.0]
+    assert starts(four(), Shift(hours=hours, backfill="conservative")) == [3600.0, 0.0, 5400.0, 20.0]
     assert starts(four(), "conservative") == [0.0, 1800.0, 5400.0, 20.0]
     assert starts(four(), "easy") == [0.0, 1800.0, 5400.0, 20.0]
     assert starts(four(), Shift(hours=hours, backfill="easy")) == [7200.0, 0.0, 3600.0, 20.0]  # it joins the queue behind the third
@@ -85,7 +85,7 @@ def test_it_takes_the_cheapest_hour_that_has_room() -> None:
     """Five jobs of an hour, one at a time: the cheapest hours are taken in order, the last bound binds."""
     hours = Hourly((9.0, 4.0, 1.0, 2.0, 7.0, 8.0))
     jobs = JobTable.of([0.0] * 5, [HOUR_S] * 5, [10] * 5, due_s=[HOUR_S + 4 * HOUR_S] * 5)
-    assert starts(jobs, Shift(hours=hours)) == [2 * HOUR_S, 3 * HOUR_S, 1 * HOUR_S, 4 * HOUR_S, 0.0]
+    assert starts(jobs, Shift(hours=hours, backfill="conservative")) == [2 * HOUR_S, 3 * HOUR_S, 1 * HOUR_S, 4 * HOUR_S, 0.0]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -156,7 +156,7 @@ def test_no_promise_is_broken_and_no_bound_missed(seed: int, order: Any) -> None
                 assert start <= before
         promised.update(now)
 
-    done = run_on_machine(jobs, machine, Watched(Shift(hours=hours), see), order=order, check=True)
+    done = run_on_machine(jobs, machine, Watched(Shift(hours=hours, backfill="conservative"), see), order=order, check=True)
     assert not np.isnan(done.end_s).any()
     assert any(promised[job] < math.inf for job in promised)
 
@@ -200,7 +200,7 @@ def test_without_deadlines_the_slack_orders_by_length() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Shift(hours=Hourly((5.0, 1.0, 3.0)), slack_s=7200.0),
+        lambda: Shift(hours=Hourly((5.0, 1.0, 3.0)), slack_s=7200.0, backfill="conservative"),
         lambda: Shift(hours=Hourly((5.0, 1.0, 3.0)), slack_s=7200.0, backfill="easy"),
         EarliestDeadline,
     ],
