@@ -28,8 +28,10 @@ def axes(points: int) -> dict[str, dict[str, Any]]:
             "cluster.nodes.a100.count, workload.training.bloom.global_batch": [(12 * (i + 1), 32 * (i + 1)) for i in range(side)],
             "cluster.prices.a100": f"lin:1..3 USD/h:{side}",
         },
-        "nodes alone": {
-            "cluster.nodes.a100.count, workload.training.bloom.global_batch": [(12 * (i + 1), 32 * (i + 1)) for i in range(points // 20)]
+        "new steps": {
+            "cluster.nodes.a100.count, workload.training.bloom.global_batch": [
+                (6 * (i // 6 + 1), 16 * (i // 6 + 1) * (i % 6 + 1)) for i in range(points)
+            ]
         },
     }
 

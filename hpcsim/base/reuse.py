@@ -41,6 +41,14 @@ class Memory:
             raise InputError(list(entry[1]))
         return cast("T", entry[0])
 
+    def put(self, kind: str, key: Hashable, value: object) -> None:
+        """Keep a result that was found in another way, in place of what is there."""
+        found = self._found.setdefault(kind, {})
+        found.pop(key, None)
+        while len(found) >= self._few.get(kind, self._most):
+            found.pop(next(iter(found)), None)
+        found[key] = (value, ())
+
     @staticmethod
     def _made(make: Callable[[], Any]) -> tuple[Any, tuple[Problem, ...]]:
         try:

@@ -8,6 +8,7 @@ an item of the file's ``references``; the longest key that fits a value names it
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -121,6 +122,14 @@ def unit_of(annotation: Any) -> str:
     return ""
 
 
+@functools.cache
+def _named(entry: type[Entry], field: str) -> tuple[str | None, str, str]:
+    """Return the attribute that a field or key names, its key in the data file, and its unit; None and nothing where there is no such field."""
+    known = entry.model_fields
+    name = field if field in known else next((name for name, info in known.items() if info.alias == field), None)
+    return (None, "", "") if name is None else (name, known[name].alias or name, unit_of(known[name].annotation))
+
+
 class Entry(Spec):
     """One named thing of the catalog, immutable.
 
@@ -149,9 +158,7 @@ class Entry(Spec):
     @classmethod
     def field_named(cls, field: str) -> str | None:
         """Return the attribute that ``field`` (attribute or key of the data file) names, or None."""
-        if field in cls.model_fields:
-            return field
-        return next((name for name, info in cls.model_fields.items() if info.alias == field), None)
+        return _named(cls, field)[0]
 
     def source_of(self, field: str) -> Source:
         """Return ``(source, kind)`` of a field, or of one item of it (``"peak_flop_per_s.bf16"``).
@@ -162,10 +169,9 @@ class Entry(Spec):
             The entry's kind has no such field.
         """
         head, _, item = field.partition(".")
-        name = self.field_named(head)
+        name, key, _ = _named(type(self), head)
         if name is None:
             raise NO_FIELD.error(kind=self.catalog_kind, field=field, fields=", ".join(sorted(type(self).model_fields)))
-        key = type(self).model_fields[name].alias or name
         for place in (f"{key}.{item}", key, "all"):
             if place in self.sources:
                 return self.sources[place]
@@ -181,14 +187,15 @@ class Entry(Spec):
         """
         source = self.source_of(field)
         head, _, item = field.partition(".")
-        name = self.field_named(head) or head
+        found, _, unit = _named(type(self), head)
+        name = found or head
         value = getattr(self, name)
         if item and isinstance(value, Mapping):
             value = value.get(item)
         if value is None:
             raise NO_VALUE.error(field=field, name=self.id)
         path = f"{name}.{item}" if item else name
-        return Fact(self.id, path, value, unit_of(type(self).model_fields[name].annotation), source.source, source.kind, note=self.note)
+        return Fact(self.id, path, value, unit, source.source, source.kind, note=self.note)
 
     def need(self, field: str) -> float:
         """Return the number in ``field``.

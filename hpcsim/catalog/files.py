@@ -11,6 +11,7 @@ import csv
 import difflib
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -90,6 +91,7 @@ KINDS: dict[str, Kind] = {
 }
 
 
+@lru_cache(maxsize=1024)
 def kind_named(name: str) -> Kind:
     """Return a kind by its singular or plural name.
 
@@ -106,6 +108,7 @@ def kind_named(name: str) -> Kind:
     raise UNKNOWN_KIND.error(kind=name, near=hint)
 
 
+@lru_cache(maxsize=4096)
 def loose(name: str) -> str:
     """Return ``name`` without case, spaces, hyphens and underscores.
 

@@ -10,6 +10,7 @@ import contextlib
 import math
 
 from hpcsim.base.errors import InputError
+from hpcsim.base.reuse import kept
 from hpcsim.catalog.hardware import Link
 from hpcsim.cluster.desk import Desk
 from hpcsim.cluster.parts import BillRow, Fabric, FabricSize
@@ -24,7 +25,7 @@ _SLACK = 1.1
 
 def _transceiver(desk: Desk, bytes_per_s: float) -> Link | None:
     """Return the smallest transceiver that carries a port, or the largest there is."""
-    known = [desk.catalog.link(name) for name in _TRANSCEIVERS]
+    known = kept("transceivers", lambda: id(desk.catalog), lambda: [desk.catalog.link(name) for name in _TRANSCEIVERS])
     fitting = [item for item in known if (item.bytes_per_s or 0.0) * _SLACK >= bytes_per_s]
     return fitting[0] if fitting else None
 

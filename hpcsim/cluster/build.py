@@ -6,9 +6,10 @@ import dataclasses
 import difflib
 import math
 import re
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -61,6 +62,8 @@ NO_WAN = problem_kind(
     "add lines, for example {{a: {{between: [x, y], link: wan-metro}}}}",
 )
 UNKNOWN_STORAGE = problem_kind("unknown-storage", "unknown kind of storage {name!r}", "{near}")
+
+T = TypeVar("T")
 
 GENERIC_STORAGE = (
     "beegfs", "ceph", "daos", "disk", "gpfs", "hdd", "hdfs", "lustre", "memory", "nfs", "nvme", "object", "ssd", "tape", "vast", "weka",
@@ -212,6 +215,28 @@ def _group(desk: Desk, name: str, spec: NodeGroupSpec, ports: int | None, port_b
         max_w=max_w,
         given_speed_flop_per_s=spec.speed,
     )
+
+
+def _one_node(desk: Desk, name: str, spec: NodeGroupSpec, ports: int | None, port_bytes_per_s: float | None) -> NodeGroup:
+    """Return a node group; what a node is, is looked up once however often its number changes."""
+
+    said = (name, spec.model_dump_json(exclude={"count", "spares"}), ports, port_bytes_per_s)
+    group = _once(desk, "node group", said, lambda own: _group(own, name, spec, ports, port_bytes_per_s))
+    return dataclasses.replace(group, count=spec.count, spares=spec.spares)
+
+
+def _once(desk: Desk, kind: str, key: Hashable, make: Callable[[Desk], T]) -> T:
+    """Return what ``make`` finds on a desk of its own, or found there before under an equal key; what it noted is noted each time."""
+
+    def fresh() -> tuple[T, Desk]:
+        own = Desk(desk.catalog, folder=desk.folder)
+        return make(own), own
+
+    found, own = kept(kind, lambda: (id(desk.catalog), str(desk.folder), key), fresh)
+    desk.problems.items += own.problems.items
+    desk.rows += own.rows
+    desk.notes += own.notes
+    return found
 
 
 def _size(desk: Desk, cluster: Cluster) -> FabricSize | None:
@@ -402,9 +427,10 @@ def resolve(spec: ClusterSpec, catalog: Catalog, *, folder: Path | None = None) 
         without (node type, rates of storage, rate and latency of the fabric), a fabric that does not hold the nodes. Values that
         only some questions need (power, prices, memory) stay None and are asked for by ``need``.
     """
+    _, said = kept("machine key", lambda: id(spec), lambda: (spec, spec.model_dump_json(exclude={"site", "prices"})))
     machine = kept(
         "machine",
-        lambda: (id(catalog), str(folder or ""), spec.model_dump_json(exclude={"site", "prices"})),
+        lambda: (id(catalog), str(folder or ""), said),
         lambda: _machine(Desk(catalog, folder=folder or Path()), spec),
     )
     desk = Desk(catalog, Problems(list(machine.desk.problems.items)), list(machine.desk.rows), list(machine.desk.notes))
@@ -430,11 +456,12 @@ class _Machine:
 
 
 def _machine(desk: Desk, spec: ClusterSpec) -> _Machine:
-    fabric = resolve_fabric(desk, spec.fabric) if spec.fabric else None
+    named = spec.fabric
+    fabric = _once(desk, "fabric of the cluster", named.model_dump_json(), lambda own: resolve_fabric(own, named)) if named else None
     rate = fabric.bytes_per_s if fabric else None
     explicit = fabric is not None and spec.fabric is not None and bool(fabric.type or "per_node" in spec.fabric.model_fields_set)
     ports = fabric.per_node if fabric is not None and explicit else None
-    groups = {name: _group(desk, name, group, ports, rate) for name, group in spec.nodes.items()}
+    groups = {name: _one_node(desk, name, group, ports, rate) for name, group in spec.nodes.items()}
     node_ports = sum(group.total * group.nics for group in groups.values())
     tiers = {name: tier for name, item in spec.storage.items() if (tier := _tier(desk, name, item, rate, node_ports)) is not None}
     site = Site(pue=1.0, pue_known=False, carbon_kg_co2e_per_j=None, electricity_usd_per_j=None, region="")

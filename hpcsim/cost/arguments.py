@@ -24,6 +24,10 @@ NOT_WHOLE = problem_kind("argument-not-whole", "{name} is {value:g}, but it coun
 SHAPES = problem_kind("argument-shapes", "arguments of the shapes {shapes} cannot be combined", "give scalars, or arrays of one shape")
 
 
+_HUGE = 1e300
+"""Python's own numbers up to here take the short way: they are finite."""
+
+
 def number(name: str, value: Numeric) -> Array:
     """Return ``value`` as finite float64.
 
@@ -32,6 +36,8 @@ def number(name: str, value: Numeric) -> Array:
     InputError
         Not numeric, or not finite.
     """
+    if type(value) in (float, int) and -_HUGE < value < _HUGE:
+        return np.asarray(value, dtype=np.float64)
     if isinstance(value, (str, bytes, bool)) or value is None:
         raise NOT_NUMERIC.error(path=name, name=name, value=repr(value))
     try:
@@ -50,6 +56,8 @@ def _refuse(name: str, values: Array, bad: npt.NDArray[np.bool_], bound: str) ->
 
 def positive(name: str, value: Numeric) -> Array:
     """Return ``value`` as float64, refusing what is not above zero."""
+    if type(value) in (float, int) and 0 < value < _HUGE:
+        return np.asarray(value, dtype=np.float64)
     result = number(name, value)
     _refuse(name, result, np.asarray(result <= 0), "above 0")
     return result
@@ -62,6 +70,8 @@ def non_negative(name: str, value: Numeric) -> Array:
 
 def at_least(name: str, value: Numeric, low: float) -> Array:
     """Return ``value`` as float64, refusing what is below ``low``."""
+    if type(value) in (float, int) and low <= value < _HUGE:
+        return np.asarray(value, dtype=np.float64)
     result = number(name, value)
     _refuse(name, result, np.asarray(result < low), f"at least {low:g}")
     return result
@@ -81,6 +91,8 @@ def fraction(name: str, value: Numeric) -> Array:
 
 def whole(name: str, value: Numeric, low: float = 1) -> Array:
     """Return ``value`` as float64, refusing what is not a whole number of at least ``low``."""
+    if type(value) is int and low <= value < _HUGE:
+        return np.asarray(value, dtype=np.float64)
     result = at_least(name, value, low)
     odd = np.asarray(result != np.floor(result))
     if odd.any():

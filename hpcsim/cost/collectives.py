@@ -250,6 +250,8 @@ class Fabric:
         kept = [path for path in paths if path.name == only] or paths
         fixed = np.stack(np.broadcast_arrays(*(path.fixed_s for path in kept), s.n)[:-1])
         moved = np.stack(np.broadcast_arrays(*(path.bytes_s for path in kept), s.n)[:-1])
+        axes = max(fixed.ndim, moved.ndim)
+        fixed, moved = (part.reshape(len(kept), *(1,) * (axes - part.ndim), *part.shape[1:]) for part in (fixed, moved))
         shape = np.broadcast_shapes(fixed.shape, moved.shape)
         fixed, total = np.broadcast_to(fixed, shape), fixed + moved
         choice = np.argmin(total, axis=0)

@@ -168,7 +168,7 @@ class Layout:
         for name in _SIZES:
             object.__setattr__(self, name, whole(name, getattr(self, name), low=0 if name == "etp" else 1))
         stage = at_least("zero_stage", self.zero_stage, 0)
-        if (~np.isin(stage, (0, 1, 2, 3))).any():
+        if ((stage > 3) | (stage != np.floor(stage))).any():
             raise BAD_ZERO.error(path="zero_stage", stage=float(np.max(stage)))
         object.__setattr__(self, "zero_stage", stage)
         object.__setattr__(self, "recompute", recompute_code(self.recompute))
@@ -183,6 +183,16 @@ class Layout:
         object.__setattr__(self, "etp", np.where(self.etp > 0, self.etp, np.where(self.ep > 1, 1, self.tp)))
         shape = broadcast(*(getattr(self, item.name) for item in fields(self)))
         object.__setattr__(self, "_shape", shape)
+
+    @classmethod
+    def of_columns(cls, columns: Mapping[str, npt.NDArray[Any]]) -> Layout:
+        """Return the layouts whose fields, all of them, are as another layout holds them: checked, with codes in place of names."""
+        made = object.__new__(cls)
+        shape = np.broadcast_shapes(*(np.shape(column) for column in columns.values()))
+        for name, column in columns.items():
+            object.__setattr__(made, name, np.array(np.broadcast_to(column, shape)) if name == "tp" else np.asarray(column))
+        object.__setattr__(made, "_shape", shape)
+        return made
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -5,9 +5,10 @@ Nothing here reads a job log or builds a graph, so that ``hpcsim check`` stays q
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,9 +31,20 @@ from hpcsim.workload.elastic import Elasticity
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
 from hpcsim.workload.tasks import TaskPlan, plan_task
-from hpcsim.workload.training import TrainingPlan, assuming, of_length, plan_training
+from hpcsim.workload.training import Outset, TrainingPlan, assuming, of_length, outset_of, plan_training
 
-__all__ = ["MOST_FAILURES", "Bound", "BoundJobs", "Published", "bind", "check", "expected_wall_s", "never_finishes"]
+__all__ = [
+    "MOST_FAILURES",
+    "Bound",
+    "BoundJobs",
+    "Published",
+    "bind",
+    "catalog_of",
+    "check",
+    "expected_wall_s",
+    "never_finishes",
+    "outsets_of",
+]
 
 NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
 NO_CORES = problem_kind(
@@ -301,6 +313,44 @@ def _policy(scenario: Scenario, hours: Hours | None, problems: Problems) -> None
         _kept(problems, lambda: make_placement(scenario.scheduler.placement or ""), "scheduler.placement")
 
 
+def _machine_key(scenario: Scenario) -> str:
+    spec = scenario.cluster  # the entry holds it, so that its id stays its own
+    return kept("machine key", lambda: id(spec), lambda: (spec, spec.model_dump_json(exclude={"site", "prices"})))[1]
+
+
+def _run_key(name: str, spec: TrainingSpec, machine: str, catalog: Catalog, scenario: Scenario) -> tuple[Hashable, ...]:
+    """Return what a run's outset depends on: all but its length, site and prices."""
+    return name, spec.model_dump_json(exclude={"tokens", "samples", "steps"}), machine, id(catalog), scenario.folder
+
+
+def catalog_of(scenario: Scenario, catalog: Catalog | None = None) -> Catalog:
+    """Return the catalog with the scenario's own overlays on top."""
+    plain = catalog or default()
+    if not scenario.catalogs:
+        return plain
+    names = [scenario.folder / name for name in scenario.catalogs]
+    return kept("catalog", lambda: (id(plain), *map(str, names)), lambda: overlaid(plain, names))
+
+
+def outsets_of(scenario: Scenario) -> list[tuple[Hashable, Outset]]:
+    """Return what the training runs of a scenario are planned from, each under the key that :func:`bind` keeps it by; none where it is wrong."""
+    runs = scenario.workload.training
+    if not runs:
+        return []
+    found: list[tuple[Hashable, Outset]] = []
+    with contextlib.suppress(InputError):
+        catalog, machine = catalog_of(scenario), _machine_key(scenario)
+        for name, spec in runs.items():
+            key = _run_key(name, spec, machine, catalog, scenario)
+
+            def make(name: str = name, spec: TrainingSpec = spec, catalog: Catalog = catalog) -> Outset:
+                cluster = resolve(scenario.cluster, catalog, folder=scenario.folder)
+                return outset_of(name, spec, cluster, catalog, folder=scenario.folder)
+
+            found.append((key, kept("outset", lambda k=key: k, make)))  # type: ignore[misc]
+    return found
+
+
 def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Bound:
     """Bind a scenario's names to objects and check what it means.
 
@@ -317,10 +367,7 @@ def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalo
         Every problem of the scenario's form, or else every problem of its meaning, each with its place.
     """
     scenario = load(scenario)
-    catalog = catalog or default()
-    if scenario.catalogs:
-        plain, names = catalog, [scenario.folder / name for name in scenario.catalogs]
-        catalog = kept("catalog", lambda: (id(plain), *map(str, names)), lambda: overlaid(plain, names))
+    catalog = catalog_of(scenario, catalog)
     problems = Problems()
     hours = None
     try:
@@ -347,14 +394,23 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
     failure = scenario.failures.node
     mtbf_s = failure.mtbf if failure else None
     work = scenario.workload
-    machine = scenario.cluster.model_dump_json(exclude={"site", "prices"})
+    machine = _machine_key(scenario)
 
     def run_of(name: str, spec: TrainingSpec) -> TrainingPlan:
         """Plan a run; what it is planned with does not depend on site and prices, and its length only scales it."""
+        key = _run_key(name, spec, machine, catalog, scenario)
         found = kept(
             "training",
-            lambda: (name, spec.model_dump_json(exclude={"tokens", "samples", "steps"}), machine, mtbf_s, id(catalog), scenario.folder),
-            lambda: plan_training(name, spec, cluster, catalog, node_mtbf_s=mtbf_s, folder=scenario.folder),
+            lambda: (key, mtbf_s),
+            lambda: plan_training(
+                name,
+                spec,
+                cluster,
+                catalog,
+                node_mtbf_s=mtbf_s,
+                folder=scenario.folder,
+                outset=kept("outset", lambda: key, lambda: outset_of(name, spec, cluster, catalog, folder=scenario.folder)),
+            ),
         )
         return assuming(of_length(found, spec), scenario.assume)
 

@@ -23,7 +23,22 @@ from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError, c
 from hpcsim.base.errors import InputError, Problem, problem_kind
 from hpcsim.base.units import DIMENSIONS, exact_text, parse_count, parse_fraction, parse_quantity, readable
 
-__all__ = ["Count", "Frozen", "FrozenMap", "Name", "NamedMap", "Quantity", "Share", "Spec", "fail", "frozen", "guarded", "is_text", "plain"]
+__all__ = [
+    "Count",
+    "Frozen",
+    "FrozenMap",
+    "Name",
+    "NamedMap",
+    "Quantity",
+    "RuledSpec",
+    "Share",
+    "Spec",
+    "fail",
+    "frozen",
+    "guarded",
+    "is_text",
+    "plain",
+]
 
 OUT_OF_RANGE = problem_kind("out-of-range", "{value!r} is out of range: {rule}", "{remedy}")
 NOT_PLAIN = problem_kind("not-plain-data", "{value!r} cannot stand in a scenario", "use text, numbers, true or false, lists and maps")
@@ -234,6 +249,10 @@ class Spec(BaseModel):
     """Base of every part of a scenario: frozen, unknown keys refused, defaults checked."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True, defer_build=True)
+
+
+class RuledSpec(Spec):
+    """Base of the parts whose keys have rules among each other."""
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

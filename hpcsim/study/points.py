@@ -6,10 +6,13 @@ new in it.
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import gc
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -21,7 +24,7 @@ from hpcsim.results.provenance import code_fingerprint
 from hpcsim.scenario.load import Scenario, assigned
 from hpcsim.study.store import Store
 
-__all__ = ["Mode", "Outcome", "Point", "Task", "keys_of", "work"]
+__all__ = ["Mode", "Outcome", "Point", "Task", "each", "keys_of", "work"]
 
 Mode = Literal["simulate", "estimate"]
 _NOT_REPRODUCIBLE = ("wall_s", "cpu_s")
@@ -82,10 +85,40 @@ class _Bench:
         self.task = task
         self.memory = Memory(few={"jobs": 4})  # a log can be large
 
-    def run(self, point: Point) -> Outcome:
+    def prepare(self, points: Iterable[Point]) -> dict[int, Scenario]:
+        """Vary the scenario for points that follow each other, and work out the steps of their training runs all at once.
+
+        Returns
+        -------
+        dict of int to Scenario
+            By place; without the points that cannot be varied.
+        """
+        from hpcsim.cost.together import steps_together
+        from hpcsim.run.bind import outsets_of
+
+        varied: dict[int, Scenario] = {}
+        waiting = {}
+        with reusing(self.memory):
+            for place, point in enumerate(points):
+                with contextlib.suppress(InputError):
+                    varied[place] = self._varied(point)
+                    waiting.update(outsets_of(varied[place]))
+        asked = [(key, start, start.request) for key, start in waiting.items() if start.cost is None]
+        given = [(key, start, request) for key, start, request in asked if request is not None]
+        if len(given) > 1:
+            for (key, start, _), cost in zip(given, steps_together([request for _, _, request in given]), strict=True):
+                if cost is not None:
+                    self.memory.put("outset", key, dataclasses.replace(start, cost=cost))
+        return varied
+
+    def _varied(self, point: Point) -> Scenario:
+        return self.task.scenario.vary({**point.changes, "simulate.seed": point.seed})
+
+    def run(self, point: Point, varied: Scenario | None = None) -> Outcome:
+        """Return what a point comes to; ``varied`` is its scenario where it is there already."""
         with reusing(self.memory):
             try:
-                varied = self.task.scenario.vary({**point.changes, "simulate.seed": point.seed})
+                varied = varied or self._varied(point)
                 if self.task.mode == "estimate":
                     from hpcsim.run.estimate import estimate_summary as summary_of
                 else:
@@ -123,16 +156,39 @@ def work(task: Task, points: Sequence[tuple[int, str, Point]]) -> tuple[str, lis
         Fingerprint of the hpcsim that ran them; empty for a task that is not foreign.
     outcomes : list of (number, Outcome)
     """
-    bench = _bench(task.token)
-    if not bench:
-        bench.append(_Bench(task))
-    done = []
-    for number, key, point in points:
-        outcome = bench[0].run(point)
-        if task.store is not None:
-            task.store.put(outcome.record(key))
-        done.append((number, outcome))
-    return code_fingerprint() if task.foreign else "", done
+    return code_fingerprint() if task.foreign else "", list(each(task, points))
+
+
+def each(task: Task, points: Sequence[tuple[int, str, Point]]) -> Iterator[tuple[int, Outcome]]:
+    """Run some points in this process and yield each as soon as it is known, and kept where there is a store.
+
+    Parameters
+    ----------
+    task, points
+        As of :func:`work`.
+    """
+    kept = _bench(task.token)
+    if not kept:
+        kept.append(_Bench(task))
+    bench = kept[0]
+    with _few_collections():
+        varied = bench.prepare(point for _, _, point in points) if len(points) > 1 else {}
+        for place, (number, key, point) in enumerate(points):
+            outcome = bench.run(point, varied.get(place))
+            if task.store is not None:
+                task.store.put(outcome.record(key))
+            yield number, outcome
+
+
+@contextlib.contextmanager
+def _few_collections() -> Iterator[None]:
+    """Let Python's cycle collector run rarely: what a point leaves behind is freed by count, and what is kept holds no cycles."""
+    thresholds = gc.get_threshold()
+    gc.set_threshold(50_000, *thresholds[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
 
 
 def keys_of(scenario: Scenario, points: Iterable[Point], mode: Mode) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.results.provenance import code_fingerprint
 from hpcsim.scenario.load import Scenario
-from hpcsim.study.points import Mode, Outcome, Point, Task, work
+from hpcsim.study.points import Mode, Outcome, Point, Task, each, work
 from hpcsim.study.store import Store
 
 __all__ = ["run_points"]
@@ -66,9 +66,10 @@ def _dask(address: str) -> Iterator[tuple[Executor, int]]:
 
 
 class _Chunks:
-    """Hands out points in order, as many at a time as take about a fifth of a second."""
+    """Hands out points in order, as many at a time as take about ``seconds``."""
 
-    def __init__(self, points: Sequence[Numbered], workers: int) -> None:
+    def __init__(self, points: Sequence[Numbered], workers: int, seconds: float = _CHUNK_S) -> None:
+        self._chunk_s = seconds
         self._points, self._at, self._workers = points, 0, workers
         self._done, self._spent_s = 0, 0.0
 
@@ -77,7 +78,7 @@ class _Chunks:
 
     def take(self) -> list[Numbered]:
         left = len(self._points) - self._at
-        size = max(1, round(_CHUNK_S * self._done / self._spent_s)) if self._spent_s > 0 else 1
+        size = max(1, round(self._chunk_s * self._done / self._spent_s)) if self._spent_s > 0 else 1
         size = min(size, max(1, left // (2 * self._workers)), 500)
         chunk = list(self._points[self._at : self._at + size])
         self._at += len(chunk)
@@ -153,9 +154,12 @@ def run_points(
         elif executor is not None:
             _through(executor, getattr(executor, "_max_workers", None) or os.cpu_count() or 1, task, points, take)
         elif jobs == 1 or len(points) <= 1:
-            for point in points:
-                for number, outcome in work(task, [point])[1]:
+            chunks = _Chunks(points, 1, 0.5)
+            while chunk := chunks.take():
+                began = time.perf_counter()
+                for number, outcome in each(task, chunk):
                     take(number, outcome)
+                chunks.learn(len(chunk), time.perf_counter() - began)
         else:
             workers = min(jobs, len(points))
             with _pool(workers) as pool:

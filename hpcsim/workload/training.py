@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.base.errors import InputError, problem_kind
+from hpcsim.base.reuse import kept
 from hpcsim.catalog.architecture import ASSUMED_RATE_SIGMA, architecture_year, known_rates
 from hpcsim.catalog.inline import resolve_model
 from hpcsim.catalog.lookup import Catalog
@@ -27,20 +28,22 @@ from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device
 from hpcsim.cost.models import Model, Work
-from hpcsim.cost.parallelism import EXTRAS, Layout, kept_with, space
+from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.power import activity_power_w
 from hpcsim.cost.reliability import young_interval_s
 from hpcsim.cost.software import Software
 from hpcsim.cost.storage import checkpoint_bytes, checkpoint_time_s
-from hpcsim.cost.training import StepCost, step
+from hpcsim.cost.together import StepRequest
+from hpcsim.cost.training import StepCost
 from hpcsim.scenario.spec import AssumeSpec
-from hpcsim.scenario.workload import LayoutSpec, TrainingSpec
+from hpcsim.scenario.workload import TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
+from hpcsim.workload.layouts import Setting, choose, explicit
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
 from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic, without_overlap
 
-__all__ = ["HOST_LOAD_FRAC", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "plan_training"]
+__all__ = ["HOST_LOAD_FRAC", "Outset", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "outset_of", "plan_training"]
 
 NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
 TOO_MANY_NODES = problem_kind(
@@ -50,15 +53,6 @@ NO_FABRIC = problem_kind(
     "training-without-fabric",
     "{nodes} nodes work on one model, but the cluster has no fabric",
     "add cluster.fabric, for example {{link: ndr}}",
-)
-WORLD_SIZE = problem_kind(
-    "layout-world-size",
-    "{devices} devices are not divided by the layout: tp·pp·cp = {tp}·{pp}·{cp} = {group}{with_dp}",
-    "{hint}",
-)
-NO_LAYOUT = problem_kind("no-layout-fits", "no layout of {model} on {devices} × {device} can be found{why}", "{hint}")
-DOES_NOT_FIT = problem_kind(
-    "model-does-not-fit", "{model} needs {needs} on each device, {device} has {has}: {over} too much; most of it is {most}", "{hint}"
 )
 NO_MEMORY = problem_kind(
     "device-without-memory",
@@ -75,20 +69,6 @@ Latif et al. 2024, arXiv:2412.08602; Hu et al. 2024 (Acme traces)."""
 
 _HOST_BYTES_PER_S = 25e9
 """Link to the host where the catalog has none; only offloading asks for it."""
-
-_PLAIN = {"tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "etp": 0, "zero_stage": 0, "recompute": "none", "schedule": "1f1b", "overlap": True}
-_AUTO_AXES: dict[str, tuple[Any, ...]] = {
-    "vpp": (1, 2, 4),
-    "cp": (1, 2, 4, 8),
-    "ep": (1, 2, 4, 8, 16, 32, 64),
-    "micro_batch": (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
-    "zero_stage": (0, 1, 3),
-    "recompute": (0, 1, 2),
-    "sequence_parallel": (False, True),
-    "schedule": ("1f1b",),
-    "overlap": (True,),
-    "offload": (False,),
-}
 
 
 def _no_traffic() -> StepTraffic | None:
@@ -236,15 +216,28 @@ def cost_fabric(group: NodeGroup, cluster: Cluster, nodes: int, path: str) -> Fa
     out_rate = up_rate or 1.0 if one or fabric is None else group.injection_bytes_per_s / group.per_node
     size = cluster.fabric_size
     host = group.accelerator.host_bytes_per_s if group.accelerator else None
-    return Fabric.of(
-        scale_up=_kind(group.accelerator.scale_up_link or "none") if group.accelerator else "none",
-        scale_up_bytes_per_s=up_rate or 1.0,
-        domain=min(domain, devices),
-        scale_out="none" if one or fabric is None else _kind(fabric.link if fabric.category else "ethernet"),
-        scale_out_bytes_per_s=out_rate,
-        oversubscription=max(size.oversubscription, 1.0) if size is not None and not one else 1.0,
-        host_bytes_per_s=host or _HOST_BYTES_PER_S,
+    terms: dict[str, Any] = {
+        "scale_up": _kind(group.accelerator.scale_up_link or "none") if group.accelerator else "none",
+        "scale_up_bytes_per_s": up_rate or 1.0,
+        "domain": min(domain, devices),
+        "scale_out": "none" if one or fabric is None else _kind(fabric.link if fabric.category else "ethernet"),
+        "scale_out_bytes_per_s": out_rate,
+        "oversubscription": max(size.oversubscription, 1.0) if size is not None and not one else 1.0,
+        "host_bytes_per_s": host or _HOST_BYTES_PER_S,
+    }
+    return kept("fabric", lambda: tuple(terms.values()), lambda: Fabric.of(**terms))
+
+
+def _fabric(group: NodeGroup, cluster: Cluster, nodes: int, path: str, catalog: Catalog) -> Fabric:
+    plain = cost_fabric(group, cluster, nodes, path)
+    inner = group.accelerator.scale_up_link if group.accelerator else ""
+    outer = cluster.fabric.link if cluster.fabric else ""
+    _, found = kept(
+        "calibrated fabric",
+        lambda: (id(plain), inner, outer, id(catalog)),
+        lambda: (plain, calibrated_fabric(plain, group, cluster, catalog)),
     )
+    return found
 
 
 def _group(name: str, spec: TrainingSpec, cluster: Cluster, path: str) -> NodeGroup:
@@ -262,176 +255,92 @@ def _group(name: str, spec: TrainingSpec, cluster: Cluster, path: str) -> NodeGr
 
 
 @dataclass(frozen=True)
-class _Setting:
-    """What every candidate layout of a run shares."""
+class Outset:
+    """What a run is planned from, before its step is worked out.
 
-    model: Model | Work
-    device: Device
-    fabric: Fabric
-    stack: Software
-    devices: int
-    global_batch: int
-    sequence: int
-    precision: str
-    splits_sequence: bool = False
-    """Whether the software is one that splits activations outside the tensor-parallel products by default."""
+    Attributes
+    ----------
+    group, network, nodes, parameters :
+        As in :class:`TrainingPlan`.
+    setting : Setting
+    layout : Layout or None
+        As it is given; None where it is searched for.
+    cost : StepCost or None
+        Of one step in that layout, where it is known already.
+    """
 
-    def cost(self, layout: Layout, check: bool = True, fabric: Fabric | None = None) -> StepCost:
-        return step(
-            self.model,
-            self.device,
-            fabric or self.fabric,
-            layout,
-            global_batch=self.global_batch,
-            sequence=self.sequence,
-            precision=self.precision,
-            software=self.stack,
-            devices=self.devices,
-            check=check,
-        )
+    group: NodeGroup
+    network: Network
+    nodes: int
+    parameters: int
+    setting: Setting
+    layout: Layout | None
+    cost: StepCost | None = None
 
-    def fastest(self, fixed: dict[str, Any], *, devices: int | None = None) -> tuple[Layout | None, int, dict[str, int]]:
-        """Return the fastest layout that fits, how many were evaluated, and what removed the others."""
-        total = devices or self.devices
-        removed: dict[str, int]
-        axes: dict[str, Any] = {key: (fixed[key],) if key in fixed else values for key, values in _AUTO_AXES.items()}
-        for key in ("tp", "pp"):
-            if key in fixed:
-                axes[key] = (fixed[key],)
-        if isinstance(self.model, Work):
-            alone = Layout(dp=total, micro_batch=np.array([b for b in axes["micro_batch"] if self.global_batch % (total * b) == 0]))
-            layouts, removed = (
-                (alone if alone.shape and alone.shape[0] else None),
-                {"batch": len(axes["micro_batch"]) - (alone.shape or (1,))[0]},
-            )
-        else:
-            if self.sequence % 2:
-                axes["cp"] = (1,)
-            top = int(np.max(np.asarray(self.fabric.domain)))
-            found, removed = space(
-                self.model,
-                devices=total,
-                global_batch=self.global_batch,
-                sequence=self.sequence,
-                axes=axes,
-                max_tp=max(top, 1) if top > 1 else 8,
-            )
-            extra = {key: fixed[key] for key in EXTRAS if key in fixed}
-            if extra and found.shape[0]:
-                found, gone = kept_with(found, self.model, extra, devices=total, global_batch=self.global_batch, sequence=self.sequence)
-                removed.update({"given": gone} if gone else {})
-            layouts = found if found.shape and found.shape[0] else None
-        if layouts is None:
-            return None, 0, removed
-        cost = self.cost(layouts, check=False)
-        time = np.where(cost.fits, cost.step_time_s, np.inf)
-        best = int(np.argmin(time))
-        count = int(layouts.shape[0])
-        if not np.isfinite(time[best]):
-            return None, count, {**removed, "memory": count}
-        return layouts.take(best), count, removed
+    @property
+    def request(self) -> StepRequest | None:
+        """The step that the run asks for; None where its layout is searched for."""
+        s = self.setting
+        if self.layout is None:
+            return None
+        return StepRequest(s.model, s.device, s.fabric, self.layout, s.stack, s.global_batch, s.sequence, s.precision, s.devices)
 
 
-def _given(spec: LayoutSpec) -> dict[str, Any]:
-    values = spec.model_dump(exclude_none=True, exclude={"auto"})
-    return {k: v for k, v in values.items() if k in spec.model_fields_set}
+def outset_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *, folder: str | Path = ".") -> Outset:
+    """Return what a run is planned from.
 
-
-def _devices_text(setting: _Setting, group: NodeGroup) -> str:
-    return f"{setting.devices} × {setting.device.name}"
-
-
-def _explicit(spec: LayoutSpec, setting: _Setting, path: str) -> Layout:
-    given = _given(spec)
-    values = {**_PLAIN, **given}
-    tp, pp, cp = values["tp"], values["pp"], values["cp"]
-    unit = tp * pp * cp
-    dp = given.get("dp", setting.devices // unit if setting.devices % unit == 0 else 0)
-    if dp * unit != setting.devices:
-        with_dp = f", with dp {given['dp']} {given['dp'] * unit}" if "dp" in given else ""
-        below, above = setting.devices // unit * unit, -(-setting.devices // unit) * unit
-        counts = " or ".join(str(n) for n in (below, above) if n > 0)
-        hint = (
-            "leave dp out, it follows"
-            if "dp" in given and setting.devices % unit == 0
-            else f"use {counts} devices, or another tp, pp or cp; layout: auto chooses"
-        )
-        raise WORLD_SIZE.error(path=f"{path}.layout", devices=setting.devices, tp=tp, pp=pp, cp=cp, group=unit, with_dp=with_dp, hint=hint)
-    values["dp"] = dp
-    values.setdefault("sequence_parallel", tp > 1 and setting.splits_sequence and setting.sequence % (tp * cp) == 0)
-    if "micro_batch" not in given:
-        fixed = {k: v for k, v in values.items() if k != "dp"}
-        best, _, _ = setting.fastest(fixed)
-        values["micro_batch"] = int(np.asarray(best.micro_batch)) if best is not None else 1
-    return Layout(**values)
-
-
-def _what_fits(setting: _Setting) -> str:
-    """Say which layout would fit, or how many devices it would take."""
-    best, _, _ = setting.fastest({})
-    if best is not None:
-        row = best.row()
-        keys = ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute", "sequence_parallel")
-        shown = [k for k in keys if k in ("tp", "pp", "micro_batch", "sequence_parallel") or row[k] != _PLAIN[k]]
-        words = ", ".join(f"{k}: {str(row[k]).lower()}" for k in shown if k != "sequence_parallel" or row["tp"] > 1)
-        return f"this fits: {{{words}}}; or layout: auto"
-    devices = setting.devices
-    for _ in range(12):
-        devices *= 2
-        if setting.global_batch % 1 == 0 and setting.fastest({}, devices=devices)[0] is not None:
-            return f"no layout fits on {setting.devices} devices; {devices} of them would hold it, or devices with more memory"
-    return "no layout fits; use devices with more memory, a smaller model, or a shorter sequence"
-
-
-def _choose(spec: LayoutSpec, setting: _Setting, network: Network, path: str) -> tuple[Layout, StepCost, int]:
-    from hpcsim.base.units import readable
-
-    if spec.auto:
-        fixed = {k: v for k, v in _given(spec).items() if k not in ("dp", "etp")}
-        best, evaluated, removed = setting.fastest(fixed)
-        if best is None:
-            memory = " that fits its memory" if removed.get("memory") else ""
-            causes = ", ".join(f"{n} by {reason}" for reason, n in removed.items())
-            hint = _what_fits(setting) if removed.get("memory") else "change the number of devices or the global batch so that they divide"
-            name = setting.device.name
-            raise NO_LAYOUT.error(
-                path=f"{path}.layout",
-                model=network.id,
-                devices=setting.devices,
-                device=name,
-                why=memory + (f" (removed: {causes})" if causes else ""),
-                hint=hint,
-            )
-        return best, setting.cost(best), evaluated
-    layout = _explicit(spec, setting, path)
-    cost = setting.cost(layout)
-    if not bool(cost.fits):
-        needs, has = float(cost.peak_memory_bytes), float(cost.memory_capacity_bytes)
-        terms = {k: float(v) for k, v in cost.memory.terms().items()}
-        most = max(terms, key=lambda k: terms[k])
-        raise DOES_NOT_FIT.error(
-            path=path,
-            model=network.id,
-            needs=readable(needs, "data size", 3),
-            device=setting.device.name,
-            has=readable(has, "data size", 3),
-            over=readable(needs - has, "data size", 3),
-            most=f"{most} ({readable(terms[most], 'data size', 3)})",
-            hint=_what_fits(setting),
-        )
-    return layout, cost, 0
-
-
-def _settled(
-    spec: TrainingSpec, setting: _Setting, network: Network, cluster: Cluster, group: NodeGroup, nodes: int, name: str
-) -> tuple[_Setting, Layout, StepCost, int, tuple[str, ...]]:
-    """Return the layout and its cost on the fabric as its traffic meets it, how many layouts were evaluated, and notes."""
+    Parameters and errors are those of :func:`plan_training`, but that nothing is said about whether the model fits.
+    """
     path = f"workload.training.{name}"
+    group = _group(name, spec, cluster, path)
+
+    def read() -> tuple[Network, Model | Work, int]:
+        network = resolve_model(spec.model, catalog, name=name, path=f"{path}.model", folder=folder)
+        return network, cost_model(network), parameters(network)
+
+    def stack() -> Software:
+        return stack_of(spec, catalog)
+
+    said = spec.model if isinstance(spec.model, str) else spec.model.model_dump_json()
+    network, model, count = kept("network", lambda: (name, said, id(catalog), str(folder)), read)
+    nodes = spec.count or group.count
+    if nodes > group.count:
+        raise TOO_MANY_NODES.error(path=f"{path}.count", asked=nodes, group=group.name, count=group.count)
+    software = kept("stack", lambda: (spec.framework, spec.year, spec.captured, spec.compiled, id(catalog)), stack)
+    _, device = kept(  # the entry holds the accelerator, so that its id stays its own
+        "device",
+        lambda: (id(group.accelerator), group.path, id(catalog)),
+        lambda: (group.accelerator, calibrated_device(cost_device(group, catalog), group, catalog)),
+    )
+    setting = Setting(
+        model,
+        device,
+        _fabric(group, cluster, nodes, path, catalog),
+        software,
+        nodes * group.per_node,
+        spec.global_batch,
+        1 if isinstance(model, Work) else spec.sequence,
+        spec.precision,
+        _splits_sequence(spec.framework, spec.year or 2024),
+    )
     try:
-        layout, cost, searched = _choose(spec.layout, setting, network, path)
+        layout = None if spec.layout.auto else explicit(spec.layout, setting, path)
     except InputError as error:
         raise InputError([_under(p, path) for p in error.problems]) from None
-    fabric, met = placed_fabric(setting.fabric, layout.row(), cluster, group, nodes=nodes, name=name)
+    return Outset(group, network, nodes, count, setting, layout)
+
+
+def _settled(spec: TrainingSpec, start: Outset, cluster: Cluster, name: str) -> tuple[Setting, Layout, StepCost, int, tuple[str, ...]]:
+    """Return the layout and its cost on the fabric as its traffic meets it, how many layouts were evaluated, and notes."""
+    path = f"workload.training.{name}"
+    setting = start.setting
+    try:
+        layout, cost, searched = choose(spec.layout, setting, start.network, path, start.layout, start.cost)
+    except InputError as error:
+        raise InputError([_under(p, path) for p in error.problems]) from None
+    met: tuple[str, ...] = ()
+    if float(np.asarray(setting.fabric.oversubscription)) > 1.0:
+        fabric, met = placed_fabric(setting.fabric, layout.row(), cluster, start.group, nodes=start.nodes, name=name)
     if met:
         setting = dataclasses.replace(setting, fabric=fabric)
         cost = setting.cost(layout, check=False)
@@ -480,7 +389,14 @@ def _checkpoints(
 
 
 def plan_training(
-    name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *, node_mtbf_s: float | None = None, folder: str | Path = "."
+    name: str,
+    spec: TrainingSpec,
+    cluster: Cluster,
+    catalog: Catalog,
+    *,
+    node_mtbf_s: float | None = None,
+    folder: str | Path = ".",
+    outset: Outset | None = None,
 ) -> TrainingPlan:
     """Return the plan of one training run.
 
@@ -496,6 +412,8 @@ def plan_training(
         Mean time between failures of one node [s]; without a given checkpoint interval Young's follows from it.
     folder : path
         Where a model's ``config`` is looked for.
+    outset : Outset, optional
+        What :func:`outset_of` returned for the same run.
 
     Raises
     ------
@@ -503,27 +421,9 @@ def plan_training(
         Unknown names, a layout that the devices do not divide or the model cannot have, a model that does not fit – with what would.
     """
     path = f"workload.training.{name}"
-    group = _group(name, spec, cluster, path)
-    network = resolve_model(spec.model, catalog, name=name, path=f"{path}.model", folder=folder)
-    nodes = spec.count or group.count
-    if nodes > group.count:
-        raise TOO_MANY_NODES.error(path=f"{path}.count", asked=nodes, group=group.name, count=group.count)
-    stack = stack_of(spec, catalog)
-    model = cost_model(network)
-    sequence = 1 if isinstance(model, Work) else spec.sequence
-    setting = _Setting(
-        model,
-        calibrated_device(cost_device(group, catalog), group, catalog),
-        calibrated_fabric(cost_fabric(group, cluster, nodes, path), group, cluster, catalog),
-        stack,
-        nodes * group.per_node,
-        spec.global_batch,
-        sequence,
-        spec.precision,
-        _splits_sequence(spec.framework, spec.year or 2024),
-    )
-    setting, layout, cost, searched, met = _settled(spec, setting, network, cluster, group, nodes, name)
-    count = parameters(network)
+    start = outset or outset_of(name, spec, cluster, catalog, folder=folder)
+    group, network, nodes, count = start.group, start.network, start.nodes, start.parameters
+    setting, layout, cost, searched, met = _settled(spec, start, cluster, name)
     replicas = int(np.asarray(layout.dp))
     cost, said = synchronised(
         cost,
@@ -550,9 +450,9 @@ def plan_training(
         cost=cost,
         steps=steps,
         global_batch=spec.global_batch,
-        sequence=sequence,
+        sequence=setting.sequence,
         precision=spec.precision,
-        software=stack.name,
+        software=setting.stack.name,
         parameters=count,
         work_s=steps * float(cost.step_time_s),
         checkpoint_interval_s=interval,
@@ -564,13 +464,13 @@ def plan_training(
         submit_s=spec.submit,
         draw_w=draw_w,
         device_w=device_w,
-        notes=_notes(name, spec, group, searched, stack) + met + said,
+        notes=_notes(name, spec, group, searched, setting.stack) + met + said,
         traffic_of=partial(_traffic, setting, layout, group, nodes, float(cost.step_time_s)),
         oversubscription=float(np.max(np.asarray(setting.fabric.oversubscription))),
     )
 
 
-def _traffic(setting: _Setting, layout: Layout, group: NodeGroup, nodes: int, step_s: float) -> StepTraffic | None:
+def _traffic(setting: Setting, layout: Layout, group: NodeGroup, nodes: int, step_s: float) -> StepTraffic | None:
     if nodes * group.per_node <= max(group.domain, 1):
         return None
     bare = dataclasses.replace(setting, stack=without_overlap(setting.stack))

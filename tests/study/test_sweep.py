@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 import hpcsim
 from hpcsim.base.errors import InputError
-from hpcsim.study.points import Point
-from hpcsim.study.sweep import Axis, outcomes_of, parse_axis
+from hpcsim.study.points import Point, Task, _Bench
+from hpcsim.study.sweep import Axis, outcomes_of, parse_axis, rows_of
+
+ROOT = Path(__file__).resolve().parents[2]
 
 BASE: dict[str, Any] = {
     "schema": 1,
@@ -261,3 +263,42 @@ def test_any_point_is_the_scenario_run_alone(points: list[dict[str, Any]], mode:
             continue
         alone = (hpcsim.estimate if mode == "estimate" else hpcsim.simulate)(scenario.vary({**changes, "simulate.seed": 3})).summary
         assert outcome.summary == {key: value for key, value in alone.items() if key not in ("wall_s", "cpu_s")}
+
+
+NEW_STEPS: dict[str, list[dict[str, Any]]] = {
+    "node counts": [{"cluster.nodes.a100.count": 12 * k, "workload.training.bloom.global_batch": 32 * k + (k == 7)} for k in range(1, 24)],
+    "accelerators": [
+        {"cluster.nodes.a100.type": kind, "cluster.prices": {}, "workload.training.bloom.sequence": s}
+        for kind in ("dgx-a100-80gb", "dgx-h100", "none-such")
+        for s in (1024, 2048, 2049)
+    ],
+    "numbers of a device": [
+        {"cluster.nodes.a100.accelerator.memory_bandwidth": f"{1500 + 50 * k} GB/s", "failures.node.mtbf": f"{1000 * k + 1000} h"}
+        for k in range(12)
+    ],
+    "models and layouts": [
+        {"workload.training.bloom.model": model, "workload.training.bloom.layout": {"tp": 8, "pp": pp, "recompute": redo}}
+        for model in ("bloom-176b", "gpt3-175b")
+        for pp in (12, 5, 24)
+        for redo in ("full", "none")
+    ],
+}
+
+
+@pytest.mark.parametrize("name", NEW_STEPS)
+def test_steps_worked_out_together_give_the_table_of_points_alone(name: str, tmp_path: Path) -> None:
+    """Points whose training step is new share one evaluation of the cost formulas; the table's bytes do not show it."""
+    bloom = hpcsim.load(ROOT / "scenarios" / "bloom-176b.yaml")
+    points = [Point(changes, 1) for changes in NEW_STEPS[name]]
+    bench = _Bench(Task(bloom, "estimate", None, "together"))
+    scenarios = bench.prepare(points)
+    together = [bench.run(point, scenarios.get(place)) for place, point in enumerate(points)]
+    assert sum(start.cost is not None for start, _ in bench.memory._found["outset"].values() if start) > len(points) // 2
+    alone = [_Bench(Task(bloom, "estimate", None, str(place))).run(point) for place, point in enumerate(points)]
+    texts = []
+    for way, outcomes in (("together", together), ("alone", alone)):
+        rows_of(points, outcomes).to_csv(tmp_path / way, index=False)
+        texts.append((tmp_path / way).read_bytes())
+    assert texts[0] == texts[1]
+    good = [outcome for outcome in together if not outcome.problems]
+    assert len({outcome.summary["step_time_s"] for outcome in good}) > 1

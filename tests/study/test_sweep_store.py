@@ -123,9 +123,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     seen: list[Any] = []
     run = points_module._Bench.run
 
-    def counting(self: Any, point: Any) -> Any:
+    def counting(self: Any, point: Any, varied: Any = None) -> Any:
         seen.append(point)
-        return run(self, point)
+        return run(self, point, varied)
 
     monkeypatch.setattr(points_module._Bench, "run", counting)
     return seen
@@ -340,6 +340,20 @@ def test_closed_form_points_are_cheap(points: int, tmp_path: Path) -> None:
     assert len(table) == points
     assert (table["problem"] == "").all()
     assert spent_s / points < 0.002 * (1 if points == 10_000 else 2)  # the few of the quick test carry the call's own cost
+
+
+@pytest.mark.parametrize("points", [pytest.param(10_000, marks=pytest.mark.slow), 300])
+def test_points_whose_step_is_new_are_cheap_too(points: int, tmp_path: Path) -> None:
+    """10,000 sizes of machine and batch, each with a step of its own, under 20 CPU-seconds: the steps are worked out together."""
+    bloom = hpcsim.load(ROOT / "scenarios" / "bloom-176b.yaml")
+    counts = [(6 * k, 16 * k * m) for k in range(1, points // 6 + 2) for m in range(1, 7)][:points]
+    axes = {("cluster.nodes.a100.count", "workload.training.bloom.global_batch"): counts}
+    hpcsim.sweep(bloom, {"cluster.site.pue": [1.1]}, mode="estimate", store=tmp_path / "warm")
+    began = time.process_time()
+    table = hpcsim.sweep(bloom, axes, mode="estimate", store=tmp_path / "store").sweep
+    spent_s = time.process_time() - began
+    assert table["step_time_s"].nunique() > points // 2
+    assert spent_s / points < 0.002 * (1 if points == 10_000 else 3)  # cores are shared, and the few carry the call's own cost
 
 
 def test_a_sweep_costs_no_more_than_its_runs_alone(tmp_path: Path) -> None:
