@@ -37,6 +37,9 @@ class Operation(NamedTuple):
     back_micro_batch: int = -1
 
 
+_NEW = tuple.__new__
+"""Makes an :class:`Operation` of all its fields, without the detour over their names."""
+
 Order = tuple[tuple[Operation, ...], ...]
 
 
@@ -98,45 +101,45 @@ class _Folded:
 
     def __init__(self, p: int, m: int, lengths: tuple[int, int, int]) -> None:
         self.p, self.m, self.places = p, m, 2 * p
-        self.length = dict(zip("FIW", lengths, strict=True))
-        self.next = {kind: [0] * self.places for kind in "FI"}
-        self.end = {kind: np.full((self.places, m), np.iinfo(np.int64).max).tolist() for kind in "FI"}
-        self.waiting: list[deque[Operation]] = [deque() for _ in range(p)]
+        self.length = lengths
+        never = np.iinfo(np.int64).max
+        self.next_forward, self.next_input = [0] * self.places, [0] * self.places
+        self.forward_end: list[list[int]] = np.full((self.places, m), never).tolist()
+        self.input_end: list[list[int]] = np.full((self.places + 1, m), never).tolist()
+        self.input_end[-1] = [-1] * m  # nothing comes after the last place
+        self.waiting: list[deque[tuple[int, int]]] = [deque() for _ in range(p)]
         self.held = [0] * p
         self.rows: list[list[Operation]] = [[] for _ in range(p)]
 
-    def _forward(self, k: int, t: int) -> bool:
-        i = self.next["F"][k]
-        return i < self.m and (k == 0 or self.end["F"][k - 1][i] <= t)
-
-    def _input(self, k: int, t: int) -> bool:
-        i = self.next["I"][k]
-        return i < self.m and self.end["F"][k][i] <= t and (k == self.places - 1 or self.end["I"][k + 1][i] <= t)
-
-    def _choose(self, s: int, t: int) -> Operation | None:
-        down, up = s, self.places - 1 - s
-        if self.held[s] < self.places and self._forward(up, t):
-            return Operation("F", up, self.next["F"][up])
+    def _start(self, s: int, t: int) -> int:
+        """Start what device ``s`` takes at ``t``; return when it ends, or -1 where it finds nothing to do."""
+        down, up, held, m = s, self.places - 1 - s, self.held[s], self.m
+        i = self.next_forward[up]
+        if held < self.places and i < m and self.forward_end[up - 1][i] <= t:
+            return self._forward(s, up, i, t)
         for k in (up, down):
-            if self._input(k, t):
-                return Operation("I", k, self.next["I"][k])
-        if self.held[s] < self.places - 1 and self._forward(down, t):
-            return Operation("F", down, self.next["F"][down])
-        return self.waiting[s][0] if self.waiting[s] else None
+            i = self.next_input[k]
+            if i < m and self.forward_end[k][i] <= t and self.input_end[k + 1][i] <= t:
+                self.next_input[k] = i + 1
+                stop = self.input_end[k][i] = t + self.length[1]
+                self.waiting[s].append((k, i))
+                self.rows[s].append(_NEW(Operation, ("I", k, i, -1, -1)))
+                return stop
+        i = self.next_forward[down]
+        if held < self.places - 1 and i < m and (down == 0 or self.forward_end[down - 1][i] <= t):
+            return self._forward(s, down, i, t)
+        if not self.waiting[s]:
+            return -1
+        k, i = self.waiting[s].popleft()
+        self.held[s] = held - 1
+        self.rows[s].append(_NEW(Operation, ("W", k, i, -1, -1)))
+        return t + self.length[2]
 
-    def _start(self, s: int, op: Operation, t: int) -> int:
-        stop = t + self.length[op.kind]
-        self.rows[s].append(op)
-        if op.kind == "W":
-            self.waiting[s].popleft()
-            self.held[s] -= 1
-            return stop
-        self.next[op.kind][op.place] += 1
-        self.end[op.kind][op.place][op.micro_batch] = stop
-        if op.kind == "F":
-            self.held[s] += 1
-        else:
-            self.waiting[s].append(Operation("W", op.place, op.micro_batch))
+    def _forward(self, s: int, k: int, i: int, t: int) -> int:
+        self.next_forward[k] = i + 1
+        self.held[s] += 1
+        stop = self.forward_end[k][i] = t + self.length[0]
+        self.rows[s].append(_NEW(Operation, ("F", k, i, -1, -1)))
         return stop
 
     def order(self) -> Order:
@@ -144,9 +147,9 @@ class _Folded:
         left, t = 3 * self.places * self.m, 0
         free = [0] * self.p
         while left:
-            for s in range(self.p):
-                if free[s] <= t and (op := self._choose(s, t)) is not None:
-                    free[s] = self._start(s, op, t)
+            for s, at in enumerate(free):
+                if at <= t and (stop := self._start(s, t)) >= 0:
+                    free[s] = stop
                     left -= 1
             later = [stop for stop in free if stop > t]
             t = min(later) if later else t + 1

@@ -337,17 +337,35 @@ def walk(
     length[..., pairs] = both * np.broadcast_to(paired, batch)[..., None]
     columns = length.reshape(-1, g.operations).T
     hop_s = np.broadcast_to(hop, batch).reshape(-1)
-    end = np.zeros((g.operations + 1, columns.shape[1]))
-    hops = hop_s.any()
-    for rows in g.levels:
-        a, b, c = g.needs[rows].T
-        arrived = np.maximum(end[a], np.maximum(end[b], end[c]))
-        if hops:
-            crossed = g.hops[rows][:, 1:, None] * hop_s
-            arrived = np.maximum(end[a], np.maximum(end[b] + crossed[:, 0], end[c] + crossed[:, 1]))
-        end[rows] = arrived + columns[rows]
-    ends = end[:-1].T.reshape(*batch, g.operations)
+    ends = _ends(g, columns, hop_s)[:-1].T.reshape(*batch, g.operations)
     return _timeline(g, ends - length, ends, length)
+
+
+def _ends(g: Graph, columns: Array, hop_s: Array) -> Array:
+    """Return when every operation ends, shape (operations + 1, columns); the last row stands for what needs nothing.
+
+    Operations are numbered by level meanwhile, so that a level is one slice.
+    """
+    by_level = np.concatenate(g.levels)
+    place = np.empty(g.operations + 1, dtype=np.int64)
+    place[by_level], place[-1] = np.arange(g.operations), g.operations
+    a, b, c = place[g.needs[by_level]].T
+    length = columns[by_level]
+    end = np.zeros((g.operations + 1, columns.shape[1]))
+    hops = bool(hop_s.any())
+    crossed = g.hops[by_level]
+    low = 0
+    for rows in g.levels:
+        high = low + rows.size
+        second, third = end.take(b[low:high], axis=0), end.take(c[low:high], axis=0)
+        if hops:
+            second += crossed[low:high, 1, None] * hop_s
+            third += crossed[low:high, 2, None] * hop_s
+        np.maximum(second, third, out=second)
+        np.maximum(second, end.take(a[low:high], axis=0), out=second)
+        np.add(second, length[low:high], out=end[low:high])
+        low = high
+    return end[place]
 
 
 def _timeline(g: Graph, start: Array, end: Array, length: Array) -> Timeline:

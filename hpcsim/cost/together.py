@@ -136,8 +136,8 @@ def _group(requests: Sequence[StepRequest], rows: Sequence[Sequence[Any]]) -> li
         whole: StepRequest = _stacked(requests[0], _columns(rows))
         ok = np.broadcast_to(_possible(whole), (len(requests),))
         if not ok.all():
-            kept = np.flatnonzero(ok)
-            if not kept.size:
+            kept: list[int] = np.flatnonzero(ok).tolist()
+            if not kept:
                 return [None] * len(requests)
             some = iter(_group([requests[n] for n in kept], [rows[n] for n in kept]))
             return [next(some) if good else None for good in ok]

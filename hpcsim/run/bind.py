@@ -315,7 +315,8 @@ def _policy(scenario: Scenario, hours: Hours | None, problems: Problems) -> None
 
 def _machine_key(scenario: Scenario) -> str:
     spec = scenario.cluster  # the entry holds it, so that its id stays its own
-    return kept("machine key", lambda: id(spec), lambda: (spec, spec.model_dump_json(exclude={"site", "prices"})))[1]
+    said: str = kept("machine key", lambda: id(spec), lambda: (spec, spec.model_dump_json(exclude={"site", "prices"})))[1]
+    return said
 
 
 def _run_key(name: str, spec: TrainingSpec, machine: str, catalog: Catalog, scenario: Scenario) -> tuple[Hashable, ...]:

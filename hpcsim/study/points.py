@@ -12,17 +12,20 @@ import gc
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hpcsim.base.errors import InputError, Problem
 from hpcsim.base.reuse import Memory, reusing
 from hpcsim.results.provenance import code_fingerprint
 from hpcsim.scenario.load import Scenario, assigned
 from hpcsim.study.store import Store
+
+if TYPE_CHECKING:
+    from hpcsim.workload.training import Outset
 
 __all__ = ["Mode", "Outcome", "Point", "Task", "each", "keys_of", "work"]
 
@@ -97,7 +100,7 @@ class _Bench:
         from hpcsim.run.bind import outsets_of
 
         varied: dict[int, Scenario] = {}
-        waiting = {}
+        waiting: dict[Hashable, Outset] = {}
         with reusing(self.memory):
             for place, point in enumerate(points):
                 with contextlib.suppress(InputError):
