@@ -56,11 +56,14 @@ def _alternating(warm: int, forwards: list[Operation], backwards: list[Operation
 
 
 def _gpipe(p: int, m: int, v: int) -> Order:
-    return tuple(tuple(Operation(kind, s, i) for kind in "FB" for i in range(m)) for s in range(p))
+    return tuple(tuple(_NEW(Operation, (kind, s, i, -1, -1)) for kind in "FB" for i in range(m)) for s in range(p))
 
 
 def _one_f_one_b(p: int, m: int, v: int) -> Order:
-    each = [([Operation("F", s, i) for i in range(m)], [Operation("B", s, i) for i in range(m)]) for s in range(p)]
+    each = [
+        ([_NEW(Operation, ("F", s, i, -1, -1)) for i in range(m)], [_NEW(Operation, ("B", s, i, -1, -1)) for i in range(m)])
+        for s in range(p)
+    ]
     return tuple(_alternating(min(m, p - 1 - s), *each[s]) for s in range(p))
 
 
@@ -70,8 +73,8 @@ def _interleaved(p: int, m: int, v: int) -> Order:
     chunk = [((k % (p * v)) // p, (k // (p * v)) * p + k % p) for k in range(m * v)]
     rows = []
     for s in range(p):
-        forwards = [Operation("F", c * p + s, i) for c, i in chunk]
-        backwards = [Operation("B", (v - 1 - c) * p + s, i) for c, i in chunk]
+        forwards = [_NEW(Operation, ("F", c * p + s, i, -1, -1)) for c, i in chunk]
+        backwards = [_NEW(Operation, ("B", (v - 1 - c) * p + s, i, -1, -1)) for c, i in chunk]
         rows.append(_alternating(min(m * v, 2 * (p - s - 1) + (v - 1) * p), forwards, backwards))
     return tuple(rows)
 
@@ -81,14 +84,14 @@ def _zero_bubble(p: int, m: int, *, second: bool) -> Order:
     rows = []
     for s in range(p):
         warm, delay = (min(2 * (p - s) - 1, m), 2 * s) if second else (min(p - s, m), s)
-        row = [Operation("F", s, i) for i in range(warm)]
+        row = [_NEW(Operation, ("F", s, i, -1, -1)) for i in range(warm)]
         for i in range(m):
-            row.append(Operation("I", s, i))
+            row.append(_NEW(Operation, ("I", s, i, -1, -1)))
             if i >= delay:
-                row.append(Operation("W", s, i - delay))
+                row.append(_NEW(Operation, ("W", s, i - delay, -1, -1)))
             if warm + i < m:
-                row.append(Operation("F", s, warm + i))
-        rows.append(tuple(row + [Operation("W", s, i) for i in range(max(m - delay, 0), m)]))
+                row.append(_NEW(Operation, ("F", s, warm + i, -1, -1)))
+        rows.append(tuple(row + [_NEW(Operation, ("W", s, i, -1, -1)) for i in range(max(m - delay, 0), m)]))
     return tuple(rows)
 
 

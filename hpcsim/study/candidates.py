@@ -35,7 +35,7 @@ from hpcsim.workload.networks import cost_model
 from hpcsim.workload.training import HOST_LOAD_FRAC, TOO_MANY_NODES, cost_device, cost_fabric
 from hpcsim.workload.training import _group as group_of
 
-__all__ = ["AXES", "MOST_OPERATIONS", "Job", "evaluate", "exact_steps", "job_of", "joined", "located", "pieces"]
+__all__ = ["AXES", "MOST_OPERATIONS", "Job", "Passes", "evaluate", "exact_steps", "job_of", "joined", "located", "passes_of", "pieces"]
 
 UNKNOWN_AXIS = problem_kind("search-axis", "{name!r} is no axis of the search", "axes: {known}")
 
@@ -310,7 +310,7 @@ def pieces(job: Job, fixed: Mapping[str, Any], *, offload: bool, removed: dict[s
 
 
 @dataclass(frozen=True)
-class _Passes:
+class Passes:
     """Seconds of a micro-batch: a layer's forward, backward and weight gradient, and the two ends', all layouts side by side."""
 
     forward: Array
@@ -320,7 +320,8 @@ class _Passes:
     output: tuple[Array, Array]
 
 
-def _passes(job: Job, layouts: Layout) -> _Passes:
+def passes_of(job: Job, layouts: Layout) -> Passes:
+    """Return the passes of layouts, all side by side."""
     model = job.model
     assert isinstance(model, Model)
     format_ = find_precision(job.precision)
@@ -337,7 +338,7 @@ def _passes(job: Job, layouts: Layout) -> _Passes:
     def wide(value: Any) -> Array:
         return np.broadcast_to(np.asarray(value, dtype=np.float64), layouts.shape)
 
-    return _Passes(
+    return Passes(
         wide(forward + late),
         wide(backward + again + late_back),
         wide(learns * layer.backward["matmul"]),
@@ -362,27 +363,35 @@ def _layers_of(total: int, pp: int, vpp: int, folded: bool) -> Array:
 
 
 def exact_steps(
-    job: Job, layouts: Layout, cost: StepCost, *, most_operations: int = MOST_OPERATIONS, periods: int = 3
+    job: Job,
+    layouts: Layout,
+    cost: StepCost,
+    *,
+    most_operations: int = MOST_OPERATIONS,
+    periods: int = 3,
+    only: Sequence[int] | None = None,
+    passes: Passes | None = None,
 ) -> tuple[Array, Array]:
     """Return the step times with the schedule walked exactly, and the idle time that takes the place of the closed form's bubble.
 
     Durations of every place are its layers' and ends', scaled so that the fullest stage takes what the closed form says; what of the
     hops is exposed keeps both ends busy. Schedules of more than ``most_operations`` are walked for ``periods`` times p micro-batches, and
-    for p more, and continued.
+    for p more, and continued. ``only`` names the layouts to walk, the others keep their closed form; ``passes`` is what :func:`passes_of`
+    returned for all of them.
     """
     n = layouts.shape[0]
     exact, idle = np.asarray(cost.step_time_s, dtype=np.float64).copy(), np.asarray(cost.terms["bubble"], dtype=np.float64).copy()
     if isinstance(job.model, Work):
         return exact, idle
-    passes = _passes(job, layouts)
+    passes = passes or passes_of(job, layouts)
     m = np.broadcast_to(cost.micro_batches, (n,))
     stage = np.broadcast_to(sum((cost.terms[name] for name in _IN_STAGE), np.zeros(())) / m, (n,))
     hop = np.broadcast_to(cost.terms["pipeline_transfer"] / m, (n,))
     total = int(float(np.asarray(job.model.all_layers)))
     alike: dict[tuple[str, int, int, int, tuple[int, int, int]], list[tuple[int, Array, Array, Array]]] = {}
-    for i in range(n):
-        row = layouts.row(i)
-        p, v, name = row["pp"], row["vpp"], row["schedule"]
+    stages, chunks_each, codes = (layouts.column(name) for name in ("pp", "vpp", "schedule"))
+    for i in range(n) if only is None else only:
+        p, v, name = int(stages[i]), int(chunks_each[i]), SCHEDULES[int(codes[i])]
         if p <= 1:
             continue
         chunks = 2 if name == "zb-v" else v
@@ -429,7 +438,7 @@ def _walked_s(
     return np.asarray(second + (second - first) * ((m - short - p) / p))
 
 
-def _places(passes: _Passes, i: int, layers: Array) -> tuple[Array, Array, Array]:
+def _places(passes: Passes, i: int, layers: Array) -> tuple[Array, Array, Array]:
     forward, backward = layers * passes.forward[i], layers * passes.backward[i]
     forward[0] += passes.embedding[0][i]
     backward[0] += passes.embedding[1][i]
@@ -438,7 +447,7 @@ def _places(passes: _Passes, i: int, layers: Array) -> tuple[Array, Array, Array
     return forward, backward, layers * passes.weight[i]
 
 
-def _fullest(passes: _Passes, i: int, stages: Array) -> float:
+def _fullest(passes: Passes, i: int, stages: Array) -> float:
     forward, backward, _ = _places(passes, i, stages)
     return float((forward + backward).max())
 

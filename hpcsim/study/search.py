@@ -17,12 +17,13 @@ from hpcsim.base.units import readable
 from hpcsim.catalog.lookup import Catalog, default, overlaid
 from hpcsim.cluster.build import resolve
 from hpcsim.cost.arguments import Array
+from hpcsim.cost.models import Model
 from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.pipeline import SCHEDULES
-from hpcsim.cost.step_cost import TERMS
+from hpcsim.cost.step_cost import TERMS, StepCost
 from hpcsim.run.quick import quick_scenario
 from hpcsim.scenario.load import Scenario, load
-from hpcsim.study.candidates import Job, evaluate, exact_steps, job_of, joined, located, pieces
+from hpcsim.study.candidates import Job, evaluate, exact_steps, job_of, joined, located, passes_of, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -266,10 +267,14 @@ def _front_pool(job: Job, pool: _Pool) -> _Pool:
     return _take(pool, _front_of(v["step_time_s"], v["peak_memory_bytes"], _money(job, v)))
 
 
-def _exact(job: Job, pool: _Pool, **limits: int) -> tuple[_Pool, dict[str, Array]]:
+def _exact(job: Job, pool: _Pool) -> tuple[_Pool, dict[str, Array]]:
     """Return the pool with exact schedules, and its terms by layout."""
     cost = job.cost(pool.layouts)
-    seconds, idle = exact_steps(job, pool.layouts, cost, **limits)
+    return _with_steps(job, pool, cost, *exact_steps(job, pool.layouts, cost))
+
+
+def _with_steps(job: Job, pool: _Pool, cost: StepCost, seconds: Array, idle: Array) -> tuple[_Pool, dict[str, Array]]:
+    """Return the pool with other step times and idle times, and its terms by layout."""
     n = pool.layouts.shape[0]
     terms = {name: np.broadcast_to(cost.terms[name], (n,)) for name in TERMS}
     closed = np.broadcast_to(cost.step_time_s, (n,))
@@ -479,20 +484,26 @@ def _exact_front(job: Job, pool: _Pool, best_s: float) -> _Pool:
     The nearest of each schedule are walked first, then in rounds those that what was walked does not beat already, taking for their time
     and money the closed forms times the least ratio of exact to closed that a layout of the same schedule has had.
     """
-    v = pool.values
-    near = np.argsort(v["step_time_s"], kind="stable")
-    near = near[v["step_time_s"][near] <= _SLOWEST_OF_FRONT * best_s][:_MOST_EXACT]
-    codes, closed = np.asarray(pool.layouts.schedule), v["step_time_s"]
-    turn = np.concatenate([near[codes[near] == code][:_EACH_SCHEDULE] for code in np.unique(codes[near])]) if near.size else near
+    time_s = pool.values["step_time_s"]
+    near = np.argsort(time_s, kind="stable")
+    near = near[time_s[near] <= _SLOWEST_OF_FRONT * best_s][:_MOST_EXACT]
+    if not near.size:
+        return _front_pool(job, _take(pool, near))
+    pool = _take(pool, near)
+    cost = job.cost(pool.layouts)
+    passes = passes_of(job, pool.layouts) if isinstance(job.model, Model) else None
+    codes, closed = pool.layouts.column("schedule"), pool.values["step_time_s"]
+    turn = np.concatenate([np.flatnonzero(codes == code)[:_EACH_SCHEDULE] for code in np.unique(codes)])
     done: list[_Pool] = []
     exact = np.full(closed.size, np.nan)
-    left = np.setdiff1d(near, turn)
+    left = np.setdiff1d(np.arange(closed.size), turn)
     while turn.size:
-        done.append(_exact(job, _take(pool, turn), most_operations=_SHORT, periods=2)[0])
+        steps = exact_steps(job, pool.layouts, cost, most_operations=_SHORT, periods=2, only=turn.tolist(), passes=passes)
+        done.append(_take(_with_steps(job, pool, cost, *steps)[0], turn))
         exact[turn] = done[-1].values["step_time_s"]
         ratio = np.array([np.nanmin(np.where(codes == code, exact / closed, np.nan), initial=np.inf) for code in range(len(SCHEDULES))])
         known = _merged(done).values
-        left = left[~_beaten(job, known, {k: x[left] for k, x in v.items()}, ratio[codes[left]])]
+        left = left[~_beaten(job, known, {k: x[left] for k, x in pool.values.items()}, ratio[codes[left]])]
         order = left[np.argsort(closed[left] * ratio[codes[left]], kind="stable")]
         turn, left = order[:_ROUND], np.sort(order[_ROUND:])
     return _front_pool(job, _merged(done))
