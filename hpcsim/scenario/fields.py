@@ -250,6 +250,12 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True, defer_build=True)
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Refuse a part that has rules which nobody would ask."""
+        super().__init_subclass__(**options)
+        if "form" in vars(cls) and not any(kind.__name__ == "RuledSpec" for kind in cls.__mro__):
+            raise TypeError(f"{cls.__name__} has rules (form): derive it from RuledSpec")
+
 
 class RuledSpec(Spec):
     """Base of the parts whose keys have rules among each other."""
