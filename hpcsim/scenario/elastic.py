@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hpcsim.base.errors import Problem, problem_kind
-from hpcsim.scenario.fields import Count, NamedMap, Share, RuledSpec
+from hpcsim.scenario.fields import Count, NamedMap, RuledSpec, Share
 
 __all__ = ["ElasticSpec"]
 
