@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hpcsim.base.errors import Problem, problem_kind
-from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, RuledSpec, Share, Spec
+from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec
 
 __all__ = [
     "FABRIC_KEYS",
@@ -122,7 +122,7 @@ class LinkSpec(Spec):
         return data
 
 
-class FaultSpec(RuledSpec):
+class FaultSpec(Spec):
     """Cables or a switch that have failed: out of use, and routed around."""
 
     between: Ends | None = Field(None, description="the two ends of a bundle of cables, by their names in the graph (gpu/0, switch/1/0)")
@@ -155,7 +155,7 @@ class DegradedSpec(FaultSpec):
 _LISTS = ("down", "up", "parallel", "taper", "rates", "axes", "wrap", "block")
 
 
-class FabricSpec(RuledSpec):
+class FabricSpec(Spec):
     """The network between the nodes."""
 
     type: str | None = Field(None, description="catalog fabric, such as dgx-superpod-h100; the other keys override it")
@@ -316,7 +316,7 @@ class SiteSpec(Spec):
     )
 
 
-class PriceSpec(RuledSpec):
+class PriceSpec(Spec):
     """What one accelerator of a node group costs (one node where the group has none)."""
 
     hourly: Annotated[float, Quantity("price per time", zero=True)] | None = Field(None, description="price for an hour of one accelerator")

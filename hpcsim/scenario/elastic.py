@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from hpcsim.base.errors import Problem, problem_kind
-from hpcsim.scenario.fields import Count, NamedMap, RuledSpec, Share
+from hpcsim.scenario.fields import Count, NamedMap, Share, Spec
 
 __all__ = ["ElasticSpec"]
 
@@ -24,7 +24,7 @@ _OF_LAW = {
 }
 
 
-class ElasticSpec(RuledSpec):
+class ElasticSpec(Spec):
     """Jobs that may change their size. A job's run time is that on the processors that it asks for."""
 
     law: Literal["amdahl", "downey", "table", "training"] = Field(

@@ -30,7 +30,6 @@ __all__ = [
     "Name",
     "NamedMap",
     "Quantity",
-    "RuledSpec",
     "Share",
     "Spec",
     "fail",
@@ -250,22 +249,18 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, strict=True, defer_build=True)
 
-    def __init_subclass__(cls, **options: Any) -> None:
-        """Refuse a part that has rules which nobody would ask."""
-        super().__init_subclass__(**options)
-        if "form" in vars(cls) and not any(kind.__name__ == "RuledSpec" for kind in cls.__mro__):
-            raise TypeError(f"{cls.__name__} has rules (form): derive it from RuledSpec")
-
-
-class RuledSpec(Spec):
-    """Base of the parts whose keys have rules among each other."""
-
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
         """Yield what is wrong with the keys together; ``given`` are those that are not null, with their values as written."""
         return iter(())
 
-    @model_validator(mode="wrap")
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Have :meth:`form` asked where a part has one of its own; the others are checked by pydantic alone, which is quicker."""
+        super().__init_subclass__(**options)
+        if "form" in vars(cls):
+            asked: Any = model_validator(mode="wrap")
+            cls._whole = asked(classmethod(Spec._all_at_once.__func__))  # type: ignore[attr-defined]
+
     @classmethod
     def _all_at_once(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Report what :meth:`form` finds beside the mistakes inside, not after they were mended."""

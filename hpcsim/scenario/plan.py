@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.scenario.cluster import StorageSpec
-from hpcsim.scenario.fields import Count, NamedMap, Quantity, RuledSpec, Share, Spec, fail
+from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
 
 __all__ = [
     "FabricOptionSpec",
@@ -54,7 +54,7 @@ def _tuples(data: Any, *keys: str) -> Any:
 Words = Annotated[tuple[str, ...], AfterValidator(_some)]
 
 
-class TrainGoalSpec(RuledSpec):
+class TrainGoalSpec(Spec):
     """Train a model in time. Its name is that of the training run in the workload."""
 
     within: Time | None = Field(None, description="longest time from start to end of the run")
@@ -87,7 +87,7 @@ class QueueGoalSpec(Spec):
         return _tuples(data, "policies")
 
 
-class StoreGoalSpec(RuledSpec):
+class StoreGoalSpec(Spec):
     """Keep data."""
 
     size: Annotated[float, Quantity("data size")] = Field(description="data to be kept, before redundancy and compression")
@@ -109,7 +109,7 @@ class StoreGoalSpec(RuledSpec):
             yield REDUNDANCY(given=" and ".join(key for key in ("copies", "data", "parity") if key in given))
 
 
-class GoalsSpec(RuledSpec):
+class GoalsSpec(Spec):
     """What the plan has to reach."""
 
     train: NamedMap[TrainGoalSpec] = Field(default_factory=dict, description="goals of training runs, by the name of the run")

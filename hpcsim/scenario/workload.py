@@ -11,7 +11,7 @@ from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.scenario.cluster import Precision
 from hpcsim.scenario.communication import CommunicationSpec
 from hpcsim.scenario.elastic import ElasticSpec
-from hpcsim.scenario.fields import Count, NamedMap, Quantity, RuledSpec, Share, Spec, fail
+from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
 
 __all__ = [
     "CheckpointSpec",
@@ -185,7 +185,7 @@ SYNCHRONY_NEEDS: dict[str, tuple[str, ...]] = {
 }
 
 
-class SynchronySpec(RuledSpec):
+class SynchronySpec(Spec):
     """How the data-parallel replicas of a run keep together."""
 
     mode: Literal["synchronous", "backup", "stale", "asynchronous", "local"] = Field(
@@ -231,7 +231,7 @@ class SynchronySpec(RuledSpec):
                 yield MISSING_OF_MODE(mode=mode, key=key)
 
 
-class TrainingSpec(RuledSpec):
+class TrainingSpec(Spec):
     """A training run."""
 
     model: ModelSpec = Field(description="catalog model by name, or inline hyper-parameters")
@@ -282,7 +282,7 @@ class TraceSpec(Spec):
     )
 
 
-class SyntheticSpec(RuledSpec):
+class SyntheticSpec(Spec):
     """Jobs drawn from the distributions of the field (see the workload model page)."""
 
     model: Literal["shapes", "lublin"] = Field(
@@ -326,7 +326,7 @@ class SlackSpec(Spec):
         return {k: tuple(str(name) for name in v) if k in ("queues", "qos") and isinstance(v, list) else v for k, v in data.items()}
 
 
-class JobsSpec(RuledSpec):
+class JobsSpec(Spec):
     """Batch jobs for the scheduler."""
 
     trace: TraceSpec | None = Field(None, description="a job log")
@@ -402,7 +402,7 @@ _OF_PATTERN: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 _OF_EVERY_PATTERN = ("kind", "work", "ranks", "iterations", "precision", "nodes", "submit")
 
 
-class PatternSpec(RuledSpec):
+class PatternSpec(Spec):
     """An application by its communication: a stencil's halo exchange, a transpose, master and workers, an ensemble, or input and output."""
 
     kind: Literal["halo", "transpose", "master-worker", "ensemble", "storage"] = Field(
@@ -461,7 +461,7 @@ class PatternSpec(RuledSpec):
             yield AXES(path="grid", kind=kind, count=len(axes), least=2 if kind == "transpose" else 1)
 
 
-class WorkloadSpec(RuledSpec):
+class WorkloadSpec(Spec):
     """What the cluster has to do."""
 
     training: NamedMap[TrainingSpec] = Field(default_factory=dict, description="training runs by name")

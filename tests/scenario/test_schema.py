@@ -173,8 +173,31 @@ def test_the_defaults_that_the_declarations_give_are_accepted_as_data() -> None:
     assert load(full) == s
 
 
-def test_a_part_with_rules_that_nobody_would_ask_is_no_class() -> None:
+def test_the_rules_of_a_part_are_asked_beside_the_mistakes_inside() -> None:
+    """Wherever a part has rules of its own, in whatever file, also where its fields are wrong at once."""
+    from collections.abc import Iterator, Mapping
+
+    from pydantic import ValidationError
+
+    from hpcsim.base.errors import Problem, problem_kind
     from hpcsim.scenario.fields import Spec
 
-    with pytest.raises(TypeError, match="RuledSpec"):
-        type("Loose", (Spec,), {"form": classmethod(lambda cls, given: iter(())), "__module__": __name__})
+    kind = problem_kind("test-rule", "a and b together", "one of them")
+
+    class Ruled(Spec):
+        a: int | None = None
+        b: int | None = None
+
+        @classmethod
+        def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+            if {"a", "b"} <= set(given):
+                yield kind(path="")
+
+    class Derived(Ruled):
+        c: int | None = None
+
+    for part in (Ruled, Derived):
+        assert part.model_validate({"a": 1}).a == 1
+        with pytest.raises(ValidationError) as caught:
+            part.model_validate({"a": 1, "b": "two"})
+        assert len(caught.value.errors()) == 2
