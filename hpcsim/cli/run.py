@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="folder of the report (default: reports/<name>/)")
     parser.add_argument("--png", action="store_true", help="write every chart as PNG beside the SVG")
     parser.add_argument("--no-charts", action="store_true", help="write summary and tables only")
+    parser.add_argument("--flows", action="store_true", help="write down flows and the load of links over time, as simulate.flows does")
     parser.add_argument("--trace", metavar="FILE", help="write jobs, tasks, power and use over time as a trace that ui.perfetto.dev opens")
     parser.add_argument("--parquet", action="store_true", help="write the tables as parquet as well")
 
@@ -20,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Simulate, write the report, print the summary."""
     scenario = load_with_settings(args.scenario, args.set, args.seed)
+    if args.flows:
+        scenario = scenario.vary({"simulate.flows": True})
     from hpcsim.run.simulate import simulate
 
     folder = args.out if args.out is not None else f"reports/{scenario.name}"

@@ -23,6 +23,9 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
+Watch = Callable[[Load, float, float, FloatArray], None]
+
+
 class Member:
     """A job in the network: its loads, and who is told when company comes.
 
@@ -75,12 +78,13 @@ class Activity:
         Called with every new stretch.
     """
 
-    __slots__ = ("done", "due", "left_s", "load", "pace", "since_s", "told", "work_s")
+    __slots__ = ("done", "due", "left_s", "load", "pace", "since_s", "start_s", "told", "work_s")
 
     def __init__(
         self, load: Load, work_s: float, now_s: float, done: Callable[[], None], told: Callable[[float], None] | None = None
     ) -> None:
         self.load, self.work_s, self.left_s, self.since_s, self.done, self.told = load, work_s, work_s, now_s, done, told
+        self.start_s = now_s
         self.pace: Pace | None = None
         self.due: Due | None = None
 
@@ -121,6 +125,8 @@ class Contention:
         self.peak_bytes_per_s: FloatArray = np.zeros(capacities.size)
         """Highest rate over each link, steps at their mean."""
         self.delays: dict[tuple[str, str], Delay] = {}
+        self.watch: Watch | None = None
+        """Called with a load, two times, and what each of its flows sent between them; with it, jobs are followed even where they are alone."""
         self._members: list[Member] = []
         self._active: list[Activity] = []
         self._use: dict[Load, tuple[IntArray, FloatArray]] = {}
@@ -140,8 +146,8 @@ class Contention:
         self._members.remove(member)
 
     def alone(self, member: Member) -> bool:
-        """Return whether nobody is there who could use a link of a job."""
-        return all(other is member or other.links.isdisjoint(member.links) for other in self._members)
+        """Return whether nobody is there who could use a link of a job, and nobody watches."""
+        return self.watch is None and all(other is member or other.links.isdisjoint(member.links) for other in self._members)
 
     def begin(self, load: Load, work_s: float, done: Callable[[], None], *, told: Callable[[float], None] | None = None) -> Activity:
         """Begin an activity that takes ``work_s`` undisturbed, infinite until it is ended; ``done`` is called at its end."""
@@ -156,6 +162,11 @@ class Contention:
         self._drop(activity)
         return activity.left_s
 
+    def close(self) -> None:
+        """End what is still under way."""
+        for activity in list(self._active):
+            self.end(activity)
+
     def credit(self, load: Load, work_s: float) -> None:
         """Count what a load has carried undisturbed in ``work_s``."""
         if work_s > 0:
@@ -169,6 +180,8 @@ class Contention:
         carried = np.zeros(self.carried_bytes.size)
         np.add.at(carried, load.routes.links, np.repeat(size_bytes, lengths))
         self.carried_bytes += carried
+        if self.watch is not None:
+            self.watch(load, self.clock.now - took_s, self.clock.now, size_bytes)
         if took_s > 0:
             np.maximum(self.peak_bytes_per_s, carried / took_s, out=self.peak_bytes_per_s)
 
@@ -231,6 +244,9 @@ class Contention:
         if activity.due is not None:
             activity.due.cancel()
         self._active.remove(activity)
+        if self.watch is not None and activity.work_s < math.inf:
+            load = activity.load
+            self.watch(load, activity.start_s, self.clock.now, load.bytes_per_s * (activity.work_s - activity.left_s))
         if self._active:
             self._changed()
 

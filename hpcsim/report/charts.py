@@ -16,7 +16,7 @@ from hpcsim.report.sensitivity import sensitivity_charts
 from hpcsim.report.style import Chart
 from hpcsim.report.sweep import sweep_charts
 from hpcsim.report.tasks import tasks
-from hpcsim.report.topology import flow_timeline, link_load, topology
+from hpcsim.report.topology import flow_timeline, link_load, link_use, topology
 from hpcsim.results.record import Results
 
 __all__ = ["charts"]
@@ -73,6 +73,8 @@ def _of_fabric(results: Results) -> list[Chart]:
         found.append(topology(tables["fabric_map"], tables["fabric"].iloc[0].to_dict()))
     if "links" in tables and len(tables["links"]) > 1:
         found.append(link_load(tables["links"]))
+    if "link_use" in tables:
+        found.append(link_use(tables["link_use"]))
     if "flows" in tables:
         found.append(flow_timeline(tables["flows"]))
     return found

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 from hpcsim.report.style import FAINT, GRID, INK, PALETTE, SEQUENTIAL, Chart, drawn, legend, note, sheet, time_axis
 from hpcsim.results.quantities import brief
 
-__all__ = ["flow_timeline", "link_load", "topology"]
+__all__ = ["flow_timeline", "link_load", "link_use", "topology"]
 
 _LOAD = LinearSegmentedColormap.from_list("load", ["#d9dee4", *SEQUENTIAL])
 _FULL = Normalize(0.0, 1.0)
@@ -242,6 +242,41 @@ def link_load(table: pd.DataFrame) -> Chart:
 
 
 @drawn
+def link_use(table: pd.DataFrame) -> Chart:
+    """Draw how full links are over time: a row for each link, a cell for each interval.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Table ``link_use``.
+    """
+    links = list(dict.fromkeys(table["link"]))
+    share = table["utilisation_frac"].to_numpy(float).reshape(len(links), -1)
+    start, end = float(table["start_s"].min()), float(table["end_s"].max())
+    fullest = int(share.mean(axis=1).argmax())
+    message = f"The fullest link, {links[fullest]}, is used to {100 * share[fullest].mean():.0f} % on average and {100 * share[fullest].max():.0f} % at most"
+    figure, (axes,) = sheet(message, height=min(1.1 + 0.16 * len(links), 6.0))
+    seconds = time_axis(axes, end - start)
+    edges = np.linspace(0.0, (end - start) / seconds, share.shape[1] + 1)
+    axes.pcolormesh(edges, np.arange(len(links) + 1), share, cmap=_LOAD, norm=_FULL, rasterized=True)
+    axes.set_ylim(len(links), 0)
+    axes.set_yticks(np.arange(len(links)) + 0.5, [_short(name) for name in links], fontsize=7 if len(links) > 20 else 9)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False)
+    bar = figure.colorbar(ScalarMappable(_FULL, _LOAD), ax=axes, fraction=0.04, pad=0.02, format=lambda x, _: f"{100 * x:.0f} %")
+    bar.outline.set_visible(False)
+    text = (
+        "Use of the links that carried most, one way each, over time; what an activity sends is spread evenly over the time that it lasts."
+    )
+    return Chart("link-use", message, text, figure)
+
+
+def _short(name: str) -> str:
+    """Return a link as a label that fits."""
+    return name.replace("switches/", "").replace("switch/", "").replace("storage/", "")
+
+
+@drawn
 def flow_timeline(table: pd.DataFrame) -> Chart:
     """Draw flows over time, a bar each; where there are many, an even sample from the shortest to the longest.
 
@@ -263,7 +298,9 @@ def flow_timeline(table: pd.DataFrame) -> Chart:
     best = table["alone_bytes_per_s"].to_numpy(float)
     share = np.clip(rate / best, 0, 1)
     slowest = brief("mean_wait_s", float(end.max() - start.min()))
-    message = f"{len(table):,} flows take {slowest}; the mean flow gets {100 * share.mean():.0f} % of what it would alone"
+    message = (
+        f"{len(table):,} flows take {slowest}; on average each goes at {100 * share.mean():.0f} % of the rate that it could have alone"
+    )
     figure, (axes,) = sheet(message, height=min(1.1 + 0.07 * len(kept), 4.5))
     seconds = time_axis(axes, float(end.max() - start.min()))
     zero = start.min()
@@ -274,5 +311,5 @@ def flow_timeline(table: pd.DataFrame) -> Chart:
     bar = figure.colorbar(ScalarMappable(_FULL, _LOAD), ax=axes, fraction=0.04, pad=0.02, format=lambda x, _: f"{100 * x:.0f} %")
     bar.outline.set_visible(False)
     bar.set_label("share of its rate alone")
-    text = "Every bar is a flow from its start to the arrival of its last byte; colour is its mean rate over the rate that it would have alone."
+    text = "Every bar is a flow from its start to the arrival of its last byte; colour is its mean rate over that time, pauses included, over the rate that it would have alone."
     return Chart("flows", message, text, figure)

@@ -105,6 +105,15 @@ def trace_events(results: Results) -> list[Event]:
         if table is not None and len(table) and {"start_s", "end_s"} <= set(table.columns):
             process += 1
             events += _slices(table, process, name, label, columns)
+    use = results.tables.get("link_use")
+    if use is not None and len(use):
+        process += 1
+        events.append(_named(process, "use of links"))
+        rows = zip(use["link"], use["start_s"].tolist(), use["utilisation_frac"].tolist())
+        events += [
+            {"name": str(link), "ph": "C", "pid": process, "tid": 0, "ts": float(start) * _MICRO, "args": {"used": share}}
+            for link, start, share in rows
+        ]
     for name, series in (
         ("power", {"total_w": "power (W)", "compute_w": "compute (W)", "network_w": "network (W)", "cooling_w": "cooling (W)"}),
         ("states", {"busy": "busy", "idle": "idle", "down": "down", "queued_jobs": "queued jobs"}),

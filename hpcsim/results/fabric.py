@@ -79,4 +79,16 @@ _FLOWS = Table(
     ),
 )
 
-FABRIC_TABLES = (_FABRIC, _PARTS, _MAP, _FLOWS)
+_LINK_USE = Table(
+    "link_use",
+    "Use of the links that carried most over time, in equal intervals, where flows are written down.",
+    (
+        text("link", "From where to where; see the table links."),
+        text("kind", "Which part of the fabric it belongs to."),
+        real("start_s", "s", "Begin of the interval."),
+        real("end_s", "s", "Its end."),
+        real("utilisation_frac", "1", "What it carried over what it could have carried in the interval."),
+    ),
+)
+
+FABRIC_TABLES = (_FABRIC, _PARTS, _MAP, _FLOWS, _LINK_USE)

@@ -15,6 +15,7 @@ from hpcsim.cluster.ways import Way, Ways
 from hpcsim.cost.maxmin import Routes
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.contention import Contention, Load, Member
+from hpcsim.run.flow_record import FlowRecord
 from hpcsim.workload.tasks import Exchange, TaskPlan
 from hpcsim.workload.training import TrainingPlan
 
@@ -39,9 +40,14 @@ class NetworkRecord:
     lost_s : float
         Seconds by which activities took longer than undisturbed, over all jobs.
     notes : list of str
+    flows, link_use : dict
+        Columns of the tables of these names; empty where flows are not written down.
     """
 
     def __init__(self, network: Network, begin_s: float, end_s: float) -> None:
+        record = network.flow_record
+        self.flows: dict[str, Any] = record.flows() if record is not None else {}
+        self.link_use: dict[str, Any] = record.over_time() if record is not None else {}
         shared = network.contention
         ways = network.ways
         capacity = ways.capacity_bytes_per_s
@@ -59,7 +65,7 @@ class NetworkRecord:
         keys = ("name", "activity", "undisturbed_s", "took_s", "slowed_by", "link", "lost_s", "coincident_s")
         self.contention: dict[str, list[Any]] = {key: [] for key in keys}
         self.lost_s = 0.0
-        self.notes: list[str] = []
+        self.notes: list[str] = list(record.notes) if record is not None else []
         slowed: list[tuple[float, float, str]] = []
         for (job, activity), delay in sorted(shared.delays.items()):
             lost_s = delay.took_s - delay.work_s
@@ -110,11 +116,16 @@ class Network:
     ----------
     clock : Clock
     cluster : Cluster
+    flows : bool
+        Write down what is sent, by pair and time.
     """
 
-    def __init__(self, clock: Clock, cluster: Cluster) -> None:
+    def __init__(self, clock: Clock, cluster: Cluster, *, flows: bool = False) -> None:
         self.ways = Ways(cluster)
         self.contention = Contention(clock, self.ways.capacity_bytes_per_s)
+        self.flow_record = FlowRecord(self.contention, self.ways) if flows else None
+        if self.flow_record is not None:
+            self.contention.watch = self.flow_record.note
         self._free = {name: list(range(group.count)) for name, group in cluster.groups.items()}
 
     def take(self, group: str, count: int, where: Sequence[int] | None = None) -> IntArray:

@@ -310,8 +310,14 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     if rows:
         tables["tasks"] = frame("tasks", {key: [value for part in rows for value in part[key]] for key in rows[0]})
     if record.network:
-        for name, columns in (("links", record.network.links), ("contention", record.network.contention)):
-            if len(next(iter(columns.values()))):
+        shared = record.network
+        for name, columns in (
+            ("links", shared.links),
+            ("contention", shared.contention),
+            ("flows", shared.flows),
+            ("link_use", shared.link_use),
+        ):
+            if columns and len(next(iter(columns.values()))):
                 tables[name] = frame(name, columns)
     if record.standby is not None:
         groups = [group_account(group, record.bound.cluster)[0] for group in record.bound.cluster.groups.values()]

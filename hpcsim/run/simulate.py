@@ -72,7 +72,8 @@ class _Room:
         self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}
         self.runs: dict[str, TrainingRun] = {}
         shared = len(bound.trainings) + len(bound.tasks) > 1 or (bound.jobs is not None and bool(bound.jobs.spec.communication))
-        self.network = Network(self.clock, bound.cluster) if shared else None
+        flows = bound.scenario.simulate.flows and (bound.cluster.fabric is not None or bool(bound.cluster.storage))
+        self.network = Network(self.clock, bound.cluster, flows=flows) if shared or flows else None
         self.batch_traffic = self._batch_traffic(bound.jobs) if bound.jobs and bound.jobs.spec.communication else None
 
     def _nodes(self, jobs: BoundJobs) -> MachineSystem:
@@ -321,6 +322,8 @@ def _run(bound: Bound, seed: int) -> Record:
     _close(room, items, now_s)
     if room.batch_traffic is not None:
         room.batch_traffic.close()
+    if room.network is not None:
+        room.network.contention.close()
     batch = _batch(room, bound.jobs, source, numbers) if bound.jobs else None
     notes = [f"{item.name} is submitted after the horizon and left out." for item in items if item.submit_s > now_s]
     if batch and len(batch.jobs) < len(numbers):

@@ -127,6 +127,7 @@ class SimulateSpec(Spec):
 
     until: Annotated[float, Quantity("time")] | None = Field(None, description="horizon; the end of the last job without it")
     seed: Annotated[int, Count(0, 2**63 - 1)] = Field(1, description="seed of every random stream")
+    flows: bool = Field(False, description="write down who sends how much to whom and when, and the load of the links over time")
 
 
 class AssumeSpec(Spec):
