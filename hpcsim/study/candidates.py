@@ -96,6 +96,7 @@ class Job:
         The price includes the nodes' electricity.
     powered : bool
         Whether all powers are known.
+    cluster : Cluster
     """
 
     name: str
@@ -118,6 +119,7 @@ class Job:
     usd_per_j: float | None
     covered: bool
     powered: bool
+    cluster: Cluster
 
     def cost(self, layouts: Layout) -> StepCost:
         """Return the steps of layouts that are known to be possible."""
@@ -199,6 +201,7 @@ def job_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *,
         usd_per_j=facility.electricity_usd_per_j,
         covered=price is not None and price.includes_electricity,
         powered=powered,
+        cluster=cluster,
     )
 
 

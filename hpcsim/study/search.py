@@ -24,6 +24,7 @@ from hpcsim.cost.step_cost import TERMS, StepCost
 from hpcsim.run.quick import quick_scenario
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.candidates import Job, evaluate, exact_steps, job_of, joined, located, passes_of, pieces
+from hpcsim.study.placed import charged_in_full, met_by
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -324,6 +325,31 @@ def _refined(job: Job, pool: _Pool, key: str, top: int) -> tuple[_Pool, dict[str
     return _merged([p for p, _ in done]), {name: np.concatenate([t[name] for _, t in done]) for name in done[0][1]}
 
 
+def _placed(job: Job, pool: _Pool, terms: dict[str, Array], key: str, top: int) -> tuple[_Pool, dict[str, Array], list[str]]:
+    """Take the best layouts again with the oversubscription that their traffic meets on the first nodes; the search charged the fabric's."""
+    charged = charged_in_full(job)
+    if charged <= 1.0:
+        return pool, terms, []
+    chosen = _ordered(pool.layouts, pool.values, key)[: 2 * top]
+    values, terms = ({name: np.array(column) for name, column in part.items()} for part in (pool.values, terms))
+    met = met_by(job, _take(pool, chosen).layouts)
+    for placed, rows in met.values():
+        index = chosen[rows]
+        part, new = _exact(placed, _take(pool, index))
+        for columns, found in ((values, part.values), (terms, new)):
+            for name in columns:
+                columns[name][index] = found[name]
+    said = f"The fabric is oversubscribed {charged:.3g}:1, which the search charges every layout in full"
+    if not met:
+        return pool, terms, [f"{said}; the traffic of the best meets that on the first nodes."]
+    span = f"{min(met):.3g} to {max(met):.3g}" if len(met) > 1 else f"{min(met):.3g}"
+    return (
+        _Pool(pool.layouts, values),
+        terms,
+        [f"{said}; for the best {chosen.size} of them what counts is what they meet on the first nodes, {span}:1."],
+    )
+
+
 def _table(job: Job, pool: _Pool) -> pd.DataFrame:
     import pandas as pd
 
@@ -451,6 +477,7 @@ def layout_search(
         if scan.best is None:
             raise _nothing(job, scan)
         pool, terms = _refined(job, scan.best, key, top)
+        pool, terms, said = _placed(job, pool, terms, key, top)
         front = _exact_front(job, scan.front, float(pool.values["step_time_s"].min())) if scan.front is not None else None
     except InputError as error:
         raise InputError([scenario.locate(p) for p in located(error, job.path).problems]) from None
@@ -474,7 +501,7 @@ def layout_search(
         front=_table(job, front) if front is not None else None,
         why=_why(pool, terms, key, order),
         terms={name: float(seconds[order[0]]) for name, seconds in terms.items()},
-        notes=[*_notes(job, best), *notes],
+        notes=[*_notes(job, best), *said, *notes],
     )
 
 

@@ -21,7 +21,7 @@ from hpcsim.cost.maxmin import fair_rates
 from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost
 
-__all__ = ["Pairs", "StepTraffic", "met_oversubscription", "node_pairs", "placed_fabric", "step_traffic", "without_overlap"]
+__all__ = ["Meeting", "Pairs", "StepTraffic", "met_oversubscription", "node_pairs", "placed_fabric", "step_traffic", "without_overlap"]
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
@@ -139,33 +139,49 @@ def node_pairs(kind: str, layout: Mapping[str, Any], *, nodes: int, per_node: in
     return source[apart], target[apart]
 
 
+class Meeting:
+    """What the traffic of layouts meets on a cluster's links.
+
+    Parameters
+    ----------
+    cluster : Cluster
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._ways = Ways(cluster)
+        fabric = cluster.fabric
+        faulty = fabric is not None and bool(fabric.faults)
+        self._sound = Ways(dataclasses.replace(cluster, fabric=dataclasses.replace(fabric, faults=()))) if faulty and fabric else self._ways
+
+    def of(self, layout: Mapping[str, Any], *, group: str, nodes: int, per_node: int, domain: int) -> float | None:
+        """Return by what factor the links of the fabric slow the flows of a layout that has a group's first nodes to itself; at least 1.
+
+        The worst of its kinds of communication, each by itself: the max-min rate of its slowest pair with nothing but the nodes' ports,
+        without faults, in the way, over that with all links as they are. A ring crosses between two leaf switches with one node's traffic
+        only, whatever their oversubscription. None where nodes pass on what is meant for others, so that ports and fabric are one.
+        """
+        links = self._ways.links
+        if links is None or links.forwards:
+            return None
+        worst, first = 1.0, self._ways.offsets[group]
+        for kind in KINDS:
+            source, target = node_pairs(kind, layout, nodes=nodes, per_node=per_node, domain=domain)
+            if source.size:
+                rates = []
+                for over, capacity in ((self._sound, self._sound.port_capacities()), (self._ways, self._ways.capacity_bytes_per_s)):
+                    way = over.between(source + first, target + first)
+                    rates.append(np.bincount(way.pair, fair_rates(capacity, way.routes, weight=way.share)))
+                worst = max(worst, float((rates[0] / rates[1]).max()))
+        return worst
+
+
 def met_oversubscription(
     cluster: Cluster, layout: Mapping[str, Any], *, group: str, nodes: int, per_node: int, domain: int
 ) -> float | None:
-    """Return by what factor the links of a fabric slow the flows of a layout that has a group's first nodes to itself; at least 1.
-
-    The worst of its kinds of communication, each by itself: the max-min rate of its slowest pair with nothing but the nodes' ports, without
-    faults, in the way, over that with all links as they are. A ring crosses between two leaf switches with one node's traffic only, whatever
-    their oversubscription. None where nodes pass on what is meant for others, so that ports and fabric are one.
-    """
-    ways = Ways(cluster)
-    links, fabric = ways.links, cluster.fabric
-    if links is None or fabric is None or links.forwards:
+    """Return what :meth:`Meeting.of` says of one layout; None without a fabric too."""
+    if cluster.fabric is None:
         return None
-    sound = Ways(dataclasses.replace(cluster, fabric=dataclasses.replace(fabric, faults=()))) if fabric.faults else ways
-    assert sound.links is not None
-    port = np.minimum(sound.links.tail, sound.links.head) < sound.links.nodes
-    wide = np.where(port, sound.capacity_bytes_per_s, float(sound.capacity_bytes_per_s.sum()))
-    worst, first = 1.0, ways.offsets[group]
-    for kind in KINDS:
-        source, target = node_pairs(kind, layout, nodes=nodes, per_node=per_node, domain=domain)
-        if source.size:
-            rates = []
-            for over, capacity in ((sound, wide), (ways, ways.capacity_bytes_per_s)):
-                way = over.between(source + first, target + first)
-                rates.append(np.bincount(way.pair, fair_rates(capacity, way.routes, weight=way.share)))
-            worst = max(worst, float((rates[0] / rates[1]).max()))
-    return worst
+    return Meeting(cluster).of(layout, group=group, nodes=nodes, per_node=per_node, domain=domain)
 
 
 def placed_fabric(

@@ -262,3 +262,38 @@ def test_continued_schedules_are_near_those_walked_whole(name: str, v: int, loos
     whole = schedules.walk(g, forward_s=forward, backward_s=backward, weight_s=seconds[2]).step_s
     assert candidates._walked_s(name, p, v, m, made_for, seconds, 1) == pytest.approx(whole, rel=loose)
     assert candidates._walked_s(name, p, v, m, made_for, seconds) == pytest.approx(whole, rel=1e-12)
+
+
+def test_the_best_on_an_oversubscribed_fabric_are_charged_what_their_traffic_meets() -> None:
+    """As :func:`hpcsim.estimate` charges the same layout, not the 4:1 of the fabric; the answer says both."""
+    scenario = hpcsim.load(
+        {
+            "schema": 1,
+            "name": "narrow",
+            "question": "?",
+            "cluster": {
+                "nodes": {"a100": {"type": "dgx-a100-80gb", "count": 16}},
+                "fabric": {"topology": "fat-tree", "link": "hdr", "per_node": 1, "down": [4, 4], "up": [1, 1]},
+            },
+            "workload": {
+                "training": {
+                    "t": {
+                        "model": "llama2-7b",
+                        "steps": 10,
+                        "global_batch": 128,
+                        "sequence": 2048,
+                        "layout": {"auto": True, "schedule": "1f1b", "vpp": 1, "cp": 1},
+                    }
+                }
+            },
+        }
+    )
+    found = se.layout_search(scenario, top=3)
+    said = [note for note in found.notes if "oversubscribed 4:1" in note]
+    assert len(said) == 1
+    best = found.best.iloc[0]
+    keys = ("tp", "pp", "micro_batch", "zero_stage", "recompute", "sequence_parallel", "overlap")
+    layout = {key: best[key].item() if hasattr(best[key], "item") else best[key] for key in keys} | {"schedule": "1f1b", "vpp": 1, "cp": 1}
+    same = hpcsim.estimate(scenario.vary({"workload.training.t.layout": layout}))
+    assert any("meets" in note for note in same.notes)
+    assert best["closed_form_s"] == pytest.approx(same.summary["step_time_s"], rel=1e-9)
