@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from hpcsim.cost.arguments import Array
 from hpcsim.cost.parallelism import Layout
 from hpcsim.study.candidates import Job
 from hpcsim.workload.traffic import Meeting
 
-__all__ = ["charged_in_full", "met_by"]
+__all__ = ["MET", "Meetings", "at_oversubscription", "charged_in_full", "divided", "few_of_each"]
+
+_EACH = 3
+"""Layouts of each way to divide the devices, and each schedule, that an oversubscribed fabric is tried with."""
+MET = "met_oversubscription"
+"""The column of what each layout meets."""
 
 
 def charged_in_full(job: Job) -> float:
@@ -19,34 +27,37 @@ def charged_in_full(job: Job) -> float:
     return float(np.max(np.asarray(job.fabric.oversubscription)))
 
 
-def met_by(job: Job, layouts: Layout) -> dict[float, tuple[Job, list[int]]]:
-    """Return layouts by the oversubscription that their traffic meets on the first nodes in their order, where that is less than charged.
+def at_oversubscription(job: Job, ratio: float) -> Job:
+    """Return the job on a fabric that is so much oversubscribed."""
+    return dataclasses.replace(job, fabric=dataclasses.replace(job.fabric, oversubscription=ratio))
 
-    Parameters
-    ----------
-    job : Job
-    layouts : Layout
-        One axis.
 
-    Returns
-    -------
-    dict of float to (Job, list of int)
-        The job on a fabric that is so much oversubscribed, and which of the layouts meet it.
-    """
-    charged = charged_in_full(job)
-    meeting = Meeting(job.cluster)
-    domain = max(job.group.domain // job.group.per_node, 1)
-    known: dict[tuple[Any, ...], float | None] = {}
-    found: dict[float, tuple[Job, list[int]]] = {}
-    for i in range(layouts.shape[0]):
-        row = layouts.row(i)
-        key = tuple(row[k] for k in ("dp", "tp", "pp", "vpp", "cp", "ep", "etp"))
-        if key not in known:
-            known[key] = meeting.of(row, group=job.group.name, nodes=job.nodes, per_node=job.group.per_node, domain=domain)
-        met = known[key]
-        if met is None or met >= charged:
-            continue
-        if met not in found:
-            found[met] = (dataclasses.replace(job, fabric=dataclasses.replace(job.fabric, oversubscription=met)), [])
-        found[met][1].append(i)
-    return found
+def divided(layouts: Layout) -> Array:
+    """Return how layouts divide the devices, shape (layouts, 7): what their traffic between nodes depends on."""
+    columns = layouts.columns()
+    return np.column_stack([np.broadcast_to(columns[name], layouts.shape) for name in ("dp", "tp", "pp", "vpp", "cp", "ep", "etp")])
+
+
+def few_of_each(layouts: Layout, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the first few in ``order`` of every way to divide the devices, by schedule."""
+    _, group = np.unique(np.column_stack([divided(layouts), layouts.schedule]), axis=0, return_inverse=True)
+    order = order[np.argsort(group.ravel()[order], kind="stable")]
+    own = group.ravel()[order]
+    first = np.flatnonzero(np.diff(own, prepend=-1))
+    place = np.arange(order.size) - np.repeat(first, np.diff(np.append(first, order.size)))
+    return np.sort(order[place < _EACH])
+
+
+class Meetings:
+    """What layouts of a job meet on the first nodes in their order."""
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._charged = job, charged_in_full(job)
+        self._meeting = Meeting(job.cluster)
+
+    def of(self, row: Mapping[str, Any]) -> float:
+        """Return the oversubscription that the traffic of a layout meets; at most what is charged."""
+        group = self._job.group
+        domain = max(group.domain // group.per_node, 1)
+        met = self._meeting.of(row, group=group.name, nodes=self._job.nodes, per_node=group.per_node, domain=domain)
+        return self._charged if met is None else min(met, self._charged)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -24,7 +25,7 @@ from hpcsim.cost.step_cost import TERMS, StepCost
 from hpcsim.run.quick import quick_scenario
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.candidates import Job, evaluate, exact_steps, job_of, joined, located, passes_of, pieces
-from hpcsim.study.placed import charged_in_full, met_by
+from hpcsim.study.placed import MET, Meetings, at_oversubscription, charged_in_full, divided, few_of_each
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +170,9 @@ def _ordered(layouts: Layout, values: Mapping[str, Array], key: str) -> npt.NDAr
 
 
 def _kept(layouts: Layout, values: dict[str, Array], key: str, most: int) -> npt.NDArray[np.int64]:
-    """Indices of the best ``most`` layouts of every schedule."""
+    """Indices of the best ``most`` layouts of every schedule; with 0 the best few of every way to divide the devices."""
+    if not most:
+        return few_of_each(layouts, _ordered(layouts, values, key))
     codes = layouts.schedule
     chosen = []
     for code in range(len(SCHEDULES)):
@@ -268,8 +271,44 @@ def _front_pool(job: Job, pool: _Pool) -> _Pool:
     return _take(pool, _front_of(v["step_time_s"], v["peak_memory_bytes"], _money(job, v)))
 
 
+def _placed(job: Job, light: _Pool, key: str, top: int) -> tuple[_Pool, list[str]]:
+    """Return the best layouts with what the traffic of each meets on the first nodes of an oversubscribed fabric, and a note.
+
+    ``light`` has the best few of every way to divide the devices on a fabric without oversubscription: none of them takes less. Ways are
+    looked at from the quickest on, until the next could not be among the best even so.
+    """
+    _, first, way = np.unique(divided(light.layouts), axis=0, return_index=True, return_inverse=True)
+    least = np.full(first.size, np.inf)
+    np.minimum.at(least, way.ravel(), light.values[key])
+    meeting, done = Meetings(job), []
+    known = np.empty(0)
+    for at in np.argsort(least, kind="stable").tolist():
+        if known.size >= top + _MOST_EXACT // 2 and least[at] >= known[top + _MOST_EXACT // 2 - 1]:
+            break
+        layouts = light.layouts.take(np.flatnonzero(way.ravel() == at))
+        met = meeting.of(layouts.row(0))
+        values = evaluate(at_oversubscription(job, met), layouts)
+        values.pop("fits")
+        done.append(_Pool(layouts, values | {MET: np.full(layouts.shape[0], met)}))
+        known = np.sort(np.concatenate([known, values[key]]))
+    pool = _merged(done)
+    said = (
+        f"The fabric is oversubscribed {charged_in_full(job):.3g}:1; a layout is charged what its traffic meets on the first nodes, "
+        f"{pool.values[MET].min():.3g}:1 to {pool.values[MET].max():.3g}:1."
+    )
+    return pool, [said]
+
+
 def _exact(job: Job, pool: _Pool) -> tuple[_Pool, dict[str, Array]]:
     """Return the pool with exact schedules, and its terms by layout."""
+    met = pool.values.get(MET)
+    if met is not None and np.unique(met).size > 1:
+        rows = [np.flatnonzero(met == value) for value in np.unique(met)]
+        parts = [_exact(job, _take(pool, index)) for index in rows]
+        back = np.argsort(np.concatenate(rows), kind="stable")
+        terms = {name: np.concatenate([part[name] for _, part in parts])[back] for name in parts[0][1]}
+        return _take(_merged([part for part, _ in parts]), back), terms
+    job = at_oversubscription(job, float(met[0])) if met is not None else job
     cost = job.cost(pool.layouts)
     return _with_steps(job, pool, cost, *exact_steps(job, pool.layouts, cost))
 
@@ -323,31 +362,6 @@ def _refined(job: Job, pool: _Pool, key: str, top: int) -> tuple[_Pool, dict[str
         first = likely[np.lexsort((waiting[likely], expected[likely]))][: min(_ROUND, max(_MOST_EXACT - walked, 0))]
         turn, waiting = waiting[first], np.delete(waiting, first)
     return _merged([p for p, _ in done]), {name: np.concatenate([t[name] for _, t in done]) for name in done[0][1]}
-
-
-def _placed(job: Job, pool: _Pool, terms: dict[str, Array], key: str, top: int) -> tuple[_Pool, dict[str, Array], list[str]]:
-    """Take the best layouts again with the oversubscription that their traffic meets on the first nodes; the search charged the fabric's."""
-    charged = charged_in_full(job)
-    if charged <= 1.0:
-        return pool, terms, []
-    chosen = _ordered(pool.layouts, pool.values, key)[: 2 * top]
-    values, terms = ({name: np.array(column) for name, column in part.items()} for part in (pool.values, terms))
-    met = met_by(job, _take(pool, chosen).layouts)
-    for placed, rows in met.values():
-        index = chosen[rows]
-        part, new = _exact(placed, _take(pool, index))
-        for columns, found in ((values, part.values), (terms, new)):
-            for name in columns:
-                columns[name][index] = found[name]
-    said = f"The fabric is oversubscribed {charged:.3g}:1, which the search charges every layout in full"
-    if not met:
-        return pool, terms, [f"{said}; the traffic of the best meets that on the first nodes."]
-    span = f"{min(met):.3g} to {max(met):.3g}" if len(met) > 1 else f"{min(met):.3g}"
-    return (
-        _Pool(pool.layouts, values),
-        terms,
-        [f"{said}; for the best {chosen.size} of them what counts is what they meet on the first nodes, {span}:1."],
-    )
 
 
 def _table(job: Job, pool: _Pool) -> pd.DataFrame:
@@ -473,11 +487,20 @@ def layout_search(
     key = OBJECTIVES[objective]
     began = time.process_time()
     try:
-        scan = _scan(job, given if fixed is None else fixed, offload=offload, key=key, most=top + _MOST_EXACT // 2, pareto=pareto)
+        narrow = charged_in_full(job) > 1.0
+        whole = at_oversubscription(job, 1.0) if narrow else job
+        most = 0 if narrow else top + _MOST_EXACT // 2
+        axes = given if fixed is None else fixed
+        scan = _scan(whole, axes, offload=offload, key=key, most=most, pareto=pareto and not narrow)
         if scan.best is None:
             raise _nothing(job, scan)
-        pool, terms = _refined(job, scan.best, key, top)
-        pool, terms, said = _placed(job, pool, terms, key, top)
+        said: list[str] = []
+        best_pool = scan.best
+        if narrow:
+            best_pool, said = _placed(job, best_pool, key, top)
+        pool, terms = _refined(job, best_pool, key, top)
+        if pareto and narrow:
+            scan = dataclasses.replace(scan, front=_scan(job, axes, offload=offload, key=key, most=1, pareto=True).front)
         front = _exact_front(job, scan.front, float(pool.values["step_time_s"].min())) if scan.front is not None else None
     except InputError as error:
         raise InputError([scenario.locate(p) for p in located(error, job.path).problems]) from None

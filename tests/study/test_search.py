@@ -289,11 +289,11 @@ def test_the_best_on_an_oversubscribed_fabric_are_charged_what_their_traffic_mee
         }
     )
     found = se.layout_search(scenario, top=3)
-    said = [note for note in found.notes if "oversubscribed 4:1" in note]
-    assert len(said) == 1
+    assert any("oversubscribed 4:1" in note for note in found.notes)
     best = found.best.iloc[0]
+    assert best["met_oversubscription"] < 4.0
+    assert (found.best["step_time_s"].diff().dropna() >= 0).all()
     keys = ("tp", "pp", "micro_batch", "zero_stage", "recompute", "sequence_parallel", "overlap")
     layout = {key: best[key].item() if hasattr(best[key], "item") else best[key] for key in keys} | {"schedule": "1f1b", "vpp": 1, "cp": 1}
     same = hpcsim.estimate(scenario.vary({"workload.training.t.layout": layout}))
-    assert any("meets" in note for note in same.notes)
     assert best["closed_form_s"] == pytest.approx(same.summary["step_time_s"], rel=1e-9)
