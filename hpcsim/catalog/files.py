@@ -331,7 +331,7 @@ class Index:
             raise AMBIGUOUS.error(name=name, kind=self.kind.name, ids=", ".join(owners))
         near = [self._loose[key][0] for key in difflib.get_close_matches(loose(text), self._loose, 4, 0.6)]
         near = list(dict.fromkeys(near))[:3]
-        hint = "did you mean " + " or ".join(map(repr, near)) + "?" if near else f"see 'hpcsim catalog list {self.kind.plural}'"
+        hint = (f"did you mean {' or '.join(map(repr, near))}? " if near else "") + f"see 'hpcsim catalog list {self.kind.plural}'"
         raise UNKNOWN_NAME.error(kind=self.kind.name, name=name, near=hint)
 
     def _build(self, entry_id: str) -> Entry:

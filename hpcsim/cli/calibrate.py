@@ -25,8 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Fit, write the overlay, and say what was found."""
     from hpcsim.cli.output import prepare_folder, write_results
-    from hpcsim.study.calibrate import calibrate
+    from hpcsim.study.calibrate import calibrate, overlay_may_go
 
+    overlay_may_go(args.overlay)
     if args.out is not None:
         prepare_folder(args.out)
     found = calibrate(args.file, machine=args.machine, accelerator=args.accelerator)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from typing import Any
 
 from hpcsim.base.errors import InputError
 
@@ -20,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     from hpcsim.cli.scenarios import load_with_settings
     from hpcsim.run.bind import bind
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for path in args.scenarios:
         problems: list[str] = []
         try:
@@ -34,5 +35,6 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps({"scenarios": rows}, indent=2))
     elif not args.quiet:
         for row in rows:
-            print(f"{row['scenario']}: {'ok' if row['ok'] else 'see above'}")
+            count = len(row["problems"])
+            print(f"{row['scenario']}: {'ok' if not count else f'{count} problem' + ('s' if count > 1 else '')}")
     return 0 if all(row["ok"] for row in rows) else 2

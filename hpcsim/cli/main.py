@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from hpcsim.base.errors import CheckFailure, InputError, problem_kind
+from hpcsim.base.errors import CheckFailure, InputError, Problem, problem_kind
 
 __all__ = ["COMMANDS", "build_parser", "main"]
 
@@ -42,6 +43,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise BAD_ARGUMENTS.error(why=message, program=self.prog)
 
+    def options(self) -> list[str]:
+        """Return every option that it knows, in the long form."""
+        return [text for action in self._actions for text in action.option_strings if text.startswith("--")]
+
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     """Return the parser; only the arguments of ``command`` are filled in, so that nothing else is imported."""
@@ -61,8 +66,12 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def _dispatch(argv: Sequence[str]) -> int:
     command = next((word for word in argv if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise BAD_ARGUMENTS.error(why=f"there is no command {command!r}{_near(command, COMMANDS)}", program="hpcsim")
     parser = build_parser(command)
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        raise InputError([_unknown(word, command, parser) for word in rest if word.startswith("-")] or [_unknown(rest[0], command, parser)])
     if args.version:
         import hpcsim
 
@@ -73,6 +82,27 @@ def _dispatch(argv: Sequence[str]) -> int:
         return 0
     status: int = importlib.import_module(f"hpcsim.cli.{args.command}").run(args)
     return status
+
+
+def _near(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, list(known), 1, 0.7)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _unknown(word: str, command: str | None, parser: argparse.ArgumentParser) -> Problem:
+    """Say which argument a command does not take, and what was probably meant."""
+    program = f"hpcsim {command}" if command else "hpcsim"
+    option = word.partition("=")[0]
+    if not word.startswith("-"):
+        return BAD_ARGUMENTS(why=f"{word!r} is one argument too many", program=program)
+    return BAD_ARGUMENTS(why=f"there is no option {option}{_near(option, _options(parser, command))}", program=program)
+
+
+def _options(parser: argparse.ArgumentParser, command: str | None) -> list[str]:
+    """Return the long options of a command."""
+    below = next((a for a in parser._actions if isinstance(a, argparse._SubParsersAction)), None)
+    found = below.choices[command] if below is not None and command else parser
+    return found.options() if isinstance(found, _Parser) else []
 
 
 def _say(text: str) -> None:

@@ -29,6 +29,10 @@ def run(args: argparse.Namespace) -> int:
     from hpcsim.cli.output import prepare_folder, print_results, write_results
 
     prepare_folder(folder)
+    if args.trace is not None:
+        from hpcsim.report.trace import trace_may_go
+
+        trace_may_go(args.trace)
     results = simulate(scenario)
     paths = write_results(results, folder, charts=not args.no_charts, png=args.png, parquet=args.parquet)
     if args.trace is not None:

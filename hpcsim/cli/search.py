@@ -11,21 +11,22 @@ from hpcsim.cli import estimate
 if TYPE_CHECKING:
     from hpcsim.study.search import LayoutSearch
 
-_COLUMNS = (
-    "dp",
-    "tp",
-    "pp",
-    "vpp",
-    "cp",
-    "ep",
-    "micro_batch",
-    "zero_stage",
-    "recompute",
-    "sequence_parallel",
-    "schedule",
-    "overlap",
-    "offload",
-)
+_COLUMNS = {
+    "dp": 1,
+    "tp": 1,
+    "pp": 1,
+    "vpp": 1,
+    "cp": 1,
+    "ep": 1,
+    "micro_batch": 1,
+    "zero_stage": 0,
+    "recompute": "none",
+    "sequence_parallel": False,
+    "schedule": "1f1b",
+    "overlap": True,
+    "offload": False,
+}
+"""The axes that are shown, with the value that a scenario takes where its layout does not say."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +75,8 @@ def _write(found: LayoutSearch, folder: str) -> None:
 
 
 def _text(found: LayoutSearch) -> str:
+    from hpcsim.workload.layouts import layout_words
+
     speed = f", {found.layouts_evaluated / found.search_cpu_s:,.0f} per processor-second" if found.search_cpu_s > 0 else ""
     removed = ", ".join(f"{count:,} by {reason}" for reason, count in sorted(found.removed.items(), key=lambda item: -item[1]))
     lines = [
@@ -85,6 +88,7 @@ def _text(found: LayoutSearch) -> str:
         *_lines(found.best),
         "",
         found.why,
+        f"In a scenario:  layout: {layout_words(found.best.to_dict('records')[0])}",
     ]
     if found.front is not None:
         lines += ["", "No other is better in time, memory and money at once:", *_lines(found.front)]
@@ -108,11 +112,11 @@ def _cells(row: dict[str, Any], columns: list[str]) -> list[str]:
 
 
 def _lines(table: Any) -> list[str]:
-    """Rows of a table, without the axes along which nothing is chosen."""
+    """Rows of a table, without the axes that a scenario's layout could leave out."""
     rows = [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
     always = ("dp", "tp", "pp", "micro_batch")
-    columns = [name for name in _COLUMNS if name in always or any(row[name] not in (1, False) for row in rows)]
-    head = [name.replace("_", " ") for name in columns] + ["step", "memory", "MFU", "energy", "USD"]
+    columns = [name for name, usual in _COLUMNS.items() if name in always or any(row[name] != usual for row in rows)]
+    head = [name.replace("_", " ") for name in columns] + ["step", "memory", "MFU", "energy a step", "USD a step"]
     cells = [head] + [_cells(row, columns) for row in rows]
     widths = [max(len(line[k]) for line in cells) for k in range(len(head))]
     return ["  ".join(text.rjust(width) for text, width in zip(line, widths, strict=True)) for line in cells]

@@ -14,11 +14,13 @@ __all__ = ["as_text", "side_by_side"]
 
 _MOST_TERMS = 6
 _MOST_FACTS = 12
+_UNSEEN_FRAC = 1e-5
+"""Changes below this share do not show in the four digits of a figure."""
 
 
 def changed_by(value: float, frac: float, change: float, metric: str) -> str:
     """Return a change in words, empty where there is none."""
-    if change != change or value != value or change == 0:
+    if change != change or value != value or change == 0 or abs(frac) < _UNSEEN_FRAC:
         return ""
     if frac == frac and abs(frac) < 2:
         return f"{100 * frac:+.3g} %".replace("-", "−")

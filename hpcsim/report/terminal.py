@@ -90,13 +90,13 @@ def _split(results: Results) -> str:
             sums = rows.groupby(part, sort=False)[value].sum().sort_values(ascending=False, kind="stable")
             total = float(sums.sum())
             head = f"{title}: {whole}" if whole else title
+            most = len(sums) if len(sums) == _MOST_PARTS + 1 else _MOST_PARTS  # one more takes no more room than "1 other"
             lines = [
-                (f"  {term}", show(key, size), show("x_frac", size / total) if total > 0 else "")
-                for term, size in sums.head(_MOST_PARTS).items()
+                (f"  {term}", show(key, size), show("x_frac", size / total) if total > 0 else "") for term, size in sums.head(most).items()
             ]
-            if len(sums) > _MOST_PARTS:
-                rest = float(sums.iloc[_MOST_PARTS:].sum())
-                lines.append((f"  {len(sums) - _MOST_PARTS} others", show(key, rest), show("x_frac", rest / total) if total > 0 else ""))
+            if len(sums) > most:
+                rest = float(sums.iloc[most:].sum())
+                lines.append((f"  {len(sums) - most} others", show(key, rest), show("x_frac", rest / total) if total > 0 else ""))
             blocks.append(head + "\n" + columns(lines, right=(1, 2)))
     return "\n\n".join(blocks)
 

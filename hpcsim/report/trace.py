@@ -16,9 +16,9 @@ from typing import Any
 import pandas as pd
 
 from hpcsim.results.record import Results
-from hpcsim.results.store import write_whole
+from hpcsim.results.store import refuse_others_file, write_whole
 
-__all__ = ["trace_events", "write_trace"]
+__all__ = ["trace_events", "trace_may_go", "write_trace"]
 
 Event = dict[str, Any]
 _MICRO = 1e6
@@ -129,13 +129,24 @@ def trace_events(results: Results) -> list[Event]:
     return events
 
 
+def trace_may_go(path: str | Path) -> None:
+    """Refuse to write a trace over a file that is no such trace.
+
+    Raises
+    ------
+    InputError
+        ``not-to-overwrite``.
+    """
+    refuse_others_file(path, '{"displayTimeUnit": ', what="trace of an earlier run", option="--trace")
+
+
 def write_trace(results: Results, path: str | Path) -> Path:
     """Write a run as a trace, whole or not at all.
 
     Raises
     ------
     InputError
-        The file cannot be written.
+        The file cannot be written, or is there and no trace of an earlier run.
     """
     document = {
         "displayTimeUnit": "ms",
@@ -143,5 +154,6 @@ def write_trace(results: Results, path: str | Path) -> Path:
         "traceEvents": trace_events(results),
     }
     target = Path(path)
+    trace_may_go(target)
     write_whole(target.parent, {target.name: json.dumps(document, allow_nan=False).encode()})
     return target

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hpcsim.base.errors import InputError, problem_kind
 
-__all__ = ["digest", "write_whole"]
+__all__ = ["digest", "refuse_others_file", "write_whole"]
 
 CANNOT_WRITE = problem_kind(
     "cannot-write", "cannot write to the folder: {why}", "choose another folder with --out, or give yourself the right to write"
@@ -22,6 +22,10 @@ NOT_A_FOLDER = problem_kind(
 )
 DISK_FULL = problem_kind("disk-full", "the disk is full: {why}", "free some space or choose another folder with --out; nothing was written")
 
+OTHERS_FILE = problem_kind(
+    "not-to-overwrite", "the file exists and is no {what}; it is left as it is", "choose another name with {option}, or move the file away"
+)
+
 Writer = Callable[[Path], None]
 """Writes one file at the path it is given."""
 
@@ -30,6 +34,33 @@ def digest(path: Path) -> str:
     """Return the SHA-256 of a file's content as hexadecimal text."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_others_file(path: str | Path, opening: str, *, what: str, option: str) -> None:
+    """Refuse to overwrite a file that hpcsim did not write: one that does not begin with ``opening``.
+
+    Parameters
+    ----------
+    path : path
+        Where something is to be written; it need not exist.
+    opening : str
+        First characters of what hpcsim writes there.
+    what, option : str
+        What that is, and the option that names the file, for the message.
+
+    Raises
+    ------
+    InputError
+        ``not-to-overwrite``.
+    """
+    file = Path(path)
+    with _as_input_error(file.parent):
+        if not file.is_file():
+            return
+        with file.open("rb") as stream:
+            start = stream.read(len(opening.encode()))
+    if start and start != opening.encode():
+        raise OTHERS_FILE.error(file=str(path), what=what, option=option)
 
 
 def write_whole(

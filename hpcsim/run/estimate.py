@@ -42,8 +42,18 @@ def _training_item(plan: TrainingPlan, bound: Bound) -> Item:
     item.failures = failures
     item.lost_s = _lost_s(plan.work_s, cycle, rate)
     working = (plan.work_s + item.lost_s) / wall_s if wall_s > 0 else 0.0
-    item.stretches = [(plan.group.name, item.start_s, item.end_s, (plan.draw_w or 0.0) * working)]
+    item.stretches = _at_work(item, plan.group.name, 0.0, working * wall_s, plan.draw_w or 0.0)
     return item
+
+
+def _at_work(item: Item, group: str, after_s: float, busy_s: float, draw_w: float) -> list[tuple[str, float, float, float]]:
+    """Return rows that tile an item's time: ``draw_w`` for as long as it works, nothing above idle before and after.
+
+    Its energy is as if the draw were spread over all of its time, and its highest power is that of work.
+    """
+    begin_s, end_s = item.start_s + after_s, min(item.start_s + after_s + busy_s, item.end_s)
+    rows = [(group, item.start_s, begin_s, 0.0), (group, begin_s, end_s, draw_w), (group, end_s, item.end_s, 0.0)]
+    return [row for row in rows if row[2] > row[1]]
 
 
 def _lost_s(work_s: float, cycle: Cycle, failures_per_s: float) -> float:
@@ -71,10 +81,12 @@ def _task_item(plan: TaskPlan, bound: Bound) -> Item:
     run_s = plan.run_s()
     at = 0
     for name, count in plan.groups:
-        busy = float(run_s[at : at + count].sum())
+        mine = run_s[at : at + count]
         at += count
-        if times.makespan_s > 0:
-            item.stretches.append((name, item.start_s, item.end_s, node_span_w(bound.cluster.groups[name]) * busy / times.makespan_s))
+        longest = float(mine.max()) if mine.size else 0.0
+        if longest > 0:
+            draw_w = node_span_w(bound.cluster.groups[name]) * float(mine.sum()) / longest
+            item.stretches += _at_work(item, name, max(times.makespan_s - times.merge_s - longest, 0.0), longest, draw_w)
     return item
 
 
@@ -135,7 +147,12 @@ def _record(bound: Bound, seed: int) -> Record:
         draw = share * (node_span_w(group) / batch.bound.per_node)
         at = names.index(group.name)
         rows += [(j, at, begin_s, end_s, 0, float(d), float(w)) for j, (d, w) in enumerate(zip(devices_each, draw, strict=True))]
-    return Record(bound, "estimate", seed, begin_s, end_s, items, batch, Usage.of(rows), Down.of([]))
+    notes = (
+        ("Batch jobs enter the peak power at their mean; hpcsim run says how many work at once.",)
+        if batch and node_span_w(batch.bound.group) > 0
+        else ()
+    )
+    return Record(bound, "estimate", seed, begin_s, end_s, items, batch, Usage.of(rows), Down.of([]), notes=notes)
 
 
 def estimate(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Results:

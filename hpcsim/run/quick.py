@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from hpcsim.base.errors import InputError, problem_kind
+from hpcsim.base.errors import InputError, Problems, problem_kind
 from hpcsim.catalog.economy import Price
 from hpcsim.catalog.hardware import Node
 from hpcsim.catalog.lookup import Catalog, default
@@ -81,8 +83,16 @@ def quick_scenario(
         Unknown names, or a count that does not fill nodes.
     """
     catalog = catalog or default()
+    problems = Problems()
+    for name, value in {"count": count, "global_batch": global_batch, "sequence": sequence, "tokens": tokens}.items():
+        if value is not None:
+            _collected(problems, name, partial((Count(1, _MOST_DEVICES) if name == "count" else Count(1)).parse, value))
+    if isinstance(model, str):
+        _collected(problems, "model", partial(catalog.model, model))
+    _collected(problems, "accelerator", partial(catalog.accelerator, accelerator))
+    problems.raise_if_any()
     device = catalog.accelerator(accelerator)
-    devices = _devices(count)
+    devices = Count(1, _MOST_DEVICES).parse(count)
     server = _server(catalog, device.id)
     if server is None:
         raise NO_NODE_TYPE.error(path="accelerator", accelerator=device.id, count=devices)
@@ -118,11 +128,12 @@ def quick_scenario(
     return load({"schema": 1, "name": "estimate", "question": question, "notes": notes, "cluster": cluster, "workload": workload})
 
 
-def _devices(count: int | str) -> int:
+def _collected(problems: Problems, name: str, read: Callable[[], object]) -> None:
+    """Note what is wrong with one of the words, so that all of them are said at once."""
     try:
-        return Count(1, _MOST_DEVICES).parse(count)
+        read()
     except InputError as error:
-        raise InputError([problem.located(path="count") for problem in error.problems]) from None
+        problems.absorb(error, name)
 
 
 def _fabric(catalog: Catalog, server: Node, link: str | None, notes: list[str]) -> dict[str, Any]:

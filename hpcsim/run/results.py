@@ -284,7 +284,10 @@ def _money_notes(record: Record, done: Account, powered: bool) -> list[str]:
                 f"Electricity is paid on top of the price of {', '.join(extra)}; set cluster.prices.<group>.includes_electricity if the price covers it."
             )
     if prices and not _billable(record, done, powered):
-        notes.append("The cost is left out: electricity is to be paid for, and the energy is not known.")
+        notes.append(
+            "The cost is left out: electricity is to be paid for, and the energy is not known. Give the power that is missing, or set "
+            "cluster.prices.<group>.includes_electricity to true if the price covers it."
+        )
     return notes
 
 

@@ -1,7 +1,7 @@
 """YAML text → plain data, with the position of every key and value, and every mistake of form at once.
 
-The reader follows YAML 1.2's core schema (``1e9`` is a number, ``NO`` is text), refuses duplicate keys, tags, aliases that grow without
-bound, and more than one document.
+The reader follows YAML 1.2's core schema (``1e9`` is a number, ``NO`` is text), takes merge keys (``<<: *alias``), refuses duplicate keys,
+tags, aliases that grow without bound, and more than one document.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ TAGGED = problem_kind("yaml-tag", "the tag {tag!r} is not supported", "remove it
 RECURSIVE = problem_kind(
     "yaml-recursion", "an alias refers to itself, or the file is nested too deeply or expands too far", "write the values out"
 )
+BAD_MERGE = problem_kind("yaml-merge", "'<<' takes a map or a list of maps", "for example '<<: *other', with '&other' before the other map")
 BAD_NUMBER = problem_kind("bad-number", "a number of {digits} digits is not sensible", "check the value")
 
 _MOST_BYTES = 20_000_000
@@ -161,6 +162,7 @@ class _Reader:
         self.problems = problems
         self.marks: dict[Any, tuple[int, int]] = {}
         self.nodes = 0
+        self.merging = 0
 
     def note(self, problem: Problem, mark: Any) -> None:
         self.problems.add(problem.located(file=self.name, line=mark.line + 1, column=mark.column + 1))
@@ -184,19 +186,39 @@ class _Reader:
         return self.scalar(node, path)
 
     def mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
-        out: dict[str, Any] = {}
+        out = self.merged(node, path)
         first: dict[str, int] = {}
         for key_node, value_node in node.value:
+            if _merges(key_node):
+                continue
             if not isinstance(key_node, yaml.ScalarNode):
                 self.note(BAD_KEY(path=_dotted(path)), key_node.start_mark)
                 continue
             key = str(key_node.value)
-            if key in out:
+            if key in first:
                 self.note(DUPLICATE(key=key, first=first[key], path=_dotted((*path, key))), key_node.start_mark)
                 continue
             first[key] = key_node.start_mark.line + 1
             self.marks[(*path, key, None)] = (key_node.start_mark.line + 1, key_node.start_mark.column + 1)
             out[key] = self.value(value_node, (*path, key))
+        return out
+
+    def merged(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+        """Return what the merge keys of a map bring; the earlier map wins, and the map's own keys over all."""
+        out: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            if not _merges(key_node):
+                continue
+            maps = value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            if not all(isinstance(item, yaml.MappingNode) for item in maps):
+                self.note(BAD_MERGE(path=_dotted(path)), value_node.start_mark)
+                continue
+            for item in reversed(maps):
+                self.merging += 1
+                if self.merging > _MOST_DEPTH:  # a map that merges itself
+                    raise RECURSIVE.error(file=self.name)
+                out.update(self.value(item, path))
+                self.merging -= 1
         return out
 
     def scalar(self, node: yaml.Node, path: Path_) -> Any:
@@ -217,6 +239,11 @@ class _Reader:
             return None
         self.plain(node, path, "str")
         return text
+
+
+def _merges(key: yaml.Node) -> bool:
+    """Return whether a key is the merge key, written plainly."""
+    return isinstance(key, yaml.ScalarNode) and key.value == "<<" and not key.style
 
 
 def _dotted(path: Path_) -> str:

@@ -33,6 +33,7 @@ TOO_FEW = problem_kind(
     "{count} of the measurements can be predicted",
     "two are needed; five with different batches, layouts and node counts are better",
 )
+_HEAD = "# Written by hpcsim calibrate. "
 Floats = npt.NDArray[np.float64]
 
 
@@ -53,8 +54,9 @@ class Calibration:
 
     def text(self) -> str:
         """Return the overlay as YAML."""
-        head = "# Written by hpcsim calibrate. Name it in a scenario with  catalogs: [this file]\n"
-        return head + str(yaml.safe_dump(self.overlay, sort_keys=False, allow_unicode=True, width=120))
+        return f"{_HEAD}Name it in a scenario with  catalogs: [this file]\n" + str(
+            yaml.safe_dump(self.overlay, sort_keys=False, allow_unicode=True, width=120)
+        )
 
     def write(self, path: str | Path) -> Path:
         """Write the overlay whole or not at all.
@@ -62,12 +64,26 @@ class Calibration:
         Raises
         ------
         InputError
-            It cannot be written there.
+            It cannot be written there, or a file is there that is no such overlay.
         """
         from hpcsim.results.store import write_whole
 
+        overlay_may_go(path)
         file = Path(path)
         return write_whole(file.parent, {file.name: self.text().encode("utf-8")})[0]
+
+
+def overlay_may_go(path: str | Path) -> None:
+    """Refuse to write an overlay over a file that is no overlay of an earlier calibration.
+
+    Raises
+    ------
+    InputError
+        ``not-to-overwrite``.
+    """
+    from hpcsim.results.store import refuse_others_file
+
+    refuse_others_file(path, _HEAD, what="overlay of an earlier calibration", option="--overlay")
 
 
 def _median(values: Floats) -> float:

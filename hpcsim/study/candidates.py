@@ -31,8 +31,9 @@ from hpcsim.cost.training import step
 from hpcsim.run.prices import facility_of, usd_per_device_s
 from hpcsim.scenario.workload import TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
+from hpcsim.workload.devices import cost_device
 from hpcsim.workload.networks import cost_model
-from hpcsim.workload.training import HOST_LOAD_FRAC, TOO_MANY_NODES, cost_device, cost_fabric
+from hpcsim.workload.training import HOST_LOAD_FRAC, TOO_MANY_NODES, cost_fabric
 from hpcsim.workload.training import _group as group_of
 
 __all__ = ["AXES", "MOST_OPERATIONS", "Job", "Passes", "evaluate", "exact_steps", "job_of", "joined", "located", "passes_of", "pieces"]

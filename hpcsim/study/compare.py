@@ -102,15 +102,19 @@ def _facts(answers: Sequence[Results]) -> list[dict[str, str]]:
     return found
 
 
+def _change_words(before: Mapping[str, str], after: Mapping[str, str]) -> str:
+    return ", ".join(f"{path.rpartition('.')[2]} {after.get(path, 'none')}" for path in _differing([before, after]))
+
+
 def _labels(scenarios: Sequence[Scenario], given: Sequence[Mapping[str, str]]) -> list[str]:
     names = [s.name for s in scenarios]
     if len(set(names)) == len(names):
         return names
     labels: list[str] = []
     for k, name in enumerate(names):
-        changed = [path for path in _differing([given[0], given[k]])]
-        words = ", ".join(f"{path.rpartition('.')[2]} {given[k].get(path, 'none')}" for path in changed)
-        label = name if k == 0 else words if words and len(words) <= 40 else f"variant {k + 1}"
+        words, further = (_change_words(given[j], given[k]) for j in (0, max(k - 1, 0)))
+        tried = (words, f"+ {further}" if further else "") if k > 1 else (words,)
+        label = name if k == 0 else next((text for text in tried if text and len(text) <= 40), f"variant {k + 1}")
         labels.append(label if label not in labels else f"{label} ({k + 1})")
     return labels
 

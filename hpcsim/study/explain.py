@@ -89,9 +89,12 @@ def explain_term(name: str) -> dict[str, str]:
     known = str(name).strip().replace(" ", "_").replace("-", "_")
     whole = set(names()) | set(FORMULAS) | set(GIVEN)
     if known not in whole:
-        candidates = {**{n: n for n in whole}, **{n.rpartition(".")[2]: n for n in whole}}
-        near = difflib.get_close_matches(known, candidates, 3, 0.5)
-        hint = "did you mean " + " or ".join(dict.fromkeys(candidates[n] for n in near)) + "?" if near else "see docs/reference/tables.md"
+        candidates = {**{n.rpartition(".")[2]: n for n in sorted(whole, reverse=True)}, **{n: n for n in sorted(whole)}}
+        near = sorted((n for n in candidates if n.startswith(f"{known}_") and "." not in n), key=len) + difflib.get_close_matches(
+            known, candidates, 3, 0.7
+        )
+        words = " or ".join(list(dict.fromkeys(candidates[n] for n in near))[:3])
+        hint = (f"did you mean {words}? " if words else "") + "The names are those of docs/reference/tables.md and of a step's terms"
         raise NO_TERM.error(name=name, near=hint)
     column = known.rpartition(".")[2]
     table = known.rpartition(".")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.workload import LayoutSpec
 
-__all__ = ["Setting", "choose", "explicit"]
+__all__ = ["Setting", "choose", "explicit", "layout_words"]
 
 WORLD_SIZE = problem_kind(
     "layout-world-size",
@@ -30,6 +31,21 @@ DOES_NOT_FIT = problem_kind(
     "model-does-not-fit", "{model} needs {needs} on each device, {device} has {has}: {over} too much; most of it is {most}", "{hint}"
 )
 _PLAIN = {"tp": 1, "pp": 1, "vpp": 1, "cp": 1, "ep": 1, "etp": 0, "zero_stage": 0, "recompute": "none", "schedule": "1f1b", "overlap": True}
+_WORDS = (
+    "tp",
+    "pp",
+    "vpp",
+    "cp",
+    "ep",
+    "micro_batch",
+    "zero_stage",
+    "recompute",
+    "sequence_parallel",
+    "schedule",
+    "overlap",
+    "offload",
+)
+"""Keys of a layout in the order in which they are said."""
 _AUTO_AXES: dict[str, tuple[Any, ...]] = {
     "vpp": (1, 2, 4),
     "cp": (1, 2, 4, 8),
@@ -153,15 +169,22 @@ def explicit(spec: LayoutSpec, setting: Setting, path: str) -> Layout:
     return Layout(**values)
 
 
+def layout_words(row: Mapping[str, Any]) -> str:
+    """Return a layout as a scenario takes it: what is not the default, in braces.
+
+    >>> layout_words({"dp": 4, "tp": 8, "pp": 2, "vpp": 1, "micro_batch": 1, "zero_stage": 1, "sequence_parallel": True})
+    '{tp: 8, pp: 2, micro_batch: 1, zero_stage: 1, sequence_parallel: true}'
+    """
+    always = ("tp", "pp", "micro_batch", *(["sequence_parallel"] if row.get("tp", 1) > 1 else []))
+    shown = [k for k in _WORDS if k in row and (k in always or row[k] != _PLAIN.get(k, False))]
+    return "{" + ", ".join(f"{k}: {str(row[k]).lower()}" for k in shown if k != "sequence_parallel" or k in always) + "}"
+
+
 def _what_fits(setting: Setting) -> str:
     """Say which layout would fit, or how many devices it would take."""
     best, _, _ = setting.fastest({})
     if best is not None:
-        row = best.row()
-        keys = ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute", "sequence_parallel")
-        shown = [k for k in keys if k in ("tp", "pp", "micro_batch", "sequence_parallel") or row[k] != _PLAIN[k]]
-        words = ", ".join(f"{k}: {str(row[k]).lower()}" for k in shown if k != "sequence_parallel" or row["tp"] > 1)
-        return f"this fits: {{{words}}}; or layout: auto"
+        return f"this fits: {layout_words(best.row())}; or layout: auto"
     devices = setting.devices
     for _ in range(12):
         devices *= 2

@@ -19,14 +19,12 @@ import numpy as np
 
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.reuse import kept
-from hpcsim.catalog.architecture import ASSUMED_RATE_SIGMA, architecture_year, known_rates
 from hpcsim.catalog.inline import resolve_model
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.catalog.models import Model as Network
 from hpcsim.catalog.models import parameters
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.collectives import Fabric
-from hpcsim.cost.compute import Device
 from hpcsim.cost.models import Model, Work
 from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.power import activity_power_w
@@ -38,12 +36,13 @@ from hpcsim.cost.training import StepCost
 from hpcsim.scenario.spec import AssumeSpec
 from hpcsim.scenario.workload import TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
-from hpcsim.workload.layouts import Setting, choose, explicit
+from hpcsim.workload.devices import cost_device
+from hpcsim.workload.layouts import Setting, choose, explicit, layout_words
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
 from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic, without_overlap
 
-__all__ = ["HOST_LOAD_FRAC", "Outset", "TrainingPlan", "assuming", "cost_device", "cost_fabric", "of_length", "outset_of", "plan_training"]
+__all__ = ["HOST_LOAD_FRAC", "Outset", "TrainingPlan", "assuming", "cost_fabric", "of_length", "outset_of", "plan_training"]
 
 NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
 TOO_MANY_NODES = problem_kind(
@@ -53,11 +52,6 @@ NO_FABRIC = problem_kind(
     "training-without-fabric",
     "{nodes} nodes work on one model, but the cluster has no fabric",
     "add cluster.fabric, for example {{link: ndr}}",
-)
-NO_MEMORY = problem_kind(
-    "device-without-memory",
-    "{name} is no device that trains a network: its own memory is not known",
-    "choose a GPU or TPU, or add {path}.accelerator.memory",
 )
 
 HOST_LOAD_FRAC = 0.43
@@ -151,45 +145,6 @@ class TrainingPlan:
     def tokens_per_step(self) -> int:
         """Tokens (samples for a model without sequences) of a step."""
         return self.global_batch * self.sequence
-
-
-def cost_device(group: NodeGroup, catalog: Catalog) -> Device:
-    """Return a node group's accelerator as the cost formulas take it.
-
-    What nobody measured of it is taken from its architecture: the year its kernels had to ripen from, and the share of the peak that a
-    sibling sustains; the range is then wider.
-
-    Raises
-    ------
-    InputError
-        Without memory or bandwidth, as for a bare processor.
-    """
-    a = group.accelerator
-    if a is None or a.memory_bytes is None:
-        raise NO_MEMORY.error(path=group.path, name=a.id if a else group.name)
-    year, sustained, measured = float(a.year or 0.0), dict(a.matmul_flop_per_s), bool(a.matmul_flop_per_s)
-    try:
-        entry = catalog.accelerator(a.id)
-    except InputError:
-        pass
-    else:
-        year = architecture_year(entry, catalog)
-        rates, known = known_rates(entry, catalog)
-        measured = measured and (known or sustained != rates)
-        if not sustained:
-            peaks = {str(key): rate for key, rate in entry.peak_flop_per_s.items()}
-            sustained = {key: rate * a.peak_flop_per_s.get(key, 0.0) / peaks[key] for key, rate in rates.items()}
-    return Device(
-        name=a.id,
-        category=a.category or "gpu",
-        peak_flop_per_s=dict(a.peak_flop_per_s),
-        memory_bytes=float(a.memory_bytes),
-        memory_bytes_per_s=float(group.need("accelerator.memory_bytes_per_s")),
-        sustained_flop_per_s={key: rate for key, rate in sustained.items() if rate > 0},
-        compute_units=(a.compute_units or 0) if a.category == "gpu" else 0,
-        year=year,
-        doubt_sigma=0.0 if measured else ASSUMED_RATE_SIGMA,
-    )
 
 
 def _kind(link: str) -> str:
@@ -464,7 +419,7 @@ def plan_training(
         submit_s=spec.submit,
         draw_w=draw_w,
         device_w=device_w,
-        notes=_notes(name, spec, group, searched, setting.stack) + met + said,
+        notes=_notes(name, spec, layout, searched, setting.stack) + met + said,
         traffic_of=partial(_traffic, setting, layout, group, nodes, float(cost.step_time_s)),
         oversubscription=float(np.max(np.asarray(setting.fabric.oversubscription))),
     )
@@ -523,8 +478,17 @@ def _under(problem: Any, path: str) -> Any:
     return dataclasses.replace(problem, path=f"{path}.{problem.path}" if problem.path else path)
 
 
-def _notes(name: str, spec: TrainingSpec, group: NodeGroup, searched: int, stack: Software) -> tuple[str, ...]:
-    notes = [f"Training {name}: software is taken as {stack.name}" + ("" if spec.framework else " (none is given)") + "."]
+def _notes(name: str, spec: TrainingSpec, layout: Layout, searched: int, stack: Software) -> tuple[str, ...]:
+    notes = [
+        f"Training {name}: software is taken as {stack.name}"
+        + ("" if spec.framework else " (none is given; framework: megatron-core, pytorch-fsdp, maxtext, … says which)")
+        + "."
+    ]
+    if stack.doubt_sigma and spec.framework:
+        notes.append(
+            f"Training {name}: {spec.framework!r} is no software that hpcsim was compared with; it is taken as PyTorch, operation by operation, "
+            "and the ranges are wider. Compared were megatron-core, nemo, pytorch-fsdp, llm-foundry, deepspeed, maxtext and jax."
+        )
     if searched:
-        notes.append(f"Training {name}: the layout is the fastest of {searched:,} that were evaluated and fit.")
+        notes.append(f"Training {name}: the layout is the fastest that fits of {searched:,} evaluated: {layout_words(layout.row())}.")
     return tuple(notes)

@@ -20,8 +20,9 @@ from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost, step
 from hpcsim.scenario.workload import TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
+from hpcsim.workload.devices import cost_device
 from hpcsim.workload.networks import cost_model
-from hpcsim.workload.training import TrainingPlan, cost_device, cost_fabric
+from hpcsim.workload.training import TrainingPlan, cost_fabric
 
 __all__ = ["Change", "Setup", "setup_of", "stage_memories", "what_if"]
 

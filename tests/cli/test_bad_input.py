@@ -412,7 +412,7 @@ def test_check_goes_on_to_the_next_file(hpcsim_command: Any, on_disk: Any, tmp_p
     assert done.status == 2
     assert done.codes == ["file-missing", "duplicate-key", "file-is-a-folder"]
     lines = done.out.splitlines()
-    assert [line.rpartition(": ")[2] for line in lines] == ["ok", "see above", "ok", "see above", "see above"]
+    assert [line.rpartition(": ")[2] for line in lines] == ["ok", "1 problem", "ok", "1 problem", "1 problem"]
     assert on_disk() == before
     assert hpcsim_command("check", "good.yaml", "batch.yaml").status == 0
 

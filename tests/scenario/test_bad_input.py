@@ -75,7 +75,7 @@ CASES = {
     # unknown, missing, duplicate keys
     "unknown key at the top": (GOOD + "§sceduler: {policy: easy}\n", "unknown-key"),
     "unknown key inside": (HEAD + "cluster: {nodes: {gpu: {§cuont: 4, count: 4}}}\n" + WORK, "unknown-key"),
-    "merge key": (GOOD + "scheduler: {§<<: {policy: easy}}\n", "unknown-key"),
+    "merge key without a map": (GOOD + "scheduler: {<<: §easy}\n", "yaml-merge"),
     "empty key": (GOOD + "§'': 1\n", "unknown-key"),
     "missing key": (HEAD + "cluster: {nodes: {gpu: §{cores: 4}}}\n" + WORK, "missing-key"),
     "missing key at the top": ("§schema: 1\nname: n\n" + CLUSTER + WORK, "missing-key"),
