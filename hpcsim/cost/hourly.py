@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,32 @@ class Hourly:
     def at(self, time_s: float) -> float:
         """Return the value at a time; at the turn of the hour that of the new one."""
         return self.values[int(time_s // HOUR_S) % len(self.values)]
+
+    def change_s(self, time_s: float) -> float:
+        """Return when the value next changes after ``time_s``; infinite where it never does.
+
+        Examples
+        --------
+        >>> Hourly((5.0, 5.0, 2.0)).change_s(100.0), Hourly((5.0, 5.0, 2.0)).change_s(7200.0), Hourly((5.0,)).change_s(0.0)
+        (7200.0, 10800.0, inf)
+        """
+        hour = int(time_s // HOUR_S)
+        count = len(self.values)
+        for ahead in range(1, count + 1):
+            if self.values[(hour + ahead) % count] != self.values[hour % count]:
+                return (hour + ahead) * HOUR_S
+        return math.inf
+
+    def longest_s(self, least: float) -> float:
+        """Return the longest stretch throughout which the value is at least ``least`` [s]; infinite where it always is."""
+        enough = [value >= least for value in self.values]
+        if all(enough):
+            return math.inf
+        most = run = 0
+        for good in (*enough, *enough):
+            run = run + 1 if good else 0
+            most = max(most, run)
+        return most * HOUR_S
 
     def turns(self, first_s: float, last_s: float, length_s: float = 0.0) -> Floats:
         """Return the times in ``first_s … last_s``, both included, at which a stretch of ``length_s`` may begin to cost the least.

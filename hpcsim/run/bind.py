@@ -25,6 +25,7 @@ from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
 from hpcsim.run.hours import Hours, hours_of
 from hpcsim.scenario.load import Scenario, load
+from hpcsim.scenario.power import NodeCapSpec
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.communication import check_communication
 from hpcsim.workload.elastic import Elasticity
@@ -67,6 +68,10 @@ ELASTIC_TALK = problem_kind(
 )
 UNKNOWN_METRIC = problem_kind("unknown-metric", "no figure {name!r} is computed", "known: {known}")
 BAD_FIGURE = problem_kind("published-value", "{value!r} is no {what}", "{hint}")
+CAP_BLIND = problem_kind(
+    "node-cap-power", "the power of a node of {group!r} is not known, so no cap can hold it", "add {key}.idle_power and {key}.max_power"
+)
+CAP_LOW = problem_kind("node-cap-low", "at its lowest clock a busy node still draws {least}", "raise the cap")
 FAILURES_WITHOUT_WORK = problem_kind(
     "failures-without-work",
     "node failures strike training runs and batch jobs, and this workload has neither",
@@ -114,6 +119,10 @@ class BoundJobs:
     unit: str
     per_node: int
     file: Path | None
+    draw_frac: float = 1.0
+    """What a cap on a node's power leaves of what work adds to its idle power."""
+    slowdown: float = 1.0
+    """How much longer jobs take under that cap."""
     elastic: Elasticity | None = None
 
     @property
@@ -176,6 +185,9 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
     if spec.communication and spec.elastic is not None:
         problems.add(ELASTIC_TALK(path="workload.jobs.communication"))
     check_communication(spec.communication, cluster, group, problems)
+    cap = scenario.scheduler.node_cap
+    if cap is not None:
+        bound = _kept(problems, lambda: _capped(bound, cap), "scheduler.node_cap") or bound
     wide = spec.synthetic.max_processors if spec.synthetic else None
     if wide is not None and wide > bound.processors:
         problems.add(TOO_WIDE(path="workload.jobs.synthetic.max_processors", asked=wide, group=group.name, have=bound.processors))
@@ -192,6 +204,28 @@ def _elastic(jobs: BoundJobs, trainings: Mapping[str, TrainingSpec], plan: Calla
         raise InputError(
             [dataclasses.replace(p, path=f"workload.jobs.{p.path}" if p.path.startswith("elastic") else p.path) for p in error.problems]
         ) from None
+
+
+def _capped(bound: BoundJobs, cap: NodeCapSpec) -> BoundJobs:
+    """Return batch jobs whose nodes draw no more than a cap.
+
+    Raises
+    ------
+    InputError
+        The power of a node is not known, or its lowest clock still draws more.
+    """
+    from hpcsim.cost.power import capped_clock, slowdown
+    from hpcsim.run.record import node_span_w
+
+    group, span = bound.group, node_span_w(bound.group)
+    if group.idle_w is None or not span:
+        raise CAP_BLIND.error(path="scheduler.node_cap", group=group.name, key=group.path)
+    idle = group.idle_w + group.per_node * ((group.accelerator.idle_w or 0.0) if group.accelerator else 0.0)
+    found = capped_clock(idle, idle + span, cap.power, beta=cap.beta, min_clock_frac=cap.least_clock)
+    if found.saturated:
+        raise CAP_LOW.error(path="scheduler.node_cap.power", least=readable(float(found.power_w), "power", 3))
+    clock = float(found.clock_frac)
+    return dataclasses.replace(bound, draw_frac=clock**cap.beta, slowdown=float(slowdown(clock, cap.compute_bound)))
 
 
 def _log(scenario: Scenario, spec: JobsSpec, problems: Problems) -> Path | None:

@@ -144,7 +144,7 @@ def _record(bound: Bound, seed: int) -> Record:
         group = batch.bound.group
         share = batch.jobs.processors * batch.jobs.run_s / (end_s - begin_s)
         devices_each = share * devices_per_processor(group, batch.bound.per_node)
-        draw = share * (node_span_w(group) / batch.bound.per_node)
+        draw = share * (batch.bound.draw_frac * node_span_w(group) / batch.bound.per_node)
         at = names.index(group.name)
         rows += [(j, at, begin_s, end_s, 0, float(d), float(w)) for j, (d, w) in enumerate(zip(devices_each, draw, strict=True))]
     notes = (

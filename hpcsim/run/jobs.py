@@ -33,7 +33,17 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
     InputError
         The log cannot be read, or no job is left.
     """
-    return kept("jobs", lambda: _key(bound, scenario), lambda: _due(_batch_jobs(bound, scenario), bound.spec.slack, scenario.simulate.seed))
+
+    def make() -> Trace:
+        trace = _batch_jobs(bound, scenario)
+        if bound.slowdown != 1.0:
+            jobs, slower = trace.jobs, bound.slowdown
+            trace = dataclasses.replace(
+                trace, jobs=dataclasses.replace(jobs, run_s=jobs.run_s * slower, estimate_s=jobs.estimate_s * slower)
+            )
+        return _due(trace, bound.spec.slack, scenario.simulate.seed)
+
+    return kept("jobs", lambda: _key(bound, scenario), make)
 
 
 def _due(trace: Trace, spec: SlackSpec | None, seed: int) -> Trace:
@@ -60,7 +70,7 @@ def _key(bound: BoundJobs, scenario: Scenario) -> tuple[object, ...]:
     if bound.file is not None:
         stat = bound.file.stat()
         source = (str(bound.file), stat.st_mtime_ns, stat.st_size)
-    return (bound.spec.model_dump_json(), bound.elastic, bound.processors, bound.unit, scenario.scheduler.estimates, source)
+    return (bound.spec.model_dump_json(), bound.elastic, bound.processors, bound.unit, scenario.scheduler.estimates, bound.slowdown, source)
 
 
 def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:

@@ -10,7 +10,9 @@ import numpy as np
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.cluster.parts import Cluster, NodeGroup
+from hpcsim.cost.hourly import Hourly
 from hpcsim.run.bind import BoundJobs
+from hpcsim.scenario.power import power_of_hours
 from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scheduling.machine import Bools, Demand, Integers, Machine, NodeClass, Pool, Window
 from hpcsim.scheduling.requests import Asking, Extra, demands_of, uses_shares
@@ -135,11 +137,11 @@ class _Pools:
     pools: list[Pool] = field(default_factory=list)
     index: dict[str, int] = field(default_factory=dict)
 
-    def number(self, name: str, capacity: int, *, limit: bool = True) -> int:
+    def number(self, name: str, capacity: int, *, limit: bool = True, hours: Hourly | None = None) -> int:
         """Return the number of a pool, which is made where it is new."""
         if name not in self.index:
             self.index[name] = len(self.pools)
-            self.pools.append(Pool(name, capacity, limit))
+            self.pools.append(Pool(name, capacity, limit, hours))
         return self.index[name]
 
 
@@ -166,6 +168,8 @@ class Rules:
     def __init__(self, scheduler: SchedulerSpec, group: NodeGroup, jobs: JobTable, *, watts: float = 0.0) -> None:
         self.scheduler, self.jobs, self.watts = scheduler, jobs, watts
         self._pools = _Pools()
+        hours = scheduler.power_hours
+        self.power = Hourly(power_of_hours(hours, scheduler.power_budget or 0.0)) if hours else None
         self.sets: list[Bools] = []
         self._set_of: dict[str, int] = {}
         for name, part in scheduler.partitions.items():
@@ -213,8 +217,13 @@ class Rules:
             pooled |= {number(name, most): amount for name, most, amount in limits if most is not None}
             pooled |= {self._pools.index[licence]: amount for licence, amount in rule.takes.items()}
         if self.scheduler.power_budget is not None:
-            pooled[number("power budget", int(self.scheduler.power_budget), limit=False)] = round(processors * self.watts)
+            most = int(max(self.power.values)) if self.power else int(self.scheduler.power_budget)
+            pooled[number("power budget", most, limit=False, hours=self.power)] = self.watts_of(processors)
         return self._set_of.get(queue, 0), tuple(sorted(pooled.items())), self._window(user, row)
+
+    def watts_of(self, processors: int) -> int:
+        """Return what a job draws above idle [W], in whole watts, rounded up where the budget changes by the hour."""
+        return math.ceil(processors * self.watts - 1e-9) if self.power else round(processors * self.watts)
 
     def _window(self, user: str, row: int) -> int:
         for at, spec in enumerate(self.scheduler.reservations.values()):
@@ -233,6 +242,10 @@ class Rules:
                 broken[f"longer than partition {name} allows"] = mine & (self.jobs.estimate_s > part.max_time)
             if part.max_nodes is not None:
                 broken[f"more nodes than partition {name} allows"] = mine & (nodes > part.max_nodes)
+        if self.power is not None and self.watts:
+            longest = {int(size): self.power.longest_s(self.watts_of(int(size))) for size in np.unique(self.jobs.processors)}
+            most = np.array([longest[int(size)] for size in self.jobs.processors])
+            broken["more power, for longer, than the budget of any hours allows"] = self.jobs.estimate_s > most
         return broken
 
 
@@ -266,10 +279,11 @@ def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts:
         Rules that name what there is not, or no job is left.
     """
     findings = []
-    for issue, bad in Rules(scheduler, bound.group, jobs).refused().items():
+    refused = Rules(scheduler, bound.group, jobs, watts=watts).refused()
+    for issue, bad in refused.items():
         if bad.any():
             findings.append(Finding(issue, int(bad.sum()), "dropped", f"job {jobs.job_id[bad][0]}"))
-    bad = np.any([bad for bad in Rules(scheduler, bound.group, jobs).refused().values()] or [np.zeros(len(jobs), dtype=np.bool_)], axis=0)
+    bad = np.any([*refused.values(), np.zeros(len(jobs), dtype=np.bool_)], axis=0)
     jobs = jobs.subset(~bad) if bad.any() else jobs
     rules = Rules(scheduler, bound.group, jobs, watts=watts)
     plain = Machine.of([node_class(bound)], sets=rules.sets, windows=rules.windows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hpcsim.base.errors import problem_kind
 from hpcsim.cost.hourly import Hourly
 from hpcsim.run.hours import Hours
+from hpcsim.scenario.power import power_of_hours
 from hpcsim.scenario.scheduler import PrioritySpec, SchedulerSpec
 from hpcsim.scheduling.policies import Policy, make_policy
 from hpcsim.scheduling.priority import Priority
@@ -24,6 +25,17 @@ NO_PRIORITIES = problem_kind(
     "priority-of-policy", "the policy {name!r} knows no weights, priorities and shares", "they are of priority, fairshare and fair-tree"
 )
 
+NO_BUDGET = problem_kind("power-hours-alone", "power_hours say nothing of the other hours", "add power_budget")
+NOT_AHEAD = problem_kind(
+    "power-hours-policy",
+    "the policy {name!r} does not plan ahead, so no job would end before a budget falls",
+    "conservative, or shift with backfill: conservative",
+)
+OUTRUN = problem_kind(
+    "power-hours-estimates",
+    "jobs outrun {estimates} run times, and would still draw when the budget has fallen",
+    "estimates: requested or actual",
+)
 NO_SERIES = problem_kind(
     "policy-without-hours",
     "the policy {name!r} watches the hourly {signal}, and the site has no such series",
@@ -53,6 +65,8 @@ def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None, hours: Hou
     """
     policy = make_policy(scheduler.policy, scheduler.options)
     policy = watching(policy, hours) if watched else policy
+    if scheduler.power_hours:
+        _hourly_power(scheduler, policy)
     spec = scheduler.priority
     if spec is None:
         return policy
@@ -64,6 +78,23 @@ def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None, hours: Hou
         for key, column, given in _by_name(spec, jobs):
             named[key] = {number: value for name, value in given.items() if (number := _number(jobs, column, name)) is not None}
     return dataclasses.replace(policy, weights=dataclasses.replace(policy.weights, **weights), **named)
+
+
+def _hourly_power(scheduler: SchedulerSpec, policy: Policy) -> None:
+    """Refuse a power budget by the hour that nobody keeps.
+
+    Raises
+    ------
+    InputError
+        There is no budget for the other hours, the policy does not plan ahead, jobs may outrun what is planned, or the hours are none.
+    """
+    if scheduler.power_budget is None:
+        raise NO_BUDGET.error(path="scheduler.power_hours")
+    if not getattr(policy, "keeps_hours", False):
+        raise NOT_AHEAD.error(path="scheduler.power_hours", name=policy.name)
+    if scheduler.estimates in ("predicted", "regression"):
+        raise OUTRUN.error(path="scheduler.power_hours", estimates=scheduler.estimates)
+    power_of_hours(scheduler.power_hours, scheduler.power_budget)
 
 
 def watching(policy: Policy, hours: Hours | None) -> Policy:

@@ -167,5 +167,5 @@ def batch_usage(batch: BatchRecord, groups: list[str], end_s: float) -> Usage:
         end_s=stop,
         processors=processors,
         devices=np.asarray(processors * devices_per_processor(group, per_node), dtype=np.float64),
-        draw_w=np.asarray(processors * (node_span_w(group) / per_node), dtype=np.float64),
+        draw_w=np.asarray(processors * (batch.bound.draw_frac * node_span_w(group) / per_node), dtype=np.float64),
     )

@@ -83,7 +83,9 @@ class _Room:
         placement: str | AwakeFirst = scheduler.placement or ("best-fit" if scheduler.switch_off else "first-fit")
         if scheduler.switch_off:
             placement = AwakeFirst(make_placement(str(placement)))
-        found = fitted(jobs, scheduler, source.jobs, watts=node_span_w(jobs.group) / jobs.per_node, cluster=self.bound.cluster)
+        found = fitted(
+            jobs, scheduler, source.jobs, watts=jobs.draw_frac * node_span_w(jobs.group) / jobs.per_node, cluster=self.bound.cluster
+        )
         self.source = dataclasses.replace(source, jobs=found.jobs, quality=(*source.quality, *found.findings))
         self.demands = found.demands
         return system_for(found.jobs)(

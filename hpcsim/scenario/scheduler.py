@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec
-from hpcsim.scenario.power import SwitchOffSpec
+from hpcsim.scenario.power import NodeCapSpec, SwitchOffSpec
 
 __all__ = ["PartitionSpec", "PrioritySpec", "QosSpec", "SchedulerSpec", "StoppingSpec", "WeightsSpec", "WindowSpec"]
 
@@ -120,6 +120,10 @@ class SchedulerSpec(Spec):
     power_budget: Annotated[float, Quantity("power")] | None = Field(
         None, description="power above idle that running jobs may draw together"
     )
+    power_hours: NamedMap[Annotated[float, Quantity("power", zero=True)]] = Field(
+        default_factory=dict, description="the same in some hours of every day, such as 17-21; the first hour is that of second 0"
+    )
+    node_cap: NodeCapSpec | None = Field(None, description="cap on the power of a node: batch jobs run slower and draw less")
     switch_off: SwitchOffSpec | None = Field(
         None, description="switch idle nodes off; jobs then get nodes, by best-fit unless placement says else"
     )

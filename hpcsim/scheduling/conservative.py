@@ -262,6 +262,7 @@ class Conservative:
     plans = True
     uses_up_memo = True
     rooms = True
+    keeps_hours = True
 
     @staticmethod
     def decide(view: View, /) -> Decision:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.cost.hourly import Hourly
 
 __all__ = [
     "CORES",
@@ -85,6 +86,8 @@ class Pool(NamedTuple):
     name: str
     capacity: int
     limit: bool = False
+    hours: Hourly | None = None
+    """What there is of it in each hour, at most ``capacity``; only policies that plan with a timetable keep to it."""
 
 
 class Window(NamedTuple):

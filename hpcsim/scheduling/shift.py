@@ -182,6 +182,11 @@ class Shift:
                 path="options.slack_s", name="slack_s", policy=self.name, value=self.slack_s, bound="finite and at least 0"
             )
 
+    @property
+    def keeps_hours(self) -> bool:
+        """Whether it keeps to a power budget that changes by the hour."""
+        return self.backfill == "conservative"
+
     def decide(self, view: View, /) -> Decision:
         """Return the jobs whose time has come."""
         room = view.room

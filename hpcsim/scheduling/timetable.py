@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from hpcsim.cost.hourly import HOUR_S
 from hpcsim.scheduling.machine import CORES, DEVICE, GPUS, MEMORY, Allocation, Demand, Free, Integers
 from hpcsim.scheduling.room import Room
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["Timetable", "conservative_in_room"]
 
 _BLOCK = 64
+_AHEAD_S = 14 * 86400.0
+"""Pools that change by the hour are laid out at least so far ahead."""
+_NOWHERE = Allocation((), ())
+
+
+def _of_pool(pool: int, amount: int) -> Demand:
+    """Return a demand of a pool alone."""
+    return Demand(0, cores=0, pooled=((pool, amount),))
 
 
 def planned_end_s(start_s: float, estimate_s: float) -> float:
@@ -79,6 +88,27 @@ class Timetable:
             for time in (window.start_s, window.end_s):
                 if now_s < time < math.inf:
                     self._step(time)
+        self._laid_s = now_s
+        for at, pool in enumerate(room.machine.pools):
+            if pool.hours is not None:
+                self.take(now_s, math.inf, _of_pool(at, pool.capacity - int(min(pool.hours.values))), _NOWHERE)
+        self._lay(now_s)
+
+    def _lay(self, now_s: float) -> None:
+        """Let pools whose amount changes by the hour have what they have in the weeks to come; after those they have the least of any hour."""
+        pools = [(at, pool.hours) for at, pool in enumerate(self.room.machine.pools) if pool.hours is not None]
+        if not pools or now_s + _AHEAD_S < self._laid_s:
+            return
+        first, last = self._laid_s, (math.floor(now_s / HOUR_S) * HOUR_S) + 2 * _AHEAD_S
+        for at, hours in pools:
+            least, begin = int(min(hours.values)), first
+            while begin < last:
+                end = min(hours.change_s(begin), last)
+                more = int(hours.at(begin)) - least
+                if more:
+                    self.take(begin, end, _of_pool(at, more), _NOWHERE, 1)
+                begin = end
+        self._laid_s = last
 
     def __deepcopy__(self, memo: object) -> Timetable:
         other = type(self).__new__(type(self))
@@ -86,6 +116,7 @@ class Timetable:
         other.times, other.slots = self.times.copy(), self.slots.copy()
         other.cells, other.pools, other.sums = self.cells.copy(), self.pools.copy(), self.sums.copy()
         other._unused, other._due = self._unused.copy(), self._due.copy()
+        other._laid_s = self._laid_s
         other.running, other.promised = self.running.copy(), self.promised.copy()
         other._order, other._started = self._order.copy(), self._started
         other._bounds = {kind: (a.copy(), b.copy()) for kind, (a, b) in self._bounds.items()}
@@ -134,6 +165,7 @@ class Timetable:
         if self.times[0] < now_s:
             self.times = self.times.copy()
             self.times[0] = now_s
+        self._lay(now_s)
 
     def take(self, begin_s: float, end_s: float, demand: Demand, place: Allocation, sign: int = -1) -> None:
         """Take what a job holds from ``begin_s`` to ``end_s``; with ``sign`` 1 give it back."""
