@@ -71,6 +71,7 @@ BAD_FIGURE = problem_kind("published-value", "{value!r} is no {what}", "{hint}")
 CAP_BLIND = problem_kind(
     "node-cap-power", "the power of a node of {group!r} is not known, so no cap can hold it", "add {key}.idle_power and {key}.max_power"
 )
+NO_TIER = problem_kind("stage-tier-unknown", "there is no storage tier {name!r}", "known: {known}")
 CAP_LOW = problem_kind("node-cap-low", "at its lowest clock a busy node still draws {least}", "raise the cap")
 FAILURES_WITHOUT_WORK = problem_kind(
     "failures-without-work",
@@ -123,6 +124,8 @@ class BoundJobs:
     """What a cap on a node's power leaves of what work adds to its idle power."""
     slowdown: float = 1.0
     """How much longer jobs take under that cap."""
+    stage_s_per_byte: float = 0.0
+    """What filling and emptying a byte of burst buffer takes [s]."""
     elastic: Elasticity | None = None
 
     @property
@@ -185,6 +188,15 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
     if spec.communication and spec.elastic is not None:
         problems.add(ELASTIC_TALK(path="workload.jobs.communication"))
     check_communication(spec.communication, cluster, group, problems)
+    buffer = scenario.scheduler.burst_buffer
+    if buffer is not None and buffer.staged_from is not None:
+        tier = cluster.storage.get(buffer.staged_from)
+        if tier is None:
+            problems.add(
+                NO_TIER(path="scheduler.burst_buffer.staged_from", name=buffer.staged_from, known=", ".join(cluster.storage) or "none")
+            )
+        else:
+            bound = dataclasses.replace(bound, stage_s_per_byte=1.0 / tier.read_bytes_per_s + 1.0 / tier.write_bytes_per_s)
     cap = scenario.scheduler.node_cap
     if cap is not None:
         bound = _kept(problems, lambda: _capped(bound, cap), "scheduler.node_cap") or bound

@@ -41,6 +41,9 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
             trace = dataclasses.replace(
                 trace, jobs=dataclasses.replace(jobs, run_s=jobs.run_s * slower, estimate_s=jobs.estimate_s * slower)
             )
+        if bound.stage_s_per_byte and trace.jobs.buffer_bytes is not None:
+            jobs, stage = trace.jobs, trace.jobs.buffer_bytes * bound.stage_s_per_byte
+            trace = dataclasses.replace(trace, jobs=dataclasses.replace(jobs, run_s=jobs.run_s + stage, estimate_s=jobs.estimate_s + stage))
         return _due(trace, bound.spec.slack, scenario.simulate.seed)
 
     return kept("jobs", lambda: _key(bound, scenario), make)
@@ -70,7 +73,16 @@ def _key(bound: BoundJobs, scenario: Scenario) -> tuple[object, ...]:
     if bound.file is not None:
         stat = bound.file.stat()
         source = (str(bound.file), stat.st_mtime_ns, stat.st_size)
-    return (bound.spec.model_dump_json(), bound.elastic, bound.processors, bound.unit, scenario.scheduler.estimates, bound.slowdown, source)
+    return (
+        bound.spec.model_dump_json(),
+        bound.elastic,
+        bound.processors,
+        bound.unit,
+        scenario.scheduler.estimates,
+        bound.slowdown,
+        bound.stage_s_per_byte,
+        source,
+    )
 
 
 def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:

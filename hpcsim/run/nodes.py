@@ -12,6 +12,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.hourly import Hourly
 from hpcsim.run.bind import BoundJobs
+from hpcsim.run.wishes import Wishes
 from hpcsim.scenario.power import power_of_hours
 from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scheduling.machine import Bools, Demand, Integers, Machine, NodeClass, Pool, Window
@@ -176,6 +177,9 @@ class Rules:
             if part.nodes is not None:
                 self.sets.append(node_set(part.nodes, group, f"scheduler.partitions.{name}.nodes"))
                 self._set_of[name] = len(self.sets)
+        named = {name: node_set(nodes, group, f"scheduler.features.{name}") for name, nodes in scheduler.features.items()}
+        self.wishes = Wishes(scheduler, group, jobs, named)
+        self._both: dict[tuple[int, bytes], int] = {}
         for name, count in scheduler.licences.items():
             self._pools.number(name, count, limit=False)
         for name, qos in scheduler.qos.items():
@@ -216,10 +220,26 @@ class Rules:
             )
             pooled |= {number(name, most): amount for name, most, amount in limits if most is not None}
             pooled |= {self._pools.index[licence]: amount for licence, amount in rule.takes.items()}
+        for licence, amount in self.wishes.licences(row).items():
+            at = self._pools.index[licence]
+            pooled[at] = pooled.get(at, 0) + amount
+        buffer = self.wishes.buffer(row)
+        if buffer and self.scheduler.burst_buffer is not None:
+            pooled[number("burst buffer", int(self.scheduler.burst_buffer.capacity), limit=False)] = buffer
         if self.scheduler.power_budget is not None:
             most = int(max(self.power.values)) if self.power else int(self.scheduler.power_budget)
             pooled[number("power budget", most, limit=False, hours=self.power)] = self.watts_of(processors)
-        return self._set_of.get(queue, 0), tuple(sorted(pooled.items())), self._window(user, row)
+        return self._where(self._set_of.get(queue, 0), self.wishes.nodes(row)), tuple(sorted(pooled.items())), self._window(user, row)
+
+    def _where(self, part: int, nodes: Bools | None) -> int:
+        """Return the number of the set of nodes that are in a partition and have the features; the set is made where it is new."""
+        if nodes is None:
+            return part
+        key = (part, nodes.tobytes())
+        if key not in self._both:
+            self.sets.append(nodes & self.sets[part - 1] if part else nodes)
+            self._both[key] = len(self.sets)
+        return self._both[key]
 
     def watts_of(self, processors: int) -> int:
         """Return what a job draws above idle [W], in whole watts, rounded up where the budget changes by the hour."""
@@ -242,6 +262,7 @@ class Rules:
                 broken[f"longer than partition {name} allows"] = mine & (self.jobs.estimate_s > part.max_time)
             if part.max_nodes is not None:
                 broken[f"more nodes than partition {name} allows"] = mine & (nodes > part.max_nodes)
+        broken |= self.wishes.refused()
         if self.power is not None and self.watts:
             longest = {int(size): self.power.longest_s(self.watts_of(int(size))) for size in np.unique(self.jobs.processors)}
             most = np.array([longest[int(size)] for size in self.jobs.processors])
@@ -286,9 +307,12 @@ def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts:
     bad = np.any([*refused.values(), np.zeros(len(jobs), dtype=np.bool_)], axis=0)
     jobs = jobs.subset(~bad) if bad.any() else jobs
     rules = Rules(scheduler, bound.group, jobs, watts=watts)
+    findings += rules.wishes.ignored()
+    house = (scheduler.partitions, scheduler.qos, scheduler.reservations, scheduler.power_budget, scheduler.features, scheduler.licences)
+    needs_extra = any(house) or scheduler.burst_buffer is not None
+    extras = [rules.extra(row) for row in range(len(jobs))] if needs_extra else []
     plain = Machine.of([node_class(bound)], sets=rules.sets, windows=rules.windows)
-    needs_extra = bool(scheduler.partitions or scheduler.qos or scheduler.reservations or scheduler.power_budget)
-    kinds, kind = demands_of(jobs, plain, asking_of(bound, scheduler), extra=rules.extra if needs_extra else None)
+    kinds, kind = demands_of(jobs, plain, asking_of(bound, scheduler), extra=extras.__getitem__ if needs_extra else None)
     switch = switches_of(cluster, bound.group) if cluster is not None and scheduler.placement else None
     machine = Machine.of(
         [node_class(bound)],

@@ -30,6 +30,7 @@ from hpcsim.run.nodes import asking_of, fitted
 from hpcsim.run.policies import policy_of, stopping_of, unknown_names
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
 from hpcsim.run.standby import sleep_rule, standby_of
+from hpcsim.run.wishes import Wishes
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scheduling.machine import Demand, hostlist
 from hpcsim.scheduling.placement import make_placement
@@ -60,6 +61,9 @@ class _Room:
         self.demands: tuple[list[Demand], Any] | None = None
         if self.source is not None:
             self.source = dataclasses.replace(self.source, quality=(*self.source.quality, *unknown_names(scheduler, self.source.jobs)))
+            if bound.jobs and not scheduler.by_node:
+                ignored = Wishes(scheduler, bound.jobs.group, self.source.jobs, {}).ignored()
+                self.source = dataclasses.replace(self.source, quality=(*self.source.quality, *ignored))
         self.hours = hours_of(bound.scenario)
         policy = policy_of(scheduler, self.source.jobs if self.source else None, self.hours)
         only_nodes = bool(getattr(policy, "nodes_only", False))

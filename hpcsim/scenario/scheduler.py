@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec
 from hpcsim.scenario.power import NodeCapSpec, SwitchOffSpec
+from hpcsim.scenario.staging import BurstBufferSpec
 
 __all__ = ["PartitionSpec", "PrioritySpec", "QosSpec", "SchedulerSpec", "StoppingSpec", "WeightsSpec", "WindowSpec"]
 
@@ -117,6 +118,12 @@ class SchedulerSpec(Spec):
     partitions: NamedMap[PartitionSpec] = Field(default_factory=dict, description="partitions by name: the queue of a job log")
     qos: NamedMap[QosSpec] = Field(default_factory=dict, description="qualities of service by name")
     licences: NamedMap[Annotated[int, Count(1)]] = Field(default_factory=dict, description="licences of the whole machine by name")
+    features: NamedMap[str] = Field(
+        default_factory=dict, description="numbers of the nodes, such as 0-31,40, that have a feature, by its name"
+    )
+    burst_buffer: BurstBufferSpec | None = Field(
+        None, description="burst buffer of the whole machine, of which jobs take what they ask for"
+    )
     power_budget: Annotated[float, Quantity("power")] | None = Field(
         None, description="power above idle that running jobs may draw together"
     )
@@ -140,6 +147,8 @@ class SchedulerSpec(Spec):
             or self.partitions
             or self.qos
             or self.licences
+            or self.features
+            or self.burst_buffer
             or self.power_budget
             or self.switch_off
             or self.reservations

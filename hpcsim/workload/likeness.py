@@ -131,7 +131,21 @@ class LogModel:
         picked = self.jobs.subset(rows[:0])
         columns = {
             name: getattr(self.jobs, name)[rows]
-            for name in ("user", "group", "queue", "nodes", "gpus", "memory_bytes", "qos", "constraint", "exclusive", "priority", "due_s")
+            for name in (
+                "user",
+                "group",
+                "queue",
+                "nodes",
+                "gpus",
+                "memory_bytes",
+                "qos",
+                "constraint",
+                "exclusive",
+                "priority",
+                "due_s",
+                "licences",
+                "buffer_bytes",
+            )
             if getattr(self.jobs, name) is not None
         }
         return JobTable.of(

@@ -69,6 +69,8 @@ FIELDS: Mapping[str, str] = {
     "after": "job that it waits for",
     "priority": "priority",
     "deadline": "time by which it should have ended: a date, or seconds",
+    "licences": "licences: matlab:2,ansys",
+    "buffer": "burst buffer of the whole job",
     "due": "time after its submission by which it should have ended",
     "least": "fewest processors, of a job that can change its size",
     "most": "most processors, of a job that can change its size",
@@ -80,7 +82,7 @@ FIELDS: Mapping[str, str] = {
 
 _TIMES = ("submit", "start", "end", "deadline")
 _SPANS = ("run", "wait", "estimate", "due")
-_SIZES = ("memory", "memory_per_node", "memory_per_processor")
+_SIZES = ("buffer", "memory", "memory_per_node", "memory_per_processor")
 _COUNTS = ("processors", "requested", "processors_per_node", "nodes", "gpus", "gpus_per_node", "gpu_share", "priority", *ELASTIC)
 _EPOCH_S = 1e8
 """Seconds from here on count from 1970; smaller ones from the log's own start."""
@@ -119,6 +121,8 @@ LAYOUTS: tuple[Layout, ...] = (
             "after": "after",
             "priority": "priority",
             "due": "due_s",
+            "licences": "licences",
+            "buffer": "buffer_bytes",
         },
         ("job_id", "submit_s", "run_s", "estimate_s", "processors"),
     ),
@@ -394,14 +398,14 @@ def write_csv(jobs: JobTable, path: str | Path) -> Path:
     if jobs.names is not None:
         columns["name"] = list(jobs.names)
     columns |= {"submit_s": jobs.submit_s, "run_s": jobs.run_s, "estimate_s": jobs.estimate_s, "processors": jobs.processors}
-    for name in ("nodes", "gpus", "memory_bytes", "exclusive", "after", "priority", "due_s"):
+    for name in ("nodes", "gpus", "memory_bytes", "exclusive", "after", "priority", "due_s", "buffer_bytes"):
         values = getattr(jobs, name)
         if values is not None:
             missing = (
                 values == np.inf if name == "due_s" else values < 0 if name in ("nodes", "after") else np.zeros(len(jobs), dtype=np.bool_)
             )
             columns[name] = [None if lacks else value for value, lacks in zip(values.tolist(), missing.tolist(), strict=True)]
-    for name in ("user", "group", "queue", "qos", "constraint"):
+    for name in ("user", "group", "queue", "qos", "constraint", "licences"):
         numbers_ = getattr(jobs, name)
         if numbers_ is not None and (numbers_ >= 0).any():
             columns[name] = [jobs.label(name, number) for number in numbers_.tolist()]

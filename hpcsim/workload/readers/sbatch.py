@@ -89,6 +89,10 @@ def _columns(lines: pd.Series) -> dict[str, Any]:
         "queue": _option(lines, "p", "partition"),
         "qos": _option(lines, "q", "qos"),
         "constraint": _option(lines, "C", "constraint"),
+        "licences": _option(lines, "L", "licenses"),
+        "buffer": each(
+            lines.str.extract(r"(?:--bb[= ]|#BB|#DW)[^|]*?capacity=(\w+)", expand=False).fillna("").to_numpy(dtype=object), _size
+        ),
         "exclusive": lines.str.contains(r"\s--exclusive\b").to_numpy(dtype=np.bool_),
         "after": dependency.to_numpy(dtype=object),
         "priority": np.where(np.isnan(priority), np.where(np.isnan(nice), np.nan, -nice), priority),
