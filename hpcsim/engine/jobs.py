@@ -80,7 +80,7 @@ class BatchSystem:
     """
 
     __slots__ = (
-        "_arrived", "_check", "_decide", "_eid", "_end", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_indexes", "_on_end", "_pending", "_plain", "_plans", "_wake",
+        "_arrived", "_check", "_decide", "_eid", "_end", "_ended", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_indexes", "_on_end", "_pending", "_plain", "_plans", "_wake",
         "_account", "_partition", "_qos", "_user", "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
         "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
     )  # fmt: skip
@@ -133,6 +133,7 @@ class BatchSystem:
         self._ends: list[float] = []
         self._sizes: list[int] = []
         self._arrived: list[int] = []
+        self._ended: list[int] = []
         self._pending = False
         self._wake: Due | None = None
         self._plans = bool(getattr(self.policy, "plans", False))
@@ -164,6 +165,7 @@ class BatchSystem:
             qos=self._qos,
             start_s=self._start,
             end_s=self._end,
+            ended=self._ended,
         )
 
     # -- what the rest of the engine calls ---------------------------------------------------------------------------------------
@@ -396,6 +398,7 @@ class BatchSystem:
             at += 1
         del ends[at], sizes[at]
         self._end[job] = self.clock._now
+        self._ended.append(job)
         view = self._view
         view.free += size
         view.only_arrivals = False
@@ -471,6 +474,7 @@ class BatchSystem:
             if self._watched:
                 self._tell("start", job)
         self._arrived.clear()
+        self._ended.clear()
         view.only_arrivals = True
         view.unforeseen = False
         if wake_s < math.inf or self._wake is not None:

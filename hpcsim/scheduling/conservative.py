@@ -12,9 +12,11 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from hpcsim.scheduling.book import Booked, decide_by_book
 from hpcsim.scheduling.policies import Decision, QueueKey, Reservation, View, policies
 from hpcsim.scheduling.room import Room
 from hpcsim.scheduling.timetable import Plans, conservative_in_room, planned_end_s
+from hpcsim.scheduling.waiting import Waiting
 
 __all__ = ["Conservative", "Plan", "Profile"]
 
@@ -171,6 +173,8 @@ def _compress(view: View, promised: dict[int, float], profile: Profile) -> bool:
 
 def _decide(view: View) -> Decision:
     now, waiting, memo = view.now_s, view.waiting(), view.memo
+    if view.by_size is not None:
+        return _decide_by_book(view, view.by_size)
     late = bool(view.running_end_s) and view.running_end_s[0] <= now
     promised: dict[int, float]
     profile: Profile | None = None
@@ -202,6 +206,19 @@ def _decide(view: View) -> Decision:
     wake = math.inf if late or first <= now else first  # where something is late its end decides, not the plan
     reservation = _head(promised, profile) if view.explain and promised and profile else None
     return Decision(start, reservation, Plan(promised, first, view.capacity, settled), wake)
+
+
+def _decide_by_book(view: View, index: Waiting) -> Decision:
+    """Decide while the queue is long."""
+    memo = view.memo if isinstance(view.memo, Booked) else None
+    plan = view.memo if isinstance(view.memo, Plan) else None
+    holds = plan is not None and view.capacity >= plan.capacity and plan.first_s >= view.now_s
+    start, booked, wake = decide_by_book(view, index, memo, plan.start_s if plan is not None and holds else None)
+    reservation = None
+    if view.explain and booked.start_s:
+        job, time = next(iter(booked.start_s.items()))
+        reservation = Reservation(job, time, max(0, booked.book.steps.at(time)) if time < math.inf else 0)
+    return Decision(start, reservation, booked, wake)
 
 
 def _due(view: View, promised: Mapping[int, float]) -> list[int]:
@@ -261,6 +278,7 @@ class Conservative:
     key: QueueKey | None = None
     plans = True
     uses_up_memo = True
+    indexes = "joined"
     rooms = True
     keeps_hours = True
 

@@ -140,6 +140,8 @@ class View:
         estimate.
     arrived : sequence of int
         Jobs that joined the queue since the last decision, in order of arrival.
+    ended : sequence of int
+        On one pool, jobs that ran and have ended since the last decision.
     only_arrivals : bool
         Nothing else has happened since: what was decided then was done, no processor was freed or lost.
     reservation : Reservation or None
@@ -182,6 +184,7 @@ class View:
     room: Room | None = None
     qos: Sequence[int] = ()
     by_size: Waiting | None = None
+    ended: Sequence[int] = ()
 
     def waiting(self) -> Sequence[int]:
         """Return the waiting jobs in the order of the policy."""

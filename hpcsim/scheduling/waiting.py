@@ -183,17 +183,23 @@ class Waiting:
         if line is None:
             return -1
         of, at = self._at[job]
-        if of == kind:
-            at = line.next(at + 1, most_s)
-            return line.jobs[at] if at >= 0 else -1
-        rank = self.lines[of].ranks[at]
+        if of != kind:
+            return self.beyond(kind, self.lines[of].ranks[at], most_s)
+        at = line.next(at + 1, most_s)
+        return line.jobs[at] if at >= 0 else -1
+
+    def beyond(self, kind: int, rank: int, most_s: float) -> int:
+        """Return the first job of a kind that joined after place ``rank`` in the order, and whose estimate is at most ``most_s`` [s]; -1 for none."""
+        line = self.lines.get(kind)
+        if line is None:
+            return -1
         ranks = line.ranks
         low, high = line.first, line.size
         if low < high and ranks[low] > rank:
             high = low
         while low < high:
             middle = (low + high) // 2
-            if ranks[middle] < rank:
+            if ranks[middle] <= rank:
                 low = middle + 1
             else:
                 high = middle

@@ -20,6 +20,7 @@ from hpcsim.scheduling.policies import Decision, Policy, View, make_policy
 from hpcsim.scheduling.priority import FairShare, FairTree
 from hpcsim.workload.jobs import JobTable
 from tests.oracles.slow_scheduler import slow_schedule
+from tests.properties.test_scheduling import queues_by_size
 
 ORDERS = ("batch", "event")
 MACHINE = 12
@@ -77,7 +78,13 @@ def test_equals_the_slow_reference(policy: str, order: Any, jobs: JobTable, esti
     if estimates == "too short":
         jobs = jobs.with_estimates(np.where(jobs.job_id % 2, jobs.estimate_s, np.floor(jobs.run_s / 2)))
     outcome = run_jobs(jobs, MACHINE, made(policy), order=order, check=True)
-    assert starts(jobs, outcome.start_s) == slow_schedule(as_dicts(jobs), MACHINE, policy, order)
+    want = slow_schedule(as_dicts(jobs), MACHINE, policy, order)
+    assert starts(jobs, outcome.start_s) == want
+    for long_from in (1, 4) if policy == "conservative" else ():  # a long queue is kept by size, its promises in a book
+        with queues_by_size(long_from):
+            booked = run_jobs(jobs, MACHINE, policy, order=order, record=True)
+        assert starts(jobs, booked.start_s) == want
+        assert booked.reservations == run_jobs(jobs, MACHINE, policy, order=order, record=True).reservations
 
 
 @every_order

@@ -17,6 +17,7 @@ from hpcsim.engine import jobs as engine
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import BatchSystem, run_jobs
 from hpcsim.engine.outcome import STATUS, Outcome
+from hpcsim.scheduling import book
 from hpcsim.scheduling import policies as rules
 from hpcsim.workload.jobs import JobTable
 from tests.oracles.slow_scheduler import slow_schedule
@@ -57,14 +58,14 @@ def starts(jobs: JobTable, outcome: Outcome) -> dict[int, float]:
 
 
 @contextmanager
-def queues_by_size() -> Iterator[None]:
-    """Keep the waiting jobs by size, however few they are."""
-    kept = engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST
-    engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST = 1, 0, 0
+def queues_by_size(long_from: int = 1) -> Iterator[None]:
+    """Take a queue for long from so many jobs on: waiting jobs are kept by size, promises in a book."""
+    kept = engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST, book._FEW_STEPS, book._CHUNK
+    engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST, book._FEW_STEPS, book._CHUNK = long_from, long_from // 2, 0, 2, 3
     try:
         yield
     finally:
-        engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST = kept
+        engine._INDEX_FROM, engine._INDEX_UNTIL, rules._SIZES_COST, book._FEW_STEPS, book._CHUNK = kept
 
 
 @every_order
