@@ -147,8 +147,12 @@ class BatchSystem:
         self._tables: list[JobTable] = []
         self._heap = clock._queue
         self._eid = clock._eid
-        self._view = View(
-            clock.now,
+        self._view = self._first_view()
+
+    def _first_view(self) -> View:
+        """Return the view, which refers to the lists that are kept up to date."""
+        return View(
+            self.clock.now,
             self.size,
             self.size,
             self._queue,
@@ -158,7 +162,7 @@ class BatchSystem:
             running_end_s=self._ends,
             running_processors=self._sizes,
             arrived=self._arrived,
-            explain=record or bool(observers),
+            explain=self._record or bool(self._observers),
             user=self._user,
             account=self._account,
             partition=self._partition,
