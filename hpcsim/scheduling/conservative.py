@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from hpcsim.scheduling.book import Booked, decide_by_book
 from hpcsim.scheduling.policies import Decision, QueueKey, Reservation, View, policies
+from hpcsim.scheduling.promises import Plans, conservative_in_room
 from hpcsim.scheduling.room import Room
-from hpcsim.scheduling.timetable import Plans, conservative_in_room, planned_end_s
+from hpcsim.scheduling.timetable import planned_end_s
 from hpcsim.scheduling.waiting import Waiting
 
 __all__ = ["Conservative", "Plan", "Profile"]
@@ -277,7 +278,6 @@ class Conservative:
     name = "conservative"
     key: QueueKey | None = None
     plans = True
-    uses_up_memo = True
     indexes = "joined"
     rooms = True
     keeps_hours = True

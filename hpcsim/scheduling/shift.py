@@ -19,8 +19,9 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cost.hourly import Hourly
 from hpcsim.scheduling.policies import Decision, Easy, QueueKey, Reservation, View, policies
 from hpcsim.scheduling.priority import in_order
+from hpcsim.scheduling.promises import Plans, conservative_in_room
 from hpcsim.scheduling.room import Room
-from hpcsim.scheduling.timetable import Plans, Slot, Timetable, conservative_in_room
+from hpcsim.scheduling.timetable import Slot, Timetable
 
 __all__ = ["EarliestDeadline", "Shift", "ShiftedTimetable"]
 
@@ -62,6 +63,13 @@ class ShiftedTimetable(Timetable):
         other.hours, other.latest, other.best = self.hours, self.latest, set(self.best)
         return other
 
+    def _mark(self, job: int, best: bool) -> None:
+        if (job in self.best) == best:
+            return
+        if self._log is not None:
+            self._log.append((ShiftedTimetable._mark, (job, not best)))
+        (self.best.add if best else self.best.discard)(job)
+
     def promise(self, job: int) -> None:
         """Promise a flexible job its cheapest place, any other the earliest."""
         slot = self._cheapest(job)
@@ -73,7 +81,7 @@ class ShiftedTimetable(Timetable):
     def drop(self, job: int) -> None:
         """Forget a job that waits no longer."""
         super().drop(job)
-        self.best.discard(job)
+        self._mark(job, False)
 
     def due(self, now_s: float) -> list[int]:
         """Return the jobs whose time has come; where nodes are switched off, each on the nodes that wake the fewest now, not when it was promised."""
@@ -123,7 +131,7 @@ class ShiftedTimetable(Timetable):
             place = self._place(job, kind, float(starts[at]), self.slots[first[at] : stop[at]])
             if place is not None:
                 if at == 0:
-                    self.best.add(job)
+                    self._mark(job, True)
                 return Slot(float(starts[at]), float(ends[at]), place)
         return None
 
@@ -165,7 +173,6 @@ class Shift:
     rooms = True
     nodes_only = True
     plans = True
-    uses_up_memo = True
 
     signal: str = "price"
     slack_s: float = 0.0

@@ -1,4 +1,4 @@
-"""What is free on the nodes of a machine from each time on, as far as is planned; and conservative backfilling by it.
+"""What is free on the nodes of a machine from each time on, as far as is planned.
 
 A step function of time whose values are whole states of the machine. A promise fixes nodes, and a job fits from a time on if the chunks that each
 node can take *throughout* are enough. Sums over all nodes rule out most times before a node is looked at.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable
-from heapq import heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,9 @@ from hpcsim.scheduling.machine import CORES, DEVICE, GPUS, MEMORY, Allocation, D
 from hpcsim.scheduling.room import Room
 
 if TYPE_CHECKING:
-    from hpcsim.scheduling.policies import View
+    pass
 
-__all__ = ["Timetable", "conservative_in_room"]
+__all__ = ["Slot", "Timetable", "Undo", "planned_end_s"]
 
 _BLOCK = 64
 _AHEAD_S = 14 * 86400.0
@@ -84,6 +84,7 @@ class Timetable:
         self._order: dict[int, int] = {}
         self._started = 0
         self._bounds: dict[int, tuple[list[float], list[float]]] = {}
+        self._log: list[Undo] | None = None
         for window in room.machine.windows:
             for time in (window.start_s, window.end_s):
                 if now_s < time < math.inf:
@@ -120,6 +121,7 @@ class Timetable:
         other.running, other.promised = self.running.copy(), self.promised.copy()
         other._order, other._started = self._order.copy(), self._started
         other._bounds = {kind: (a.copy(), b.copy()) for kind, (a, b) in self._bounds.items()}
+        other._log = None
         return other
 
     def __eq__(self, other: object) -> bool:
@@ -136,6 +138,57 @@ class Timetable:
         flat = free.free.reshape(-1)
         return flat if free.devices is None else np.concatenate([flat, free.devices.reshape(-1)])
 
+    # -- going back --------------------------------------------------------------------------------------------------------------
+
+    def keep_log(self) -> None:
+        """Note from now on how what is done is undone."""
+        self._log = []
+
+    def end_log(self) -> list[Undo]:
+        """Return how what was done since is undone, and note no more."""
+        log, self._log = self._log or [], None
+        return log
+
+    def undo(self, log: Sequence[Undo]) -> None:
+        """Undo, last first, what a log notes; the state is then what it was, its caches empty."""
+        for back, values in reversed(log):
+            back(self, *values)
+        self.promised = {job: self.promised[job] for job in sorted(self.promised, key=self._order.__getitem__)}
+        self._due = [(slot.start_s, job) for job, slot in self.promised.items() if slot.start_s < math.inf]
+        heapify(self._due)
+        self._bounds.clear()
+
+    def _unstep(self, times: npt.NDArray[np.float64], slots: Integers, slot: int, rows: tuple[Integers, Integers, Integers]) -> None:
+        self.times, self.slots = times, slots
+        self.cells[slot], self.pools[slot], self.sums[slot] = rows
+        self._unused.append(slot)
+
+    def _unadvance(self, times: npt.NDArray[np.float64], slots: Integers, freed: int) -> None:
+        self.times, self.slots = times, slots
+        if freed:
+            del self._unused[-freed:]
+
+    def _unput(self, job: int, slot: Slot | None, rank: int | None) -> None:
+        if slot is None:
+            del self.promised[job]
+        else:
+            self.promised[job] = slot
+        if rank is None:
+            del self._order[job]
+
+    def _undrop(self, job: int, slot: Slot, rank: int) -> None:
+        self.promised[job], self._order[job] = slot, rank
+        self._started -= 1
+
+    def _unbegin(self, job: int, slot: Slot | None) -> None:
+        if slot is None:
+            del self.running[job]
+        else:
+            self.running[job] = slot
+
+    def _unforget(self, running: dict[int, Slot]) -> None:
+        self.running = running
+
     # -- steps --------------------------------------------------------------------------------------------------------------------
 
     def _step(self, time_s: float) -> int:
@@ -151,6 +204,9 @@ class Timetable:
             self.sums = np.concatenate([self.sums, np.empty_like(self.sums)])
             self._unused = list(range(2 * size - 1, size - 1, -1))
         slot, before = self._unused.pop(), self.slots[at - 1]
+        if self._log is not None:
+            rows = self.cells[slot].copy(), self.pools[slot].copy(), self.sums[slot].copy()
+            self._log.append((Timetable._unstep, (times, self.slots, slot, rows)))
         self.cells[slot], self.pools[slot], self.sums[slot] = self.cells[before], self.pools[before], self.sums[before]
         self.times = np.concatenate([times[:at], [time_s], times[at:]])
         self.slots = np.concatenate([self.slots[:at], [slot], self.slots[at:]])
@@ -159,6 +215,8 @@ class Timetable:
     def advance(self, now_s: float) -> None:
         """Forget what lies before ``now_s``."""
         last = int(self.times.searchsorted(now_s, "right")) - 1
+        if self._log is not None:
+            self._log.append((Timetable._unadvance, (self.times, self.slots, max(0, last))))
         if last > 0:
             self._unused += self.slots[:last].tolist()
             self.times, self.slots = self.times[last:], self.slots[last:]
@@ -174,6 +232,14 @@ class Timetable:
         first = self._step(begin_s)
         last = int(self.times.searchsorted(end_s))
         slots = self.slots[first:last]
+        if self._log is not None:
+            self._log.append((Timetable._move, (slots, demand, place, -sign)))
+        self._move(slots, demand, place, sign)
+        if sign > 0:
+            self._bounds.clear()
+
+    def _move(self, slots: Integers, demand: Demand, place: Allocation, sign: int) -> None:
+        """Take what a job holds, or with ``sign`` 1 give it back, in some states."""
         nodes, machine = list(place.nodes), self.room.machine
         counts = np.array(place.counts, dtype=np.int64)
         wide = machine.nodes
@@ -190,8 +256,6 @@ class Timetable:
             self.pools[slots, pool] += sign * amount
         if self.cells.shape[1] > self._wide:
             self._take_devices(slots, demand, place, sign)
-        if sign > 0:
-            self._bounds.clear()
 
     def _take_devices(self, slots: Integers, demand: Demand, place: Allocation, sign: int) -> None:
         machine = self.room.machine
@@ -340,6 +404,8 @@ class Timetable:
 
     def put(self, job: int, slot: Slot) -> None:
         """Promise a job a place that is free."""
+        if self._log is not None:
+            self._log.append((Timetable._unput, (job, self.promised.get(job), self._order.get(job))))
         self.promised[job] = slot
         self._order.setdefault(job, len(self._order) + self._started)
         if slot.start_s < math.inf:
@@ -355,8 +421,23 @@ class Timetable:
 
     def drop(self, job: int) -> None:
         """Forget a job that waits no longer."""
+        if self._log is not None:
+            self._log.append((Timetable._undrop, (job, self.promised[job], self._order[job])))
         del self.promised[job], self._order[job]
         self._started += 1
+
+    def begin(self, job: int, slot: Slot) -> None:
+        """Let a job that was promised a place run there."""
+        if self._log is not None:
+            self._log.append((Timetable._unbegin, (job, self.running.get(job))))
+        self.running[job] = slot
+        self.drop(job)
+
+    def forget(self, now_s: float) -> None:
+        """Forget those that ended as planned."""
+        if self._log is not None:
+            self._log.append((Timetable._unforget, (self.running,)))
+        self.running = {job: slot for job, slot in self.running.items() if slot.end_s > now_s or job in self.room.allocations}
 
     def first_s(self) -> float:
         """Return the earliest promise; infinite where there is none."""
@@ -380,6 +461,8 @@ class Timetable:
         """Give back what jobs that ended early do not need any more."""
         for job in [job for job in self.running if job not in self.room.allocations]:
             slot = self.running.pop(job)
+            if self._log is not None:
+                self._log.append((Timetable._unbegin, (job, slot)))
             if slot.end_s > now_s:
                 self.take(now_s, slot.end_s, self.room.demands[self.room.kind[job]], slot.place, 1)
 
@@ -415,122 +498,7 @@ class Timetable:
         return settled
 
 
+Undo = tuple[Callable[..., None], tuple[Any, ...]]
+"""A method of the timetable, and what it is called with, that undoes one change."""
+
 _NEVER = Slot(math.inf, math.inf, Allocation((), ()))
-
-
-class Plans(NamedTuple):
-    """What conservative backfilling remembers on a machine of nodes: a timetable that moves on with time.
-
-    The timetable is changed from decision to decision, so a memo can be used once; to keep one, copy it with ``copy.deepcopy``.
-
-    Attributes
-    ----------
-    table : Timetable
-        Who is promised what.
-    closed : tuple of int
-        Nodes that were closed.
-    settled : bool
-        No job can be moved forward, all others in place, unless room comes that was not foreseen.
-    """
-
-    table: Timetable
-    closed: tuple[int, ...]
-    settled: bool
-
-
-Make = Callable[[float, Room], Timetable]
-
-
-def _anew(view: View, room: Room, make: Make) -> Timetable:
-    """Return a timetable of what runs, with all promises made anew in queue order; a job that outran its estimate ends now."""
-    table = make(view.now_s, room)
-    now = view.now_s
-    for end, job in zip(view.running_end_s, room.running, strict=True):
-        table.take(max(end, now), math.inf, room.demands[room.kind[job]], room.allocations[job], 1)
-        table.running[job] = Slot(now, max(end, now), room.allocations[job])
-    for job in view.queue[view.head :]:
-        table.promise(job)
-    return table
-
-
-def _runs_longer(view: View, room: Room, table: Timetable) -> bool:
-    """Return whether a running job is now told to end later than was planned with."""
-    return any(job in table.running and end > table.running[job].end_s for end, job in zip(view.running_end_s, room.running, strict=True))
-
-
-def _moved_on(view: View, room: Room, memo: Plans | None, make: Make) -> tuple[Timetable, bool]:
-    """Return the timetable with what has happened since, and whether nothing can move."""
-    now = view.now_s
-    late = bool(view.running_end_s) and view.running_end_s[0] <= now
-    longer = memo is not None and view.unforeseen and _runs_longer(view, room, memo.table)
-    if memo is None or late or longer or tuple(sorted(room.free._closed)) != memo.closed or memo.table.first_s() < now:
-        return _anew(view, room, make), True
-    table = memo.table
-    table.room = room
-    table.advance(now)
-    settled = True
-    if view.unforeseen:
-        table.return_unused(now)
-        waiting = view.queue[view.head :]
-        gone = set(table.promised).difference(waiting) if len(table.promised) + len(view.arrived) != len(waiting) else ()
-        for job in sorted(gone):
-            table.withdraw(job)
-            table.drop(job)
-    if view.unforeseen or not memo.settled:
-        settled = table.compress()
-    for job in view.arrived:
-        if job not in table.promised:
-            table.promise(job)
-    return table, settled
-
-
-class Planned(NamedTuple):
-    """What :func:`conservative_in_room` decides."""
-
-    start: list[int]
-    places: list[Allocation]
-    plans: Plans
-    wake_s: float
-
-
-def conservative_in_room(view: View, room: Room, memo: Plans | None, make: Make = Timetable) -> Planned:
-    """Decide by conservative backfilling on a machine of nodes; see :class:`~hpcsim.scheduling.conservative.Conservative`.
-
-    ``make`` makes the timetable anew: one that promises other places than the earliest plans otherwise.
-    """
-    now = view.now_s
-    late = bool(view.running_end_s) and view.running_end_s[0] <= now
-    table, settled = _moved_on(view, room, memo, make)
-    start: list[int] = []
-    places: list[Allocation] = []
-    due = table.due(now)
-    free = room.free.copy() if due else room.free
-    for job in due:
-        kind, slot = int(room.kind[job]), table.promised[job]
-        if not _holds(free, kind, slot.place):
-            heappush(table._due, (slot.start_s, job))
-            continue
-        free.take(kind, slot.place)
-        start.append(job)
-        places.append(slot.place)
-        table.running[job] = slot
-        table.drop(job)
-        if not now + view.estimate_s[job] > now:
-            late, settled = True, False
-    if len(table.running) > 2 * len(room.allocations) + 64:
-        table.running = {job: slot for job, slot in table.running.items() if slot.end_s > now or job in room.allocations}
-    first = table.first_s()
-    wake = math.inf if late or first <= now else first
-    return Planned(start, places, Plans(table, tuple(sorted(room.free._closed)), settled), wake)
-
-
-def _holds(free: Free, kind: int, place: Allocation) -> bool:
-    """Return whether a place is free now."""
-    demand = free.demands[kind]
-    if not free._could(demand):
-        return False
-    capacity = free.capacity(kind)
-    if any(capacity[node] < count for node, count in zip(place.nodes, place.counts, strict=True)):
-        return False
-    devices = free.devices
-    return devices is None or all(devices[node, device] >= shares for node, device, shares in place.devices)

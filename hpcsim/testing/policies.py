@@ -117,9 +117,6 @@ class _Guarded:
         second = Decision(*self.policy.decide(copies[1]))
         if (list(first.start), *first[1:]) != (list(second.start), *second[1:]):
             raise PolicyFault(f"policy {self.name!r} answers the same view differently: {first} and {second}")
-        if getattr(self.policy, "uses_up_memo", False) and view.room is not None:  # the memo is its own, and a new one takes its place
-            for one in copies:
-                one.memo = None
         if copies[0] != copies[2]:
             raise PolicyFault(f"policy {self.name!r} changes the view that it is given")
         return first

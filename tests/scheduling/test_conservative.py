@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
 import math
 import os
@@ -16,10 +17,11 @@ import pytest
 
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import BatchSystem, PolicyFault, run_jobs
+from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.scheduling import conservative as module
 from hpcsim.scheduling.conservative import Conservative, Plan, Profile
 from hpcsim.scheduling.policies import Decision, Reservation, View, make_policy
-from hpcsim.testing.policies import check_policy
+from hpcsim.testing.policies import check_policy, random_machine
 from hpcsim.workload.jobs import JobTable, TraceOptions, read_trace
 
 LOGS = Path(os.environ.get("HPCSIM_TRACES", Path(__file__).resolve().parents[3] / "shared" / "evidence" / "traces"))
@@ -232,3 +234,29 @@ def test_examples() -> None:
     result = doctest.testmod(module)
     assert result.attempted >= 4
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", ["conservative", "shift"])
+def test_old_plans_on_nodes_stay_what_they_were(name: str) -> None:
+    """The timetable is one and changes, yet every memo is, in the end, equal to the copy that was made of it when it was new."""
+    kept: list[tuple[Any, Any]] = []
+    inner = make_policy(name)
+
+    class Keeps:
+        key, rooms, plans, nodes_only = None, True, True, False
+
+        def __init__(self) -> None:
+            self.name = name
+
+        def decide(self, view: View, /) -> Decision:
+            decision = Decision(*inner.decide(view))
+            kept.append((decision.memo, copy.deepcopy(decision.memo)))
+            return decision
+
+    machine, jobs = random_machine(5)
+    run_on_machine(jobs, machine, Keeps())
+    assert len(kept) > 40
+    order = np.random.default_rng(1).permutation(len(kept)).tolist()
+    for at in order:
+        assert kept[at][0] == kept[at][1]
+    assert kept[0][0] != kept[-1][0]
