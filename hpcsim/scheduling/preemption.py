@@ -112,9 +112,13 @@ def _victims(room: Room, free: Free, job: int, now_s: float, others: list[int]) 
     return chosen
 
 
+_IN_TURNS = ("las", "finish-time-fair", "gang")
+
+
 def _checked(policy: str, mode: str, **times: float) -> None:
-    if mode not in STOPS:
-        raise BAD_MODE.error(path="options.mode", policy=policy, mode=mode, known=", ".join(STOPS))
+    known = [how for how in STOPS if how != "requeue" or policy not in _IN_TURNS]  # in turns, who loses all that it did never ends
+    if mode not in known:
+        raise BAD_MODE.error(path="options.mode", policy=policy, mode=mode, known=", ".join(known))
     for name, value in times.items():
         if not 0 <= value < math.inf:
             raise BAD_OPTION.error(path=f"options.{name}", policy=policy, name=name, value=value, bound="finite and at least 0")

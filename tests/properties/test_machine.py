@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,14 @@ from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import run_jobs
 from hpcsim.engine.machine import MachineSystem
 from hpcsim.engine.on_nodes import run_on_machine
+from hpcsim.engine.stopping import Stopping
 from hpcsim.scheduling.conservative import Conservative
 from hpcsim.scheduling.machine import DEVICE, Allocation, Demand, Free, Machine, NodeClass, Pool
 from hpcsim.scheduling.placement import make_placement, placements
 from hpcsim.scheduling.policies import Decision, View, make_policy, policies
 from hpcsim.workload.jobs import JobTable
 from tests.oracles.slow_machine import slow_machine
+from tests.oracles.slow_stopping import Costs, slow_conservative, slow_stopping
 
 POOLS = (Pool("licence", 3), Pool("limit", 4, limit=True))
 
@@ -68,17 +71,33 @@ def workloads(draw: st.DrawFn, *, pools: bool = True, most: int = 14) -> tuple[M
     kind = column(st.integers(0, len(kinds) - 1))
     size = [kinds[k].chunks * kinds[k].cores for k in kind.tolist()]
     jobs = JobTable.of(
-        np.sort(column(st.integers(0, 25)).astype(float)), run, size, estimate_s=np.maximum(run + over, 0.0), user=column(st.integers(0, 3))
-    )
+        np.sort(column(st.integers(0, 25)).astype(float)), run, size, estimate_s=np.maximum(run + over, 0.0), user=column(st.integers(0, 3)),
+        priority=column(st.integers(0, 2)).astype(float),
+    )  # fmt: skip
     return machine, jobs, kinds, kind
 
 
+Visit = tuple[int, float, float, Allocation]
+"""A time of a job on the machine: job, from when, until when, where."""
+
+
 def outcome_of(
-    workload: tuple[Machine, JobTable, list[Demand], Any], policy: str, placement: str = "first-fit", order: Any = "batch"
-) -> Any:
+    workload: tuple[Machine, JobTable, list[Demand], Any], policy: Any, placement: str = "first-fit", order: Any = "batch",
+    stopping: Stopping | None = None, visits: list[Visit] | None = None,
+) -> Any:  # fmt: skip
     machine, jobs, kinds, kind = workload
     clock = Clock()
-    system = MachineSystem(clock, machine, policy, placement=placement, order=order, check=True)
+    here: dict[int, tuple[float, Allocation]] = {}
+
+    def watch(what: str, time: float, fields: Any) -> None:
+        if what == "start":
+            here[fields["job"]] = time, system.allocations[fields["job"]]
+        elif what in ("stop", "end") and visits is not None:
+            begin, place = here.pop(fields["job"])
+            visits.append((fields["job"], begin, time, place))
+
+    watchers = [watch] if visits is not None else []
+    system = MachineSystem(clock, machine, policy, placement=placement, order=order, stopping=stopping, check=True, observers=watchers)
     system.submit(jobs, (kinds, kind))
     clock.run()
     return system.outcome()
@@ -91,8 +110,15 @@ def as_dicts(workload: tuple[Machine, JobTable, list[Demand], Any]) -> list[dict
         demand = kinds[kind[at]]
         pools = [dict(demand.pooled).get(pool, 0) for pool in range(len(machine.pools))]
         ask = demand._asdict() | {"nodes": np.flatnonzero(machine.sets[demand.where]).tolist(), "pools": pools}
-        rows.append({"id": at, "submit": jobs.submit_s[at], "run": jobs.run_s[at], "estimate": jobs.estimate_s[at], "ask": ask})
+        rows.append({
+            "id": at, "submit": float(jobs.submit_s[at]), "run": float(jobs.run_s[at]), "estimate": float(jobs.estimate_s[at]), "ask": ask,
+            "priority": float(jobs.filled("priority")[at]), "size": machine.processor_equivalents(demand),
+        })  # fmt: skip
     return rows
+
+
+def pools_of(machine: Machine) -> dict[str, Any]:
+    return {"pools": [pool.capacity for pool in machine.pools], "limits": [pool.limit for pool in machine.pools]}
 
 
 @pytest.mark.parametrize("policy", ["fcfs", "easy"])
@@ -102,20 +128,57 @@ def test_equals_the_slow_reference(policy: str, workload: tuple[Machine, JobTabl
     """Start by start and node by node, with several resources, whole nodes, sets of nodes, licences and limits; estimates right, long and short."""
     machine = workload[0]
     outcome = outcome_of(workload, policy)
-    slow = slow_machine(
-        as_dicts(workload),
-        machine.total.T.tolist(),
-        backfill=policy == "easy",
-        pools=[pool.capacity for pool in machine.pools],
-        limits=[pool.limit for pool in machine.pools],
-    )
+    slow = slow_machine(as_dicts(workload), machine.total.T.tolist(), backfill=policy == "easy", **pools_of(machine))
     assert dict(enumerate(outcome.start_s.tolist())) == {job: start for job, (start, _) in slow.items()}
     for job, (_, place) in slow.items():
         assert dict(zip(*outcome.places[job][:2], strict=True)) == place
 
 
-# these stop jobs, which then hold their nodes more than once between start and end
-STOPPING = {"srpt", "las", "preempt", "deadline", "finish-time-fair", "gang"}
+@given(workload=workloads(most=10))
+@settings(max_examples=60, deadline=None)
+def test_conservative_equals_the_slow_reference_on_nodes(workload: tuple[Machine, JobTable, list[Demand], Any]) -> None:
+    """Start by start and node by node; estimates right, long and short."""
+    machine = workload[0]
+    outcome = outcome_of(workload, "conservative")
+    slow = slow_conservative(as_dicts(workload), machine.total.T.tolist(), **pools_of(machine))
+    assert dict(enumerate(outcome.start_s.tolist())) == {job: start for job, (start, _) in slow.items()}
+    for job, (_, place) in slow.items():
+        assert dict(zip(*outcome.places[job][:2], strict=True)) == place
+
+
+# these stop jobs, which then hold their nodes more than once between start and end: an option, and its name
+STOPPING = {"srpt": (0.0, ""), "las": (6.0, "threshold_s"), "preempt": (0.0, "grace_s"), "deadline": (2.0, "slack"), "finish-time-fair": (2.0, "lease_s"), "gang": (2.0, "quantum_s")}  # fmt: skip
+COSTS = st.sampled_from([Stopping(), Stopping(1.0, 2.0, 3.0, 1.0), Stopping(1.0, 2.0, 3.0, 1.0, notice=False)])
+
+
+@pytest.mark.parametrize("name", STOPPING)
+@given(
+    workload=workloads(most=10),
+    how=st.sampled_from(["suspend", "checkpoint", "requeue", "cancel"]),
+    costs=COSTS,
+    grace=st.sampled_from([0.0, 3.0]),
+)
+@settings(max_examples=25, deadline=None)
+def test_policies_that_stop_equal_the_slow_reference(
+    name: str, workload: tuple[Machine, JobTable, list[Demand], Any], how: str, costs: Stopping, grace: float
+) -> None:
+    """Start by start and stop by stop, with several resources, and with what stopping costs."""
+    machine = workload[0]
+    if how in ("checkpoint", "requeue") and name in ("las", "gang", "finish-time-fair"):
+        how = "suspend"  # with costs as large as the jobs here, who loses what it did in its turn never ends
+    option, key = (grace, "grace_s") if name == "preempt" else STOPPING[name]
+    policy = make_policy(name, {"mode": how} | ({key: option} if key else {}))
+    visits: list[Visit] = []
+    outcome_of(workload, policy, stopping=costs, visits=visits)
+    slow = slow_stopping(
+        as_dicts(workload), machine.total.T.tolist(), name, option=option, how=how, cores=machine.cores,
+        costs=Costs(costs.save_s, costs.restore_s, costs.interval_s, costs.resubmit_s, costs.notice), **pools_of(machine),
+    )  # fmt: skip
+    for job, rows in slow.items():
+        mine = [(begin, end) for number, begin, end, _ in visits if number == job]
+        np.testing.assert_allclose(np.array(mine).reshape(-1, 2), np.array([row[:2] for row in rows]).reshape(-1, 2), atol=1e-9)
+
+
 ROOMS = [name for name in policies.names() if getattr(make_policy(name), "rooms", False)]
 
 
@@ -141,31 +204,39 @@ def test_one_node_is_one_pool(policy: str, order: Any, data: st.DataObject) -> N
 
 
 @pytest.mark.parametrize("placement", placements.names())
-@given(workload=workloads(), policy=st.sampled_from(ROOMS), order=st.sampled_from(["batch", "event"]))
+@given(workload=workloads(), policy=st.sampled_from(ROOMS), order=st.sampled_from(["batch", "event"]), costs=COSTS)
 @settings(max_examples=30, deadline=None)
-def test_no_node_is_overbooked(placement: str, workload: tuple[Machine, JobTable, list[Demand], Any], policy: str, order: Any) -> None:
-    """I9, I11, I20: at every start the engine checks what is free; every job ends; each has the chunks that it asked for on nodes that it may use."""
+def test_no_node_is_overbooked(
+    placement: str, workload: tuple[Machine, JobTable, list[Demand], Any], policy: str, order: Any, costs: Stopping
+) -> None:
+    """I9, I11, I20: every job ends and has been on the machine for its work, for what it lost and for what it took to be where it was; each time with the
+    chunks that it asked for on nodes that it may use; and at no time is more of a node taken than there is."""
     machine, jobs, kinds, kind = workload
-    outcome = outcome_of(workload, policy, placement, order)
+    visits: list[Visit] = []
+    outcome = outcome_of(workload, policy, placement, order, costs, visits)
     assert not np.isnan(outcome.end_s).any()
     assert (outcome.start_s >= jobs.submit_s).all()
-    if policy in STOPPING:
-        assert (outcome.end_s - outcome.start_s >= jobs.run_s - 1e-9).all()
-    else:
-        np.testing.assert_allclose(outcome.end_s - outcome.start_s, jobs.run_s)
-    for job, place in outcome.places.items():
+    stays = [[(begin, end) for number, begin, end, _ in visits if number == job] for job in range(len(jobs))]
+    stops = [[stretch for stretch in outcome.stretches if stretch.job == job] for job in range(len(jobs))]
+    for job, (own, stopped) in enumerate(zip(stays, stops, strict=True)):
+        again = [min(end - begin, costs.restart_s(stretch.how)) for (begin, end), stretch in zip(own[1:], stopped, strict=True)]
+        assert sum(end - begin for begin, end in own) == pytest.approx(jobs.run_s[job] + sum(s.lost_s for s in stopped) + sum(again))
+        assert [(s.start_s, s.end_s) for s in stopped] == own[:-1]
+        assert all(one[1] <= two[0] for one, two in pairwise(own))
+        assert (own[0][0], own[-1][1]) == (outcome.start_s[job], outcome.end_s[job])
+        assert policy in STOPPING or len(own) == 1
+    for job, _, _, place in visits:
         demand = kinds[kind[job]]
         assert sum(place.counts) == demand.chunks
         assert machine.sets[demand.where][list(place.nodes)].all()
         assert not demand.apart or set(place.counts) == {1}
-    for time in np.unique(outcome.start_s) if policy not in STOPPING else ():  # of those the engine's own check tells
-        now = (outcome.start_s <= time) & (outcome.end_s > time)
+    for time in {begin for _, begin, _, _ in visits}:
         used = np.zeros_like(machine.total)
-        for job in np.flatnonzero(now).tolist():
-            demand, place = kinds[kind[job]], outcome.places[job]
-            nodes, counts = list(place.nodes), np.array(place.counts)
-            each = np.array([demand.cores, demand.gpus, demand.memory])[:, None]
-            used[:, nodes] += machine.total[:, nodes] if demand.exclusive else each * counts
+        for job, begin, end, place in visits:
+            if begin <= time < end:
+                demand, nodes = kinds[kind[job]], list(place.nodes)
+                each = np.array([demand.cores, demand.gpus, demand.memory])[:, None]
+                used[:, nodes] += machine.total[:, nodes] if demand.exclusive else each * np.array(place.counts)
         assert (used <= machine.total).all()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -86,3 +87,34 @@ def test_examples() -> None:
     result = doctest.testmod(module)
     assert result.attempted >= 2
     assert result.failed == 0
+
+
+@given(
+    drawn=machines, weights=st.lists(st.integers(1, 4), min_size=4, max_size=4), limits=st.lists(st.integers(0, 9), min_size=4, max_size=4)
+)
+@settings(max_examples=60, deadline=None)
+def test_equals_the_slow_reference(drawn: Any, weights: list[int], limits: list[int]) -> None:
+    """In exact fractions, everything looked up again for every task: who has the least dominant share over the weight gets the next, if it fits."""
+    capacity, demands = drawn
+    users = range(len(demands))
+    tasks = [0 for _ in users]
+    able = {user for user in users if limits[user]}
+    while able:
+
+        def share(user: int) -> Fraction:
+            return max(Fraction(tasks[user] * need, have) for need, have in zip(demands[user], capacity, strict=True)) / weights[user]
+
+        user = min(able, key=lambda user: (share(user), user))
+        used = [sum(tasks[other] * demands[other][row] for other in users) + demands[user][row] for row in range(2)]
+        if any(amount > have for amount, have in zip(used, capacity, strict=True)):
+            able.remove(user)
+            continue
+        tasks[user] += 1
+        if tasks[user] == limits[user]:
+            able.remove(user)
+    found = drf_tasks(capacity, demands, weights=weights[: len(demands)], limits=limits[: len(demands)]).tolist()
+    exact = [
+        Fraction(max(Fraction(need, have) for need, have in zip(demands[user], capacity, strict=True)), weights[user]) for user in users
+    ]
+    ties = any(a < b and exact[a] * m == exact[b] * n for a in users for b in users for m in range(1, 10) for n in range(1, 10))
+    assert found == tasks or ties  # in floating point equal shares may differ in the last digit

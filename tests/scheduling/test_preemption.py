@@ -18,7 +18,7 @@ from hpcsim.scheduling.policies import make_policy, policies
 from hpcsim.testing.policies import check_policy
 from hpcsim.workload.jobs import JobTable
 
-PREEMPTIVE = [name for name in policies.names() if getattr(make_policy(name), "nodes_only", False)]
+PREEMPTIVE = ["srpt", "las", "preempt", "deadline", "finish-time-fair", "gang"]
 FOUR = JobTable.of([0, 2, 3, 4], [20, 10, 2, 6], [4, 3, 1, 2], priority=[0, 1, 0, 2])
 
 
@@ -134,7 +134,18 @@ def test_m87_the_loss_of_a_victim() -> None:
     assert np.mean(lost) == pytest.approx(540.0)
 
 
-@pytest.mark.parametrize("name", ["srpt:mode=kill", "gang:quantum_s=0", "las:threshold_s=-1", "preempt:grace_s=nan"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "srpt:mode=kill",
+        "las:mode=requeue",
+        "gang:mode=requeue",
+        "finish-time-fair:mode=requeue",
+        "gang:quantum_s=0",
+        "las:threshold_s=-1",
+        "preempt:grace_s=nan",
+    ],
+)
 def test_bad_options_are_refused(name: str) -> None:
     with pytest.raises(InputError):
         make_policy(name)
