@@ -8,7 +8,8 @@ Vertices are named ``gpu/0`` (node 0 of group gpu), ``gpu/0/device/3``, ``gpu/0/
 kind       joins
 ========== ==========================================================================================
 pcie       a node's root complex to its devices, its processors and its network ports
-nvlink, …  a device to the switch of its scale-up domain; the kind is the link's: nvlink, ici, xgmi, …
+nvlink, …  a device to the switch of its scale-up domain, or to another device: xGMI domains are full meshes, the TPU chips of a host are
+           neighbours on their torus; the kind is the link's: nvlink, ici, xgmi, …
 nic        a node's ports to the fabric
 fabric     two switches
 storage    a storage tier to the fabric
@@ -23,11 +24,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations, product
 from typing import Any
 
 import networkx as nx
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.cluster.devices import inside_of
 from hpcsim.cluster.parts import Accelerator, Cluster, Fabric, NodeGroup
 from hpcsim.cluster.topologies import TOPOLOGIES, Wiring, request_of
 
@@ -76,8 +79,39 @@ def _add_domains(g: Any, group: NodeGroup) -> None:
     g.add_edges_from((f"{group.name}/{i}", switches[i // wide], dict(edge)) for i in range(group.total))
 
 
-def _add_devices(g: Any, group: NodeGroup) -> None:
-    """Add processors, accelerators, scale-up switches and network ports inside the nodes."""
+def _add_mesh(g: Any, group: NodeGroup, devices: list[str], fabric: Fabric | None) -> bool:
+    """Join devices by links of their own where they have no switch: xGMI domains pair by pair, TPU chips of a host to their neighbours."""
+    device, inside = group.accelerator, inside_of(group)
+    assert device is not None
+    latency_s = device.scale_up_latency_s or 0.0
+    if inside.kind == "mesh":
+        edge = {"kind": device.scale_up_kind, "bytes_per_s": inside.bytes_per_s, "latency_s": latency_s, "cables": 1}
+        for first in range(0, len(devices), inside.domain):
+            g.add_edges_from((a, b, dict(edge)) for a, b in combinations(devices[first : first + inside.domain], 2))
+        return True
+    if fabric is None or fabric.topology != "torus" or not fabric.block or math.prod(fabric.block) != group.per_node:
+        return False
+    edge = {"kind": device.scale_up_kind, "bytes_per_s": fabric.bytes_per_s, "latency_s": fabric.hop_s, "cables": 1}
+    for host in range(0, len(devices), group.per_node):
+        for place in product(*(range(size) for size in fabric.block)):
+            for axis, size in enumerate(fabric.block):
+                if place[axis] + 1 < size:
+                    other = (*place[:axis], place[axis] + 1, *place[axis + 1 :])
+                    ends = (devices[host + _number(end, fabric.block)] for end in (place, other))
+                    g.add_edge(*ends, **edge)
+    return True
+
+
+def _number(place: tuple[int, ...], sizes: tuple[int, ...]) -> int:
+    """Return the number of a place, the last axis fastest."""
+    found = 0
+    for at, size in zip(place, sizes, strict=True):
+        found = found * size + at
+    return found
+
+
+def _add_devices(g: Any, group: NodeGroup, fabric: Fabric | None) -> None:
+    """Add processors, accelerators, scale-up switches or meshes, and network ports inside the nodes."""
     names = [f"{group.name}/{i}" for i in range(group.total)]
     g.add_nodes_from((f"{n}/cpu", {"kind": "cpu", "cores": group.cores or 0, "sockets": group.cpus}) for n in names)
     inside = {"kind": "pcie", "bytes_per_s": math.inf, "latency_s": 0.0, "cables": 1}
@@ -96,6 +130,8 @@ def _add_devices(g: Any, group: NodeGroup) -> None:
     host = {**inside, "bytes_per_s": math.inf if device.host_bytes_per_s is None else device.host_bytes_per_s}
     g.add_edges_from((n, d, dict(host)) for n, d in devices)
     if device.scale_up_bytes_per_s is None or device.scale_up_kind == "pcie":
+        return
+    if _add_mesh(g, group, [name for _, name in devices], fabric):
         return
     switches = [f"{group.name}/scale-up/{j}" for j in range(-(-len(devices) // group.domain))]
     g.add_nodes_from(switches, kind="scale-up", group=group.name)
@@ -165,7 +201,10 @@ def graph(cluster: Cluster, *, devices: bool = True) -> Any:
     for group in cluster.groups.values():
         _add_nodes(g, group)
     for group in cluster.groups.values():
-        (_add_devices if devices else _add_domains)(g, group)
+        if devices:
+            _add_devices(g, group, cluster.fabric)
+        else:
+            _add_domains(g, group)
     request = request_of(cluster)
     if request is not None:
         _add_fabric(g, cluster, request.fabric, TOPOLOGIES.get(request.fabric.topology).wire(request), devices=devices)

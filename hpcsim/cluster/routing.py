@@ -98,6 +98,11 @@ class Router:
         self._walker, self._seed = walker, seed
         self._graph = walker if isinstance(walker, GraphWalker) else GraphWalker(walker.links)
 
+    @property
+    def capacity_bytes_per_s(self) -> FloatArray:
+        """What each link carries [B/s]."""
+        return self.links.capacity_bytes_per_s
+
     def spread(self) -> Router:
         """Return a router over the same links that sends every flow all shortest ways at once."""
         return self if self.routing == "spray" else Router(self._walker, "spray", seed=self._seed)

@@ -240,7 +240,10 @@ class Torus:
                 raise CUBE.error(path=f"{fabric.path}.axes", size=size, cube=math.lcm(cube, part))
         wrap = tuple(size % cube == 0 for size in axes) if fabric.cube else fabric.wrap or (True,) * len(axes)
         face = tuple(math.prod(block) // part for part in block)
-        parallel = fabric.parallel or face
+        closed = wrap * len(axes) if len(wrap) == 1 else wrap
+        # two hosts that close a ring of devices meet at both of their faces
+        both = [fabric.block is not None and size == 2 * part and size > 2 and ring for size, part, ring in zip(axes, block, closed)]
+        parallel = fabric.parallel or tuple(2 * cables if twice else cables for cables, twice in zip(face, both))
         axes = tuple(size // part for size, part in zip(axes, block))
         wrap = wrap * len(axes) if len(wrap) == 1 else wrap
         parallel = parallel * len(axes) if len(parallel) == 1 else parallel

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.cluster.devices import Devices
 from hpcsim.cluster.routing import Paths, Router
 from hpcsim.cost.maxmin import Routes
 from hpcsim.cost.patterns import Pattern, Round
@@ -108,16 +109,16 @@ def run_pattern(pattern: Pattern, route: Route, capacities: npt.ArrayLike, *, to
 
 
 def run_pattern_on(
-    router: Router, places: npt.ArrayLike, pattern: Pattern, *, latency_s: float = 0.0, tolerance_frac: float = 0.0
+    router: Router | Devices, places: npt.ArrayLike, pattern: Pattern, *, latency_s: float = 0.0, tolerance_frac: float = 0.0
 ) -> PatternRun:
     """Run a pattern over a cluster's fabric.
 
     Parameters
     ----------
-    router : Router
-        See :func:`hpcsim.cluster.routing.router`.
+    router : Router or Devices
+        See :func:`hpcsim.cluster.routing.router` and :class:`hpcsim.cluster.devices.Devices`.
     places : array of int, shape (endpoints,)
-        Vertex of each endpoint; messages between endpoints of one vertex stay there and take no time.
+        Vertex or device of each endpoint; messages between endpoints of one vertex stay there and take no time.
     pattern : Pattern
     latency_s : float
         Of the software, beside the wires'.
@@ -130,7 +131,7 @@ def run_pattern_on(
     where = np.asarray(places, dtype=np.int64).reshape(-1)
     if where.size != pattern.endpoints:
         raise PLACES.error(path="places", needed=pattern.endpoints, found=where.size)
-    capacities = router.links.capacity_bytes_per_s
+    capacities = router.capacity_bytes_per_s
 
     def route(source: IntArray, target: IntArray) -> Paths:
         found = router.routes(source, target)
