@@ -29,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     waits.add_argument("--nodes", type=int, metavar="N", help="nodes of the machine")
     waits.add_argument("--cores-per-node", type=int, default=1, metavar="C", help="processors of a node (default: 1)")
     waits.add_argument("--gpus-per-node", type=int, metavar="G", help="count accelerators instead")
+    waits.add_argument("--placement", metavar="NAME", help="give jobs nodes, and tell the reasons by resource: first-fit, pack, …")
+    waits.add_argument("--locality", choices=("any", "node"), help="as in replay")
+    waits.add_argument("--memory-per-node", metavar="SIZE", help="memory of a node, such as '256 GB': jobs are held to what they ask for")
     waits.add_argument("--policy", default="easy", metavar="P", help="scheduling policy (default: easy)")
     waits.add_argument("--rack", type=int, metavar="NODES", help="nodes of one more rack (default: a tenth of the machine)")
     waits.add_argument("--format-in", metavar="NAME", help="format of the log (default: found from the file)")
@@ -45,7 +48,9 @@ def run(args: argparse.Namespace) -> int:
         from hpcsim.study.explain import explain_term
 
         return _print(explain_term(what), args)
-    if what is not None and (args.job is not None or args.nodes is not None or not what.endswith((".yaml", ".yml"))):
+    if what is not None and (
+        args.job is not None or args.nodes is not None or args.rack is not None or not what.endswith((".yaml", ".yml"))
+    ):
         return _waits(what, args)
     from hpcsim.cli.estimate import scenario_of
     from hpcsim.cli.output import prepare_folder, write_results
@@ -71,6 +76,7 @@ def _waits(what: str, args: argparse.Namespace) -> int:
     """Explain the waits of a log, or of a scenario's job."""
     from hpcsim.base.units import parse_quantity
     from hpcsim.cli.output import prepare_folder, print_results, write_results
+    from hpcsim.cli.replay import size_of
     from hpcsim.study.explain import explain_log
 
     submit = None
@@ -94,6 +100,9 @@ def _waits(what: str, args: argparse.Namespace) -> int:
         trace_format=args.format_in,
         draws=args.draws,
         seed=args.seed,
+        placement=args.placement,
+        locality=args.locality,
+        memory_per_node=size_of(args.memory_per_node),
     )
     paths = write_results(results, args.out) if args.out else []
     if args.format == "json":
@@ -122,6 +131,11 @@ def _show_waits(results: Any) -> None:
             for r in jobs.head(_MOST_ROWS).itertuples()
         ]
         print(columns(lines, right=(2, 3)))
+    binding = results.tables.get("binding")
+    if binding is not None and len(binding):
+        print("\nwhat the first in line was short of")
+        spans = [(f"  {r.reason}", show("t_s", r.span_s), show("x_frac", r.waiting_frac)) for r in binding.head(_MOST_ROWS).itertuples()]
+        print(columns(spans, right=(1, 2)))
     if room is not None:
         print("\nsimulated anew")
         keys = ("mean_wait_s", "p95_wait_s", "mean_bounded_slowdown", "saved_wait_frac")

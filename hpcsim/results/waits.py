@@ -38,6 +38,26 @@ _WAIT_JOBS = Table(
     ),
 )
 
+_WAIT_REASONS = Table(
+    "wait_reasons",
+    "The wait of one job on a machine of nodes, cut where what it lacks changes.",
+    (
+        real_column("start_s", "s", "Start of the span."),
+        real_column("end_s", "s", "Its end."),
+        text_column("reason", "What it lacked, or who kept what was free; several are separated by semicolons."),
+    ),
+)
+
+_BINDING = Table(
+    "binding",
+    "For how long the job that had waited longest lacked what, or had it kept from it, on a machine of nodes.",
+    (
+        text_column("reason", "What it lacked: a resource, a limit, its partition; or who kept what was free."),
+        real_column("span_s", "s", "For how long. Where it lacked several things, each counts."),
+        real_column("waiting_frac", "1", "Part of the time in which any job waited.", formula="span/time in which any job waited"),
+    ),
+)
+
 _ROOM = Table(
     "room",
     "The machine as it is and with one thing changed, all jobs the same: simulated anew.",
@@ -62,4 +82,4 @@ _START_DRAWS = Table(
     ),
 )
 
-WAITS = (_WAIT_SPANS, _WAIT_JOBS, _ROOM, _START_DRAWS)
+WAITS = (_WAIT_SPANS, _WAIT_JOBS, _WAIT_REASONS, _BINDING, _ROOM, _START_DRAWS)

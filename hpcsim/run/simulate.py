@@ -36,6 +36,7 @@ from hpcsim.scheduling.machine import Demand, hostlist
 from hpcsim.scheduling.placement import make_placement
 from hpcsim.scheduling.prediction import PREDICTORS
 from hpcsim.scheduling.sleeping import AwakeFirst
+from hpcsim.workload.jobs import JobTable
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -185,6 +186,28 @@ class _Room:
         item.status = "finished"
         for pool, ticket in tickets:
             pool.release(ticket)
+
+
+def batch_machine(bound: Bound) -> tuple[MachineSystem, JobTable, tuple[list[Demand], Any]] | None:
+    """Return the machine of nodes that the batch jobs have to themselves, the jobs by submission and what they ask for.
+
+    None where there is none: one pool of processors, or training runs, failures, sleeping nodes, learned run times or communication beside it.
+    """
+    spec = bound.scenario
+    alone = not bound.trainings and not bound.tasks and not spec.failures
+    if (
+        bound.jobs is None
+        or not alone
+        or spec.scheduler.switch_off
+        or bound.jobs.spec.communication
+        or spec.scheduler.estimates in PREDICTORS
+    ):
+        return None
+    room = _Room(bound)
+    pool = room.pools[bound.jobs.group.name]
+    if not isinstance(pool, MachineSystem) or room.source is None or room.demands is None:
+        return None
+    return pool, room.source.jobs, room.demands
 
 
 def _items(bound: Bound) -> list[Item]:

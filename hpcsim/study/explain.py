@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.study.formulas import FORMULAS, GIVEN
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.results.record import Results
     from hpcsim.scenario.load import Scenario
+    from hpcsim.study.binding import House
     from hpcsim.workload.jobs import JobTable, Trace
 
 __all__ = ["explain", "explain_log", "explain_run", "explain_term", "names"]
@@ -204,6 +205,9 @@ def explain_log(
     trace_format: str | None = None,
     draws: int = 20,
     seed: int = 0,
+    placement: str | None = None,
+    locality: Literal["any", "node"] | None = None,
+    memory_per_node: int | None = None,
 ) -> Results:
     """Explain the waits of a job log on a machine, or the wait of one job of a scenario.
 
@@ -225,6 +229,8 @@ def explain_log(
     trace_format : str, optional
     draws, seed : int
         With ``submit``: drawn futures.
+    placement, locality, memory_per_node
+        As in :func:`hpcsim.replay`: with any of them jobs get nodes, and the reasons are told by resource.
 
     Raises
     ------
@@ -232,31 +238,80 @@ def explain_log(
         No such job, no machine for a log, a log that cannot be read.
     """
     from hpcsim.results.record import Results as Whole
+    from hpcsim.study.binding import House
+    from hpcsim.study.floor import floor_of
     from hpcsim.study.forecast import forecast_start
     from hpcsim.study.replay import load_log
-    from hpcsim.study.waits import explain_room, explain_simulated_wait, explain_wait
+    from hpcsim.study.waits import explain_room, explain_simulated_wait, explain_wait, house_room, house_wait
 
     if isinstance(log, Whole) or (isinstance(log, (str, Path)) and str(log).endswith((".yaml", ".yml"))):
         from hpcsim.run.simulate import simulate
         from hpcsim.scenario.load import load
 
-        if job is None:
-            raise NO_JOB_NAMED.error(path="job")
         if isinstance(log, Whole):
+            if job is None:
+                raise NO_JOB_NAMED.error(path="job")
             return explain_simulated_wait(log, job)
         scenario = load(log)
+        house = _house_of(scenario)
+        if house is not None:
+            called = scenario.scheduler.policy
+            if job is not None:
+                return house_wait(house, called, job, name=scenario.name)
+            return house_room(house, called, rack=rack or max(1, round(house.machine.nodes / 10)), name=scenario.name)
+        if job is None:
+            raise NO_JOB_NAMED.error(path="job")
         return explain_simulated_wait(simulate(scenario), job, policy=scenario.scheduler.policy)
     if nodes is None:
         raise NO_MACHINE.error(path="nodes")
     setup = load_log(log, nodes=nodes, cores_per_node=cores_per_node, gpus_per_node=gpus_per_node, trace_format=trace_format)
     jobs, name = setup.trace.jobs, Path(setup.trace.file).name.partition(".")[0] or "replay"
+    house = None
+    if placement or locality or memory_per_node:
+        floor, jobs, _ = floor_of(
+            jobs.sorted_by_submit(),
+            nodes=nodes,
+            cores_per_node=cores_per_node,
+            gpus_per_node=gpus_per_node,
+            memory_bytes=memory_per_node,
+            placement=placement or "first-fit",
+            locality=locality or "any",
+        )
+        house = House(floor.machine, jobs, floor.demands, policy, floor.placement, floor.asking, setup.processors)
+    ahead = rack or max(1, round(nodes / 10))
+    if house is not None and submit is None:
+        return house_wait(house, policy, job, name=name) if job is not None else house_room(house, policy, rack=ahead, name=name)
     if job is not None:
         return explain_wait(jobs, setup.processors, policy, job, name=name)
     if submit is not None:
         return forecast_start(
-            jobs, setup.processors, policy, processors=submit[0], estimate_s=submit[1], at_s=at_s, draws=draws, seed=seed, name=name
+            jobs,
+            setup.processors,
+            policy,
+            processors=submit[0],
+            estimate_s=submit[1],
+            at_s=at_s,
+            draws=draws,
+            seed=seed,
+            name=name,
+            house=house,
         )
-    return explain_room(jobs, setup.processors, policy, rack=rack or max(1, round(nodes / 10)), per_node=setup.per_node, name=name)
+    return explain_room(jobs, setup.processors, policy, rack=ahead, per_node=setup.per_node, name=name)
+
+
+def _house_of(scenario: Scenario) -> House | None:
+    """Return the machine of nodes of a scenario's batch jobs, where they have it to themselves."""
+    from hpcsim.run.bind import bind
+    from hpcsim.run.simulate import batch_machine
+    from hpcsim.study.binding import House as Of
+
+    found = batch_machine(bind(scenario))
+    if found is None:
+        return None
+    system, jobs, demands = found
+    return Of(
+        system.machine, jobs, demands, system.policy, system.placement, system.asking, system.size, "event" if system.by_event else "batch"
+    )
 
 
 def explain(

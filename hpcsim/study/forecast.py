@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,9 @@ from hpcsim.base.rng import stream
 from hpcsim.base.units import readable
 from hpcsim.cost.metrics import nearest_rank
 from hpcsim.engine.jobs import EventOrder, run_jobs
+from hpcsim.engine.outcome import Outcome
+from hpcsim.scheduling.requests import demands_of
+from hpcsim.study.binding import House, run_in
 from hpcsim.workload.jobs import JobTable
 
 if TYPE_CHECKING:
@@ -74,6 +78,8 @@ def _arrivals(draw: np.random.Generator, jobs: JobTable, now_s: float, horizon_s
             parts.append((mine, mine.submit_s + back + ahead * _WEEK_S))
     if not parts:
         return None
+    present = [name for name in _ASKED if getattr(jobs, name) is not None]
+    asked: dict[str, Any] = {name: np.concatenate([part.filled(name) for part, _ in parts]) for name in present}
     return JobTable.of(
         np.concatenate([times for _, times in parts]),
         np.concatenate([part.run_s for part, _ in parts]),
@@ -82,6 +88,7 @@ def _arrivals(draw: np.random.Generator, jobs: JobTable, now_s: float, horizon_s
         user=np.concatenate([part.user for part, _ in parts]),
         group=np.concatenate([part.group for part, _ in parts]),
         queue=np.concatenate([part.queue for part, _ in parts]),
+        **asked,
     )
 
 
@@ -98,6 +105,7 @@ def start_draws(
     seed: int = 0,
     order: EventOrder = "batch",
     arrivals: bool = True,
+    house: House | None = None,
 ) -> Floats:
     """Return drawn starts [s] of a job that is submitted at ``at_s``, shape (draws,); NaN where it had not started two weeks later.
 
@@ -119,6 +127,8 @@ def start_draws(
     draws, seed : int
     arrivals : bool
         Whether more jobs arrive.
+    house : House, optional
+        The machine of nodes; the new job asks for its processors or accelerators by the house's rules, and for no memory of its own.
 
     Raises
     ------
@@ -136,7 +146,7 @@ def start_draws(
     known = jobs.subset(jobs.submit_s <= at_s)
     if not len(known):
         raise NO_PAST.error(path="at", at=at_s)
-    so_far = run_jobs(known, capacity, policy, order=order, until_s=at_s)
+    so_far = _run(known, capacity, policy, order, at_s, house)
     begun = np.where(np.isnan(so_far.start_s), np.inf, so_far.start_s)
     open_ = np.flatnonzero(begun + known.run_s > at_s)
     past, past_user = _accuracies(known, begun, at_s)
@@ -150,8 +160,30 @@ def start_draws(
         table = _with_new(
             known, run, number, at_s, processors, estimate_s, user, _arrivals(draw, known, at_s, _HORIZON_S) if arrivals else None
         )
-        outcome = run_jobs(table, capacity, policy, order=order, until_s=at_s + _HORIZON_S)
+        outcome = _run(table, capacity, policy, order, at_s + _HORIZON_S, house)
         found[k] = outcome.start_s[np.flatnonzero(table.job_id == number)[0]]
+    return found
+
+
+def _run(jobs: JobTable, capacity: int, policy: str, order: EventOrder, until_s: float, house: House | None) -> Outcome:
+    """Run jobs on one pool, or on the nodes of a house."""
+    if house is None:
+        return run_jobs(jobs, capacity, policy, order=order, until_s=until_s)
+    demands = demands_of(jobs, house.machine, house.asking)
+    return run_in(dataclasses.replace(house, jobs=jobs, demands=demands, order=order), until_s=until_s)
+
+
+_ASKED = ("nodes", "gpus", "memory_bytes", "exclusive")
+
+
+def _asked(known: JobTable, more: JobTable | None) -> dict[str, Any]:
+    """Return what else the jobs ask for of a machine of nodes; the new one, between those known and those that follow, for nothing more."""
+    found: dict[str, Any] = {}
+    for name in _ASKED:
+        if getattr(known, name) is not None:
+            none = known.subset(np.arange(1)).filled(name)[:1] * 0 + (-1 if name == "nodes" else 0)
+            parts = [known.filled(name), none.astype(known.filled(name).dtype), *([more.filled(name)] if more is not None else [])]
+            found[name] = np.concatenate(parts)
     return found
 
 
@@ -176,6 +208,7 @@ def _with_new(
         user=joined("user", user).astype(np.int64),
         group=joined("group", -1).astype(np.int64),
         queue=joined("queue", -1).astype(np.int64),
+        **_asked(known, more),
     ).sorted_by_submit()
 
 
@@ -191,6 +224,7 @@ def forecast_start(
     seed: int = 0,
     order: EventOrder = "batch",
     name: str = "replay",
+    house: House | None = None,
 ) -> Results:
     """Return when a job that is submitted now would start, with its 80 % range; see :func:`start_draws`.
 
@@ -198,6 +232,8 @@ def forecast_start(
     ----------
     at_s : float, optional [s]
         Now; the last submission of the log without it.
+    house : House, optional
+        As in :func:`start_draws`.
 
     Returns
     -------
@@ -210,7 +246,7 @@ def forecast_start(
 
     now = float(jobs.submit_s.max()) if at_s is None else at_s
     starts = start_draws(
-        jobs, capacity, policy, processors=processors, estimate_s=estimate_s, at_s=now, draws=draws, seed=seed, order=order
+        jobs, capacity, policy, processors=processors, estimate_s=estimate_s, at_s=now, draws=draws, seed=seed, order=order, house=house
     )
     wait = starts - now
     started = ~np.isnan(starts)

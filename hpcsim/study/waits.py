@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,12 +14,13 @@ from hpcsim.base.units import readable
 from hpcsim.cost import metrics
 from hpcsim.engine.jobs import EventOrder, run_jobs
 from hpcsim.engine.outcome import Outcome
+from hpcsim.study.binding import KEPT, SCATTERED, WINDOW, House, binding_spans, lacking, run_in, with_more, with_nodes
 from hpcsim.workload.jobs import JobTable
 
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
 
-__all__ = ["Wait", "explain_room", "explain_simulated_wait", "explain_wait", "wait_of"]
+__all__ = ["Wait", "explain_room", "explain_simulated_wait", "explain_wait", "house_room", "house_wait", "wait_of"]
 
 NO_JOB = problem_kind("explain-no-job", "there is no job {job}", "{near}")
 NEVER_STARTED = problem_kind("explain-never-started", "job {job} never started", "simulate longer")
@@ -165,13 +167,16 @@ def _without(jobs: JobTable, rows: Integers, processors: int, policy: str, order
     return float(outcome.start_s[kept.job_id == job][0])
 
 
-def _answer(job: int, jobs: JobTable, wait: Wait, size: int, policy: str, alone: float | None) -> str:
+def _answer(job: int, jobs: JobTable, wait: Wait, size: int, policy: str, alone: float | None, why: Sequence[str] | None = None) -> str:
     need, span = int(jobs.processors[wait.row]), wait.start_s - wait.begin_s
     parts = [f"Job {job} asked for {need:,} of {size:,} processors"]
     if span <= 0:
         return f"{parts[0]} and started at once: that many were free and nobody kept them."
     parts[0] += f" and waited {readable(span, 'time')} under {policy}."
     short, kept = wait.span_s("too few free"), wait.span_s("kept for others")
+    if why is not None:
+        parts += why
+        short = kept = 0.0
     if short > 0:
         parts.append(f"For {readable(short, 'time')} ({short / span:.0%}) fewer than {need:,} were free.")
     if kept > 0:
@@ -237,7 +242,16 @@ def explain_wait(jobs: JobTable, processors: int, policy: str, job: int, *, orde
     return _results(job, jobs, outcome, wait, policy, alone, name)
 
 
-def _results(job: int, jobs: JobTable, outcome: Outcome, wait: Wait, policy: str, alone: float | None, name: str) -> Results:
+def _results(
+    job: int,
+    jobs: JobTable,
+    outcome: Outcome,
+    wait: Wait,
+    policy: str,
+    alone: float | None,
+    name: str,
+    why: Sequence[str] | None = None,
+) -> Results:
     from hpcsim.results.provenance import provenance
     from hpcsim.results.record import Results
     from hpcsim.results.tables import frame
@@ -270,13 +284,149 @@ def _results(job: int, jobs: JobTable, outcome: Outcome, wait: Wait, policy: str
     return Results(
         name=f"{name} job {job}",
         question=f"Why did job {job} wait under {policy}?",
-        answer=_answer(job, jobs, wait, outcome.size, policy, alone),
+        answer=_answer(job, jobs, wait, outcome.size, policy, alone, why),
         kind="explain",
         summary=summary,
         tables={"wait_spans": frame("wait_spans", {**wait.spans, "behind": behind}), "wait_jobs": frame("wait_jobs", table)},
         notes=["Seen from starts and ends; which reservation a policy held in between is not looked at."],
         provenance=provenance(log=name, policy=policy, job=job),
     )
+
+
+def house_wait(house: House, policy: str, job: int, *, name: str = "replay") -> Results:
+    """Return why a job waited on a machine of nodes: which resource, limit, partition or reservation held it; see :func:`explain_wait`.
+
+    Returns
+    -------
+    Results
+        Those of :func:`explain_wait` with the table ``wait_reasons``; ``short_s`` is the time in which it lacked something, ``kept_s`` that in
+        which others kept what it needed.
+
+    Raises
+    ------
+    InputError
+        There is no such job, or it never started.
+    """
+    from hpcsim.results.tables import frame
+
+    jobs = house.jobs
+    outcome = run_in(house)
+    wait = wait_of(job, jobs.job_id, jobs.submit_s, outcome.start_s, outcome.end_s, jobs.processors, size=outcome.size)
+    alone = None
+    if len(wait.passed) and wait.start_s > wait.begin_s:
+        kept = np.ones(len(jobs), dtype=np.bool_)
+        kept[wait.passed] = False
+        without = dataclasses.replace(house, jobs=jobs.subset(kept), demands=(house.demands[0], house.demands[1][kept]))
+        alone = float(run_in(without).start_s[without.jobs.job_id == job][0])
+    spans = [] if outcome.stretches else lacking(house, outcome, wait.row)
+    sums: dict[tuple[str, ...], float] = {}
+    for low, high, reasons in spans:
+        sums[reasons] = sums.get(reasons, 0.0) + high - low
+    whole = wait.start_s - wait.begin_s
+    why = [
+        f"For {readable(span, 'time')} ({span / whole:.0%}) {_because(reasons)}."
+        for reasons, span in sorted(sums.items(), key=lambda s: -s[1])
+    ]
+    found = _results(job, jobs, outcome, wait, policy, alone, name, why if spans else None)
+    if not spans:
+        return found
+    held = sum(span for reasons, span in sums.items() if set(reasons) <= {KEPT, WINDOW})
+    table = {
+        "start_s": [low for low, _, _ in spans],
+        "end_s": [high for _, high, _ in spans],
+        "reason": ["; ".join(reasons) for _, _, reasons in spans],
+    }
+    return dataclasses.replace(
+        found,
+        summary=found.summary | {"short_s": whole - held, "kept_s": held},
+        tables={"wait_reasons": frame("wait_reasons", table), **found.tables},
+        notes=["Seen from starts, ends and places; which reservation a policy held in between is not looked at."],
+    )
+
+
+def _because(reasons: tuple[str, ...]) -> str:
+    """Return a reason as the rest of a sentence."""
+    said = {KEPT: "all it needs was free but kept for others", WINDOW: "a reservation or maintenance kept the nodes from it"}
+    first = reasons[0]
+    if first in said:
+        return said[first]
+    if first == SCATTERED:
+        return "there was enough in all, but not together on nodes"
+    return "it lacked " + " and ".join(reasons)
+
+
+def house_room(house: House, policy: str, *, rack: int, name: str = "replay") -> Results:
+    """Return which resource binds the jobs of a machine of nodes, for how long, and what more of each would change: simulated anew.
+
+    Parameters
+    ----------
+    house : House
+    policy : str
+        Its name.
+    rack : int
+        Nodes of a rack.
+    name : str
+        Of the log or scenario.
+
+    Returns
+    -------
+    Results
+        Of kind ``"explain"``, with the tables ``binding`` and ``room``.
+    """
+    from hpcsim.results.provenance import provenance
+    from hpcsim.results.record import Results
+    from hpcsim.results.tables import frame
+    from hpcsim.study.figures import policy_metrics
+
+    exact = dataclasses.replace(house, jobs=house.jobs.with_estimates(house.jobs.run_s))
+    cases: list[tuple[str, House]] = [("as it is", house)]
+    if not house.machine.torus:
+        cases.append((f"one more rack ({rack:,} nodes)", with_nodes(house, rack)))
+    cases += [*with_more(house), ("exact estimates", exact)]
+    rows: list[dict[str, float | int]] = []
+    binding: dict[str, float] = {}
+    for at, (_, one) in enumerate(cases):
+        outcome = run_in(one)
+        rows.append(policy_metrics(one.jobs, outcome) | {"processors": one.size})
+        if at == 0 and not outcome.stretches:
+            binding = binding_spans(one, outcome)
+    waiting = binding.pop("any", 0.0)
+    now = float(rows[0]["mean_wait_s"])
+    saved = [1.0 - float(row["mean_wait_s"]) / now if now > 0 else 0.0 for row in rows]
+    keys = ("processors", "mean_wait_s", "p95_wait_s", "mean_bounded_slowdown", "utilisation_frac")
+    labels = [case for case, _ in cases]
+    columns = {"case": labels, **{key: [row[key] for row in rows] for key in keys}, "saved_wait_frac": saved}
+    ranked = sorted(binding.items(), key=lambda item: -item[1])
+    table = {
+        "reason": [reason for reason, _ in ranked],
+        "span_s": [span for _, span in ranked],
+        "waiting_frac": [span / waiting if waiting else 0.0 for _, span in ranked],
+    }
+    return Results(
+        name=f"{name} room",
+        question=f"What do the jobs wait for under {policy}, and what would one more rack change?",
+        answer=_house_answer(now, ranked, waiting, labels, saved),
+        kind="explain",
+        summary={"mean_wait_s": now, "utilisation_frac": float(rows[0]["utilisation_frac"])},
+        tables={"binding": frame("binding", table), "room": frame("room", columns)},
+        notes=["The same jobs at the same times: users would send more to a machine that lets them wait less."],
+        provenance=provenance(log=name, policy=policy, rack=rack),
+    )
+
+
+def _house_answer(now: float, ranked: list[tuple[str, float]], waiting: float, cases: list[str], saved: list[float]) -> str:
+    if now <= 0:
+        return "No job waits: the machine is large enough for this log."
+    text = f"Jobs wait {readable(now, 'time')} on average."
+    if ranked and waiting > 0:
+        what = ", ".join(f"{reason} {span / waiting:.0%}" for reason, span in ranked[:3])
+        text += f" Of the {readable(waiting, 'time')} in which any job waited, the first in line was short of: {what}."
+    best = int(np.argmax(saved))
+    for at in dict.fromkeys([1, best]):
+        if 0 < at < len(cases):
+            verb = "would save" if saved[at] >= 0 else "would add"
+            text += f" {cases[at][0].upper()}{cases[at][1:]} {verb} {abs(saved[at]):.0%} of the wait."
+    return text
 
 
 def explain_simulated_wait(results: Results, job: int, *, policy: str = "its policy") -> Results:
