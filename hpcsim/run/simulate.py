@@ -194,7 +194,7 @@ def batch_machine(bound: Bound) -> tuple[MachineSystem, JobTable, tuple[list[Dem
     None where there is none: one pool of processors, or training runs, failures, sleeping nodes, learned run times or communication beside it.
     """
     spec = bound.scenario
-    alone = not bound.trainings and not bound.tasks and not spec.failures
+    alone = not bound.trainings and not bound.tasks and spec.failures.node is None
     if (
         bound.jobs is None
         or not alone

@@ -23,8 +23,8 @@ __all__ = ["KEPT", "House", "binding_spans", "lacking", "moments", "reasons_of",
 
 KEPT = "kept for others"
 WINDOW = "kept for a reservation or maintenance"
-SCATTERED = "enough in all, not together on nodes"
-_NAMES = {"cores": "cores", "accelerators": "accelerators", "memory": "memory", "nodes": SCATTERED}
+SCATTERED = "enough in all, but not together on nodes"
+_NAMES = {"cores": "cores", "accelerators": "accelerators", "memory": "memory"}
 _PLENTY = 1 << 50
 
 
@@ -121,9 +121,11 @@ def reasons_of(free: Free, kind: int, machine: Machine, *, begin_s: float, estim
     lacks = free.lacks(kind)
     pools = {pool.name for pool in machine.pools}
     found = [f"limit: {name}" if _is_limit(machine, name) else name for name in lacks if name in pools]
-    found += [_NAMES[name] for name in lacks if name not in pools]
-    if demand.where and set(lacks) - pools and not set(_elsewhere(free, kind).lacks(0)) - pools:
-        found = [name for name in found if name not in _NAMES.values()] + ["its partition or features: other nodes have room"]
+    places = [name for name in lacks if name not in pools]
+    if demand.where and places and not set(_elsewhere(free, kind, demand._replace(where=0)).lacks(0)) - pools:
+        found.append("its partition or features: other nodes have room")
+    else:
+        found += [_NAMES[name] if name in _NAMES else _scattered(free, kind) for name in places]
     if found:
         return tuple(found)
     end_s = begin_s + estimate_s
@@ -142,12 +144,27 @@ def _is_limit(machine: Machine, name: str) -> bool:
     return any(pool.name == name and pool.limit for pool in machine.pools)
 
 
-def _elsewhere(free: Free, kind: int) -> Free:
-    """Return what is free, with the demand of a kind that may use any node as the only one."""
+def _elsewhere(free: Free, kind: int, demand: Demand) -> Free:
+    """Return what is free, with another demand as the only kind."""
     other = free.copy()
-    other.demands, other._needs = [free.demands[kind]._replace(where=0)], []
+    other.demands, other._needs = [demand], []
     other._no, other._yes, other._last = set(), set(), None
     return other
+
+
+def _scattered(free: Free, kind: int) -> str:
+    """Return which resource is enough in all and not where a part of the job needs it; several where only together they are too few."""
+    demand = free.demands[kind]
+    if demand.exclusive:
+        return "empty nodes"
+    alone = {
+        "cores": demand._replace(gpus=0, share=0, memory=0),
+        "accelerators": demand._replace(cores=1, memory=0),
+        "memory": demand._replace(cores=1, gpus=0, share=0),
+    }
+    asked = {"cores": demand.cores > 1, "accelerators": bool(demand.gpus or demand.share), "memory": bool(demand.memory)}
+    short = [name for name, one in alone.items() if asked[name] and not _elsewhere(free, kind, one._replace(pooled=())).fits(0)]
+    return f"{' and '.join(short)} together on nodes" if short else SCATTERED
 
 
 def binding_spans(house: House, outcome: Outcome) -> dict[str, float]:

@@ -352,7 +352,7 @@ def _because(reasons: tuple[str, ...]) -> str:
         return said[first]
     if first == SCATTERED:
         return "there was enough in all, but not together on nodes"
-    return "it lacked " + " and ".join(reasons)
+    return "it lacked " + ", ".join(reasons)
 
 
 def house_room(house: House, policy: str, *, rack: int, name: str = "replay") -> Results:
