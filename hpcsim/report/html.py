@@ -94,7 +94,13 @@ def _uncertain(results: Results) -> str:
     )
 
 
-_ORIGINS = {"scenario": "the scenario", "axis": "given for this study", "model": "hpcsim's own error", "catalog": "the catalog"}
+_ORIGINS = {
+    "scenario": "the scenario",
+    "axis": "given for this study",
+    "model": "hpcsim's own error",
+    "catalog": "the catalog",
+    "default": "class default",
+}
 
 
 def _text(value: object) -> str:

@@ -72,7 +72,7 @@ _UNCERTAIN = Table(
         text_column("base", "Value of the scenario as it stands; null where the catalog or a default gives it.", null=True),
         text_column("low", "5th percentile, or the first value."),
         text_column("high", "95th percentile, or the last value."),
-        text_column("origin", "Who says so.", values=("scenario", "axis", "model", "catalog")),
+        text_column("origin", "Who says so.", values=("scenario", "axis", "model", "catalog", "default")),
         text_column("source", "Where the distribution is from.", null=True),
     ),
 )

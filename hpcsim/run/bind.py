@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from hpcsim.results.quantities import quantity
 from hpcsim.run.hours import Hours, hours_of
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.power import NodeCapSpec
+from hpcsim.scenario.spec import AssumeSpec
 from hpcsim.scenario.workload import JobsSpec, TrainingSpec
 from hpcsim.workload.communication import check_communication
 from hpcsim.workload.elastic import Elasticity
@@ -45,6 +47,7 @@ __all__ = [
     "expected_wall_s",
     "never_finishes",
     "outsets_of",
+    "priced_as",
 ]
 
 NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
@@ -78,6 +81,8 @@ FAILURES_WITHOUT_WORK = problem_kind(
     "node failures strike training runs and batch jobs, and this workload has neither",
     "leave failures out; how they strike decomposed tasks is not modelled",
 )
+
+NOT_PRICED = problem_kind("assume-price", "the catalog prices no {name!r} in this scenario", "{near}")
 
 NO_HEADWAY = problem_kind(
     "never-finishes",
@@ -429,6 +434,29 @@ def bind(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalo
     return bound
 
 
+def priced_as(group: NodeGroup) -> str:
+    """Return the name under which a group's catalog price moves with others': its accelerator, or its node type."""
+    return group.accelerator.id if group.accelerator else group.type or group.name
+
+
+def _repriced(cluster: Cluster, assume: AssumeSpec, problems: Problems) -> Cluster:
+    """Return the cluster with its catalog prices scaled by what is assumed of them."""
+    if not assume.prices:
+        return cluster
+    from_catalog = {name: price for name, price in cluster.prices.items() if price.provider and price.usd_per_s is not None}
+    names = sorted({priced_as(cluster.groups[name]) for name in from_catalog})
+    for name in assume.prices:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "priced by the catalog here: " + (", ".join(names) or "nothing")
+            problems.add(NOT_PRICED(path=f"assume.prices.{name}", name=name, near=hint))
+    scaled = {
+        name: dataclasses.replace(price, usd_per_s=(price.usd_per_s or 0.0) * assume.prices.get(priced_as(cluster.groups[name]), 1.0))
+        for name, price in from_catalog.items()
+    }
+    return dataclasses.replace(cluster, prices={**cluster.prices, **scaled})
+
+
 def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: Problems) -> Bound:
     _policy(scenario, hours, problems)
     published = _published(scenario, problems)
@@ -438,6 +466,7 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
         problems.absorb(error)
         problems.raise_if_any()
         raise
+    cluster = _repriced(cluster, scenario.assume, problems)
     failure = scenario.failures.node
     mtbf_s = failure.mtbf if failure else None
     work = scenario.workload

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from hpcsim.cost import metrics
-from hpcsim.cost.step_cost import Z80
 from hpcsim.results.provenance import provenance
 from hpcsim.results.quantities import quantity
 from hpcsim.results.record import Results
@@ -20,15 +19,13 @@ from hpcsim.run.answer import answer_of
 from hpcsim.run.fabric import fabric_tables, shape_note
 from hpcsim.run.hours import hours_of
 from hpcsim.run.prices import facility_of, group_account
+from hpcsim.run.ranges import ranges_of
 from hpcsim.run.record import BatchRecord, Item, Record
 from hpcsim.run.standby import standby_summary, standby_tables
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
 __all__ = ["results_of", "summary_of"]
-
-POWER_SIGMA = 0.10
-"""Standard deviation of the logarithm of modelled power: activity-based models of accelerators miss measured power by about 10 %."""
 
 
 def results_of(record: Record, *, wall_s: float) -> Results:
@@ -70,7 +67,7 @@ def results_of(record: Record, *, wall_s: float) -> Results:
         answer=answer_of(record, summary),
         kind=record.kind,
         summary=summary,
-        ranges=_ranges(record, summary),
+        ranges=ranges_of(record, summary, done),
         tables=tables,
         notes=list(dict.fromkeys(notes)),
         provenance=provenance(scenario_sha256=scenario.digest(), seed=record.seed, catalog=entries),
@@ -230,28 +227,6 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
     if window[1] > window[0]:
         _, start, stop, held = batch.ran(record.end_s)
         summary["steady_utilisation_frac"] = float(metrics.utilisation(start, stop, held, capacity=batch.bound.processors, window_s=window))
-
-
-def _ranges(record: Record, summary: dict[str, Any]) -> dict[str, tuple[float, float]]:
-    """80 % intervals of a single training run's figures, from the error model of its step and of modelled power."""
-    item = _single(record)
-    if item is None or not isinstance(item.plan, TrainingPlan) or record.batch:
-        return {}
-    cost = item.plan.cost
-    low, high = float(cost.low_s) / float(cost.step_time_s), float(cost.high_s) / float(cost.step_time_s)
-    sigma = math.log(high) / Z80
-    energy = math.exp(Z80 * math.hypot(sigma, POWER_SIGMA))
-    ranges: dict[str, tuple[float, float]] = {}
-    for key in ("step_time_s", "wall_clock_s", "node_time_s", "device_time_s", "cost_usd", "cost_per_mtoken_usd"):
-        if key in summary:
-            ranges[key] = (summary[key] * low, summary[key] * high)
-    for key in ("mfu_frac", "tokens_per_s"):
-        if key in summary:
-            ranges[key] = (summary[key] / high, min(summary[key] / low, 1.0) if key == "mfu_frac" else summary[key] / low)
-    for key in ("it_energy_j", "facility_energy_j", "carbon_kg_co2e"):
-        if key in summary:
-            ranges[key] = (summary[key] / energy, summary[key] * energy)
-    return ranges
 
 
 _PER_STEP = ("step_time_s", "mfu_frac", "tokens_per_s", "peak_memory_bytes")

@@ -131,10 +131,14 @@ class SimulateSpec(Spec):
 
 
 class AssumeSpec(Spec):
-    """Factors on what hpcsim itself predicts: its own error as an input like any other."""
+    """Factors on what hpcsim predicts or takes from the catalog: an error of its own as an input like any other."""
 
     step_time: Annotated[float, Share(0.01, 100)] = Field(1.0, description="factor on the predicted time of a training step")
     power: Annotated[float, Share(0.01, 100)] = Field(1.0, description="factor on the modelled power above idle of nodes that train")
+    prices: NamedMap[Annotated[float, Share(0.01, 100)]] = Field(
+        default_factory=dict,
+        description="factor on the catalog's hourly prices, by accelerator (node type where a group has none): the market moves all offers of one together",
+    )
 
 
 class ScenarioSpec(Spec):

@@ -14,7 +14,7 @@ from hpcsim.cost.power import activity_power_w
 from hpcsim.cost.step_cost import Z80
 from hpcsim.evidence.energy import ACTIVITIES, EnergyCase, read_energy_cases
 from hpcsim.run.prices import facility_of
-from hpcsim.run.results import POWER_SIGMA
+from hpcsim.run.ranges import POWER_SIGMA
 from hpcsim.scenario.load import load
 from hpcsim.study.scores import score
 from hpcsim.workload.training import HOST_LOAD_FRAC

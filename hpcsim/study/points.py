@@ -108,7 +108,7 @@ class _Bench:
                     waiting.update(outsets_of(varied[place]))
         asked = [(key, start, start.request) for key, start in waiting.items() if start.cost is None]
         given = [(key, start, request) for key, start, request in asked if request is not None]
-        if len(given) > 1:
+        if given:
             for (key, start, _), cost in zip(given, steps_together([request for _, _, request in given]), strict=True):
                 if cost is not None:
                     self.memory.put("outset", key, dataclasses.replace(start, cost=cost))

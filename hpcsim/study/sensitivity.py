@@ -1,7 +1,7 @@
 """Which inputs matter, and how far off the answer may be: tornado, Sobol indices, Monte Carlo.
 
 Inputs are those of the scenario's ``uncertain`` section, the axes that are given, the catalog's own ranges, and the error of hpcsim's
-own predictions (``assume.step_time`` and ``assume.power``). They are taken as independent.
+own predictions (``assume.step_time`` and ``assume.power``). They are independent; what one cause moves together is one input.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 
 from hpcsim.base.errors import InputError, Problems, problem_kind
 from hpcsim.base.rng import stream
+from hpcsim.catalog.doubts import Doubt, class_doubt, failure_doubt, rent_doubt
 from hpcsim.scenario.fields import plain
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.uncertain import Distribution, parse_distribution
@@ -116,7 +117,7 @@ def _from_model(scenario: Scenario) -> list[tuple[str, Any, str]]:
     """Return the errors of hpcsim's own predictions: of the step's time by its interval, of modelled power."""
     from hpcsim.cost.step_cost import Z80
     from hpcsim.run.bind import bind
-    from hpcsim.run.results import POWER_SIGMA
+    from hpcsim.run.ranges import POWER_SIGMA
 
     plans = bind(scenario).trainings
     if not plans:
@@ -135,13 +136,15 @@ def _from_model(scenario: Scenario) -> list[tuple[str, Any, str]]:
 
 
 def _from_catalog(scenario: Scenario) -> list[tuple[str, Any, str]]:
-    """Return the ranges that the catalog gives for what the scenario leaves to it: site values by region, and a provider's prices."""
-    from hpcsim.catalog.lookup import default, overlaid
+    """Return how far off may be what the scenario leaves to the catalog: site values by region, a provider's prices; and its failure rate.
 
-    catalog = default()
-    if scenario.catalogs:
-        catalog = overlaid(catalog, [scenario.folder / name for name in scenario.catalogs])
-    site, found = scenario.cluster.site, []
+    One cause is one input: all offers of one accelerator move together (``assume.prices``).
+    """
+    from hpcsim.run.bind import bind, catalog_of, priced_as
+
+    catalog = catalog_of(scenario)
+    site = scenario.cluster.site
+    found: list[tuple[str, Any, str]] = []
     if site.region is not None:
         for key, unit, scale, look_up in (
             ("pue", "", 1.0, catalog.pue),
@@ -149,20 +152,45 @@ def _from_catalog(scenario: Scenario) -> list[tuple[str, Any, str]]:
             ("carbon", "g/kWh", 3.6e9, catalog.carbon_intensity),
         ):
             if getattr(site, key) is None:
-                found += _ranged(f"cluster.site.{key}", unit, scale, lambda look_up=look_up: look_up(site.region))  # type: ignore[misc]
+                found += _ranged(key, unit, scale, lambda look_up=look_up: look_up(site.region))  # type: ignore[misc]
+    cluster = bind(scenario).cluster
+    for name, price in cluster.prices.items():
+        if price.provider:
+            accelerator = priced_as(cluster.groups[name])
+            doubt = rent_doubt(accelerator, scenario.cluster.prices[name].term)
+            found.append((f"assume.prices.{accelerator}", _factor(doubt), "catalog" if doubt.computed else "default"))
+    if scenario.failures.node is not None:
+        doubt = failure_doubt(catalog)
+        found.append(("failures.node.mtbf", {"factor": round(doubt.factor, 4), "source": doubt.source}, "catalog"))
     return found
 
 
-def _ranged(path: str, unit: str, scale: float, look_up: Callable[[], Any]) -> list[tuple[str, Any, str]]:
+def _factor(doubt: Doubt) -> dict[str, Any]:
+    return {"lognormal": 1.0, "factor": round(doubt.factor, 4), "source": doubt.source}
+
+
+_SITE_KINDS = {"pue": "power usage effectiveness", "electricity": "electricity price", "carbon": "carbon intensity"}
+
+
+def _ranged(key: str, unit: str, scale: float, look_up: Callable[[], Any]) -> list[tuple[str, Any, str]]:
+    """Return the range of a site's figure: the catalog's own, or a class default around its value."""
     try:
         fact = look_up()
     except InputError:
         return []
+    path = f"cluster.site.{key}"
     low, high = (fact.value if end is None else end for end in (fact.low, fact.high))
-    if not low < high:
+    if low < high:
+        ends = {name: f"{end * scale:.6g} {unit}".strip() if unit else end * scale for name, end in (("low", low), ("high", high))}
+        return [(path, {**ends, "source": f"catalog: {fact.name}, {fact.source}"}, "catalog")]
+    if not fact.value > 0:
         return []
-    ends = {key: f"{end * scale:.6g} {unit}".strip() if unit else end * scale for key, end in (("low", low), ("high", high))}
-    return [(path, {**ends, "source": f"catalog: {fact.name}, {fact.source}"}, "catalog")]
+    doubt = class_doubt(key, _SITE_KINDS[key])
+    if key == "pue":  # never below 1
+        ends = {"low": max(fact.value / doubt.factor, 1.0), "high": fact.value * doubt.factor}
+        return [(path, {**ends, "source": doubt.source}, "default")]
+    middle = f"{fact.value * scale:.6g} {unit}"
+    return [(path, {"lognormal": middle, "factor": doubt.factor, "source": doubt.source}, "default")]
 
 
 def _design(method: str, inputs: Sequence[Input], samples: int, seed: int, mode: Mode) -> list[Point]:

@@ -85,14 +85,16 @@ def test_a_tornado_of_a_linear_figure(bloom: Any) -> None:
     for end, price in (("at_low", 1.1), ("at_high", 2.9)):
         alone = hpcsim.estimate(bloom.vary({PRICE: f"{price} USD/h"})).summary
         assert rows.loc[("cost_usd", PRICE)][end] == pytest.approx(alone["cost_usd"])
-    assert set(result.uncertain["input"]) == {PUE, PRICE, "assume.step_time", "assume.power"}
+    assert set(result.uncertain["input"]) == {PUE, PRICE, "failures.node.mtbf", "assume.step_time", "assume.power"}
     swings = result.tornado[result.tornado["metric"] == "cost_usd"]["swing"].tolist()
     assert swings == sorted(swings, reverse=True)
 
 
 def test_monte_carlo_gives_ranges(bloom: Any) -> None:
     """A price uniform on 1 … 3 USD/h: the cost per device-hour is uniform; its percentiles are where they must be."""
-    quiet = bloom.vary({"uncertain": {PRICE: "1..3 USD/h", "assume.step_time": [1.0], "assume.power": [1.0]}})
+    quiet = bloom.vary(
+        {"uncertain": {PRICE: "1..3 USD/h", "failures.node.mtbf": ["6000 h"], "assume.step_time": [1.0], "assume.power": [1.0]}}
+    )
     result = sensitivity(quiet, "montecarlo", samples=400, mode="estimate")
     row = result.uncertainty.set_index("metric").loc["cost_usd"]
     low, middle, high = (hpcsim.estimate(bloom.vary({PRICE: f"{p} USD/h"})).summary["cost_usd"] for p in (1.1, 2.0, 2.9))
@@ -219,3 +221,46 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
         assert {f"{name}.csv" for name in ("uncertain", *tables)} <= {p.name for p in (tmp_path / method).iterdir()}
         assert main([*argv, "--sensitivity", method, "--samples", "8", "--out", method, "--resume"]) == 0
         assert PUE in capsys.readouterr().out
+
+
+TWO_POOLS = {
+    "schema": 1,
+    "name": "two-pools",
+    "question": "q?",
+    "cluster": {
+        "nodes": {"a": {"type": "dgx-h100", "count": 2}, "b": {"type": "dgx-h100", "count": 1}, "c": {"type": "dgx-a100-80gb", "count": 1}},
+        "fabric": {"topology": "fat-tree", "link": "ndr", "per_node": 8, "radix": 64},
+        "site": {"pue": 1.2, "region": "USA"},
+        "prices": {"a": {"provider": "aws"}, "b": {"provider": "aws"}, "c": "2 USD/h"},
+    },
+    "workload": {"training": {"run": {"model": "llama3-8b", "nodes": "a", "tokens": "1 G", "global_batch": 64, "sequence": 4096}}},
+}
+
+
+def test_one_cause_moves_all_offers_of_an_accelerator() -> None:
+    """The catalog's price of an H100 is one input for both pools that are paid by it; a price that the scenario gives is none."""
+    scenario = hpcsim.load(TWO_POOLS)
+    inputs = {one.path: one for one in inputs_of(scenario)}
+    assert {"assume.prices.h100-sxm", "cluster.site.carbon", "cluster.site.electricity", "assume.step_time"} <= set(inputs)
+    assert not any(path.startswith("cluster.prices") for path in inputs)
+    assert all(one.distribution.source for path, one in inputs.items())
+    base, twice = (
+        hpcsim.estimate(scenario.vary({"assume.prices": {"h100-sxm": f}})).costs.groupby("group")["usd"].sum() for f in (1.0, 2.0)
+    )
+    assert twice["a"] == pytest.approx(2 * base["a"])
+    assert twice["b"] == pytest.approx(2 * base["b"])
+    assert twice["c"] == base["c"]
+    with pytest.raises(InputError) as caught:
+        hpcsim.estimate(scenario.vary({"assume.prices": {"h100-sxn": 1.1}}))
+    assert [problem.code for problem in caught.value.problems] == ["assume-price"]
+    assert "h100-sxm" in caught.value.problems[0].hint
+
+
+def test_a_run_is_less_sure_of_its_cost_where_the_catalog_gives_the_price() -> None:
+    """The range of the cost holds that of the step, wider by the price's doubt times its share of the bill."""
+    one = hpcsim.estimate(hpcsim.load(TWO_POOLS).vary({"cluster.prices": {"a": "10 USD/h"}}))
+    two = hpcsim.estimate(hpcsim.load(TWO_POOLS).vary({"cluster.prices": {"a": {"provider": "aws"}}}))
+    spread = [r.ranges["cost_usd"][1] / r.summary["cost_usd"] for r in (one, two)]
+    step = [r.ranges["wall_clock_s"][1] / r.summary["wall_clock_s"] for r in (one, two)]
+    assert spread[0] == pytest.approx(step[0], rel=0.02)
+    assert math.log(spread[1]) == pytest.approx(math.hypot(math.log(step[1]), math.log(1.3)), rel=0.02)

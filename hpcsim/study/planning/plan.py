@@ -16,6 +16,7 @@ from hpcsim.catalog.lookup import Catalog, default, overlaid
 from hpcsim.results.quantities import brief
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.planning.choose import Choice, Nearest, choose, nearest, residual
+from hpcsim.study.planning.doubt import doubts_of, plan_ranges, plan_tornado
 from hpcsim.study.planning.machines import kinds_of
 from hpcsim.study.planning.queue_work import QueueWork, queue_work
 from hpcsim.study.planning.sheet import Sheet
@@ -157,11 +158,20 @@ def _limit_words(scenario: Scenario, works: Sequence[GoalWork], name: str, facto
     return f"{name} × {factor:.4g}"
 
 
-def _answer(scenario: Scenario, works: Sequence[GoalWork], rows: Sequence[int], choice: Choice | None, near: Nearest | None) -> str:
+def _answer(
+    scenario: Scenario,
+    works: Sequence[GoalWork],
+    rows: Sequence[int],
+    choice: Choice | None,
+    near: Nearest | None,
+    ranges: Mapping[str, tuple[float, float]],
+) -> str:
     said = "; ".join(work.says(row) for work, row in zip(works, rows))
     cost = sum(float(w.found.values["cost_usd"][r]) for w, r in zip(works, rows))
     carbon = sum(np.nan_to_num(float(w.found.values["carbon_kg_co2e"][r])) for w, r in zip(works, rows))
-    takes = f"{brief('cost_usd', cost)}" + (f", {readable(carbon, 'carbon mass', 3)} CO2e" if math.isfinite(carbon) else "")
+    ends = ranges.get("cost_usd")
+    spread = f" ({brief('cost_usd', ends[0])} to {brief('cost_usd', ends[1])})" if ends else ""
+    takes = f"{brief('cost_usd', cost)}{spread}" + (f", {readable(carbon, 'carbon mass', 3)} CO2e" if math.isfinite(carbon) else "")
     times = [float(w.found.values["time_s"][r]) for w, r in zip(works, rows) if isinstance(w, TrainWork)]
     if len(times) == 1:
         takes = f"{readable(times[0], 'time', 3)}, {takes}"
@@ -216,16 +226,6 @@ def _summary(works: Sequence[GoalWork], rows: Sequence[int], choice: Choice | No
     return summary
 
 
-def _ranges(works: Sequence[GoalWork], rows: Sequence[int], summary: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    if len(works) != 1 or not isinstance(works[0], TrainWork):
-        return {}
-    cost = works[0].machines[int(works[0].found.extra["machine"][rows[0]])].plan.cost
-    low, high = float(cost.low_s / cost.step_time_s), float(cost.high_s / cost.step_time_s)
-    keys = ("wall_clock_s", "device_time_s", "cost_usd", "cost_per_mtoken_usd", "facility_energy_j")
-    found = {key: (summary[key] * low, summary[key] * high) for key in keys if key in summary}
-    return found | {"mfu_frac": (summary["mfu_frac"] / high, min(summary["mfu_frac"] / low, 1.0))}
-
-
 def _results(
     scenario: Scenario,
     works: Sequence[GoalWork],
@@ -254,7 +254,11 @@ def _results(
             "sources", {key: [getattr(fact, key) or None for fact in dict.fromkeys(known)] for key in known[0]._fields}
         )
     summary = _summary(works, rows, choice, near)
-    ranges = _ranges(works, rows, summary)
+    doubts, names = doubts_of(works, rows)
+    ranges = {key: ends for key, ends in plan_ranges(works, rows, doubts, names, scenario.simulate.seed).items() if key in summary}
+    for name, content in plan_tornado(works, rows, doubts, names).items():
+        if content["input"]:
+            tables[name] = frame(name, content)
     summary["wall_s"] = wall_s
     said = [*scenario.notes, *notes, *(note for work in works for note in work.notes)]
     if near and near.alone:
@@ -262,7 +266,7 @@ def _results(
     return Results(
         name=scenario.name,
         question=scenario.question,
-        answer=_answer(scenario, works, rows, choice, near),
+        answer=_answer(scenario, works, rows, choice, near, ranges),
         kind="plan",
         summary=summary,
         ranges=ranges,

@@ -45,10 +45,12 @@ class QueueWork:
     confirmed: dict[int, Confirmed] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def _source(self, row: int) -> Source:
+    def source_of(self, row: int) -> Source:
+        """Return where a combination gets its nodes."""
         return self.model.sources[int(self.found.extra["source"][row])]
 
-    def _kind(self, row: int) -> NodeKind:
+    def kind_of(self, row: int) -> NodeKind:
+        """Return the node type of a combination."""
         return next(kind for kind in self.model.kinds if kind.name == self.found.axes["nodes"][row])
 
     def _sized(self, row: int) -> list[Sized]:
@@ -67,11 +69,11 @@ class QueueWork:
 
     def price(self, row: int) -> str:
         """Return the price of the source."""
-        return self._source(row).words
+        return self.source_of(row).words
 
     def says(self, row: int) -> str:
         """Return the pool, its owner and place."""
-        source, sized = self._source(row), self._sized(row)
+        source, sized = self.source_of(row), self._sized(row)
         grows = f"{sized[0].nodes:,} growing to {sized[-1].nodes:,}" if sized[0].nodes != sized[-1].nodes else f"{sized[-1].nodes:,}"
         where = f"at {source.place}" if source.provider == "own" else f"of {source.provider} in {source.place}"
         return f"the queue on {grows} × {self.found.axes['nodes'][row]}, {self.found.axes['owner'][row]} {where}"
@@ -121,7 +123,7 @@ def _needs(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
             why="ln(limit/ρ)/ln(1 + g)",
             flips="order lead time subtracts from it",
         )
-    memory = w._kind(row).entry.memory_bytes
+    memory = w.kind_of(row).entry.memory_bytes
     add = sheet.pen(NEEDS, "queue", "storage")
     if memory:
         add(
@@ -152,10 +154,10 @@ def _needs(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
 
 def _choice(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
     by_axis = {rival.axis: rival for rival in rivals(found, row, w.objective)}
-    source, sized, goal = w._source(row), w._sized(row), w.scenario.plan.goals.queue
+    source, sized, goal = w.source_of(row), w._sized(row), w.scenario.plan.goals.queue
     compute = sheet.pen(CHOICE, "queue", "compute")
     for pen, axis, item, value in (
-        (compute, "accelerator", "nodes", f"{found.axes['nodes'][row]} ({w._kind(row).entry.id})"),
+        (compute, "accelerator", "nodes", f"{found.axes['nodes'][row]} ({w.kind_of(row).entry.id})"),
         (compute, "owner", "owner", f"{found.axes['owner'][row]} of {source.provider}"),
         (sheet.pen(CHOICE, "queue", "data"), "place", "place", source.place),
     ):
@@ -202,7 +204,7 @@ def _choice(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
 
 
 def _devices(w: QueueWork, row: int) -> float:
-    return float(w._kind(row).per_node or 1)
+    return float(w.kind_of(row).per_node or 1)
 
 
 def _yearly_w(w: QueueWork, found: Candidates, row: int) -> list[float]:
@@ -214,7 +216,7 @@ def _yearly_w(w: QueueWork, found: Candidates, row: int) -> list[float]:
 
 
 def _build(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
-    source, sized, kind = w._source(row), w._sized(row), w._kind(row)
+    source, sized, kind = w.source_of(row), w._sized(row), w.kind_of(row)
     owned = source.kind == "owned"
     spares = int(found.values["spares"][row])
     peak = max(s.nodes for s in sized)
@@ -299,7 +301,7 @@ def _policies(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
 
 def _tune(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
     before = len(sheet.savings)
-    source, sized = w._source(row), w._sized(row)
+    source, sized = w.source_of(row), w._sized(row)
     _policies(w, sheet, found, row)
     pool = w.model.pools[int(found.values["per_node"][row])][-1]
     exact = Demand.of(pool.demand.jobs.with_estimates(pool.demand.jobs.run_s), pool.demand.unit)
@@ -340,7 +342,7 @@ def _tune(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
 
 
 def _keep(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
-    source, kind, sized = w._source(row), w._kind(row), w._sized(row)
+    source, kind, sized = w.source_of(row), w.kind_of(row), w._sized(row)
     failure = w.scenario.failures.node
     mtbf = kind.spec.mtbf or (failure.mtbf if failure else math.inf)
     repair = failure.repair if failure else 0.0

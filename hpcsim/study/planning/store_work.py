@@ -43,7 +43,7 @@ class StoreWork:
     confirmed: dict[int, Confirmed] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def source(self, row: int) -> Source:
+    def source_of(self, row: int) -> Source:
         """Return where a combination keeps the data."""
         return self.model.sources[int(self.found.extra["source"][row])]
 
@@ -60,11 +60,11 @@ class StoreWork:
 
     def price(self, row: int) -> str:
         """Return the price with its source."""
-        return self.source(row).words
+        return self.source_of(row).words
 
     def says(self, row: int) -> str:
         """Return the tier and its place."""
-        source = self.source(row)
+        source = self.source_of(row)
         return f"{self.model.name} ({readable(self.model.sizes[-1], 'data size', 3)} at the end) on {self.tier(row).name} {'at' if source.provider == 'own' else f'of {source.provider} in'} {source.place}"
 
     def write(self, sheet: Sheet, found: Candidates, row: int, *, reached: bool) -> None:
@@ -119,7 +119,7 @@ def _needs(w: StoreWork, sheet: Sheet, found: Candidates, row: int) -> None:
 
 
 def _choice(w: StoreWork, sheet: Sheet, found: Candidates, row: int) -> None:
-    name, source = found.goal, w.source(row)
+    name, source = found.goal, w.source_of(row)
     by_axis = {rival.axis: rival for rival in rivals(found, row, w.objective)}
     for facet, axis, item, value in (
         ("storage", "storage", "tier", f"{w.tier(row).name} ({w.tier(row).spec.type})"),
@@ -157,7 +157,7 @@ def _choice(w: StoreWork, sheet: Sheet, found: Candidates, row: int) -> None:
 
 
 def _build(w: StoreWork, sheet: Sheet, found: Candidates, row: int) -> None:
-    name, source, tier = found.goal, w.source(row), w.tier(row)
+    name, source, tier = found.goal, w.source_of(row), w.tier(row)
     horizon, drives = w.scenario.plan.horizon, int(found.values["drives"][row])
     owned = source.kind == "owned"
     purchase: dict[int, float] = {}
@@ -208,7 +208,7 @@ def _tune(w: StoreWork, sheet: Sheet, found: Candidates, row: int) -> None:
     name, goal, model = found.goal, w.model.goal, w.model
     before = len(sheet.savings)
     cost, size, years = float(found.values["cost_usd"][row]), model.sizes[-1], w.scenario.plan.horizon / YEAR_S
-    owned = w.source(row).kind == "owned"
+    owned = w.source_of(row).kind == "owned"
     code = erasure_coded(8, 3)
     if owned and float(model.redundancy.factor) > float(code.factor):
         share = 1.0 - float(code.factor) / float(model.redundancy.factor)
@@ -294,7 +294,7 @@ def _best(sheet: Sheet, name: str, before: int) -> None:
 
 
 def _keep(w: StoreWork, sheet: Sheet, found: Candidates, row: int) -> None:
-    name, source, tier = found.goal, w.source(row), w.tier(row)
+    name, source, tier = found.goal, w.source_of(row), w.tier(row)
     drives = float(found.values["drives"][row])
     add = sheet.pen(KEEP, name, "storage")
     if source.kind == "owned" and drives:

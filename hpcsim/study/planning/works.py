@@ -32,9 +32,14 @@ __all__ = ["GoalWork", "TrainWork", "train_work"]
 class GoalWork(Protocol):
     """What the plan asks of a goal."""
 
+    scenario: Scenario
+    catalog: Catalog
     found: Candidates
     confirmed: dict[int, Confirmed]
     notes: list[str]
+
+    def source_of(self, row: int) -> Source:
+        """Return where a combination gets what it is made of."""
 
     def confirm(self, row: int) -> None:
         """Simulate a combination, note the result under ``confirmed``, and let ``found.over["simulated"]`` say whether it holds."""
@@ -70,6 +75,18 @@ class TrainWork:
 
     def _of(self, row: int) -> tuple[Machine, Source]:
         return self.machines[int(self.found.extra["machine"][row])], self.sources[int(self.found.extra["source"][row])]
+
+    def source_of(self, row: int) -> Source:
+        """Return where a combination gets its nodes."""
+        return self._of(row)[1]
+
+    def machine_of(self, row: int) -> Machine:
+        """Return the machine of a combination."""
+        return self._of(row)[0]
+
+    def kind_of(self, row: int) -> NodeKind:
+        """Return the node type of a combination."""
+        return self._of(row)[0].kind
 
     def scenario_of(self, row: int) -> Scenario:
         """Return the scenario that simulates a combination."""
