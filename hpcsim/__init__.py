@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from hpcsim import catalog as catalog
     from hpcsim.base.errors import HpcsimError as HpcsimError
     from hpcsim.base.errors import InputError as InputError
-    from hpcsim.run.bind import check as check
     from hpcsim.run.estimate import estimate as estimate
     from hpcsim.run.simulate import simulate as simulate
     from hpcsim.scenario.load import Scenario as Scenario
     from hpcsim.scenario.load import load as load
     from hpcsim.study.calibrate import calibrate as calibrate
+    from hpcsim.study.checking import check as check
     from hpcsim.study.compare import compare as compare
     from hpcsim.study.explain import explain as explain
     from hpcsim.study.planning.plan import plan as plan
@@ -58,7 +58,7 @@ __all__ = [
 _PLACES = {
     "load": "hpcsim.scenario.load:load",
     "Scenario": "hpcsim.scenario.load:Scenario",
-    "check": "hpcsim.run.bind:check",
+    "check": "hpcsim.study.checking:check",
     "estimate": "hpcsim.run.estimate:estimate",
     "simulate": "hpcsim.run.simulate:simulate",
     "replay": "hpcsim.study.replay:replay",

@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check every scenario in both phases, and list all problems of all files."""
     from hpcsim.cli.scenarios import load_with_settings
-    from hpcsim.run.bind import bind
+    from hpcsim.study.checking import check
 
     rows: list[dict[str, Any]] = []
     for path in args.scenarios:
         problems: list[str] = []
         try:
-            bind(load_with_settings(path, args.set))
+            problems = [str(problem) for problem in check(load_with_settings(path, args.set))]
         except InputError as error:
             problems = [str(problem) for problem in error.problems]
         rows.append({"scenario": path, "ok": not problems, "problems": problems})

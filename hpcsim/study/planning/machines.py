@@ -12,10 +12,10 @@ import numpy as np
 
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.units import exact_text
-from hpcsim.catalog.hardware import Link, Node
+from hpcsim.catalog.hardware import Node
 from hpcsim.catalog.inline import resolve_model
 from hpcsim.catalog.lookup import Catalog
-from hpcsim.cluster.parts import Cluster
+from hpcsim.cluster.parts import BillRow, Cluster, Fabric
 from hpcsim.cost.facility import nodes_per_rack
 from hpcsim.cost.models import Work, flop_per_step
 from hpcsim.cost.reliability import spares_needed
@@ -27,9 +27,9 @@ from hpcsim.workload.networks import cost_model
 from hpcsim.workload.training import TrainingPlan
 from hpcsim.workload.training import _steps as run_steps
 
-__all__ = ["GROUP", "Machine", "NodeKind", "fabric_of", "kinds_of", "machines_for", "network_price", "varied"]
+__all__ = ["GROUP", "UNKNOWN_RUN", "Machine", "NodeKind", "fabric_of", "kinds_of", "machines_for", "network_price", "varied"]
 
-UNKNOWN_RUN = problem_kind("plan-run", "the workload has no training run {name!r}", "its runs: {known}")
+UNKNOWN_RUN = problem_kind("plan-run", "the workload has no training run {name!r}", "{hint}")
 NO_MACHINE = problem_kind("plan-without-machine", "none of {tried} machines can run {name}: {why}", "{hint}")
 NO_NODES = problem_kind("plan-without-nodes", "nothing says which nodes may be chosen", "name node types under plan.options.nodes")
 
@@ -266,35 +266,47 @@ def varied(
 
 
 def network_price(cluster: Cluster, catalog: Catalog, port_usd: float | None = None) -> dict[str, tuple[int, float, str]]:
-    """Return switches, cables and transceivers of a fabric: count, price of one [USD] and where that is from.
+    """Return the parts of a fabric's bill of materials: count, price of one [USD] and where that is from.
 
-    A cable has a transceiver at each end, the cheapest that carries the port's rate. A switch costs what the catalog's one costs by port
-    and rate. ``port_usd`` replaces all of it by a price for each port of a node.
+    Switches, cables and transceivers are counted from the fabric's own wiring (``cluster.bill``, table ``fabric_parts``), at their list prices. A
+    switch without one costs what the catalog's NDR switch costs by port and rate; fibre without one counts for nothing. ``port_usd`` replaces
+    all of it by a price for each port of a node.
     """
     fabric, size = cluster.fabric, cluster.fabric_size
     if fabric is None or size is None:
         return {}
     if port_usd is not None:
         return {"network, by port of a node": (size.cables[0] if size.cables else 0, port_usd, "given in the scenario")}
-    parts = [e for name in catalog.names("link") if isinstance(e := catalog.find("link", name), Link) and e.category == "component"]
-    optics = sorted(
-        (e for e in parts if e.id.startswith("transceiver") and e.price_usd is not None and e.bytes_per_s),
-        key=lambda e: e.bytes_per_s or 0.0,
-    )
-    able = [e for e in optics if (e.bytes_per_s or 0.0) >= fabric.bytes_per_s * (1 - 1e-9)] or optics[-1:]
+    found: dict[str, tuple[int, float, str]] = {}
+    for row in cluster.bill:
+        each, words = row.each_usd, _price_source(row, catalog)
+        if math.isnan(each) and row.part == "switch":
+            each, words = _switch_price(fabric, catalog)
+        if row.number and not (math.isnan(each) and row.item == "wide-area line"):
+            name = f"{row.part} {row.item}, {row.tier}" if row.part != row.item else f"{row.part}, {row.tier}"
+            found[name] = (
+                row.number,
+                0.0 if math.isnan(each) else each,
+                words if not math.isnan(each) else "no list price; counts for nothing",
+            )
+    return found
+
+
+def _price_source(row: BillRow, catalog: Catalog) -> str:
+    """Return where the list price of a part is from."""
+    for name in (row.item, "dac-400g-2m" if row.item.startswith("copper") else ""):
+        try:
+            return f"{name}: {catalog.link(name).fact('price_usd').source}"
+        except InputError:
+            continue
+    return "list price of the link's entry, or given in the scenario"
+
+
+def _switch_price(fabric: Fabric, catalog: Catalog) -> tuple[float, str]:
     switch = catalog.link("switch-ndr-64p")
     each = float(switch.price_usd or 0.0) / float(switch.switch_ports or 1) / float(switch.bytes_per_s or 1.0)
     ports = fabric.switch_ports or fabric.radix or _RADIX
-    cables = sum(size.cables) + size.storage_cables
-    found = {
-        "switches": (
-            sum(size.switches),
-            each * ports * fabric.bytes_per_s,
-            f"{switch.id}, by port and rate: {switch.fact('price_usd').source}",
-        ),
-        "transceivers": (2 * cables, float(able[0].price_usd or 0.0), f"{able[0].id}: {able[0].fact('price_usd').source}"),
-    }
-    return {name: row for name, row in found.items() if row[0]}
+    return each * ports * fabric.bytes_per_s, f"{switch.id}, by port and rate: {switch.fact('price_usd').source}"
 
 
 def _one(
@@ -371,7 +383,7 @@ def machines_for(scenario: Scenario, run: str, kinds: tuple[NodeKind, ...], cata
     """
     if run not in scenario.workload.training:
         known = ", ".join(scenario.workload.training) or "none"
-        raise UNKNOWN_RUN.error(path=f"plan.goals.train.{run}", name=run, known=known)
+        raise UNKNOWN_RUN.error(path=f"plan.goals.train.{run}", name=run, hint=f"its runs: {known}")
     precision = scenario.workload.training[run].precision
     flop = _flop(scenario, run, catalog)
     found: list[Machine] = []

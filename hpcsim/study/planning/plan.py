@@ -18,6 +18,7 @@ from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.planning.choose import Choice, Nearest, choose, nearest, residual
 from hpcsim.study.planning.doubt import doubts_of, plan_ranges, plan_tornado
 from hpcsim.study.planning.machines import kinds_of
+from hpcsim.study.planning.names import plan_problems
 from hpcsim.study.planning.queue_work import QueueWork, queue_work
 from hpcsim.study.planning.sheet import Sheet
 from hpcsim.study.planning.sources import terms_of
@@ -109,6 +110,8 @@ def _plan(scenario: Scenario, catalog: Catalog, step: Callable[[str], None], beg
     if scenario.catalogs:
         catalog = overlaid(catalog, [scenario.folder / name for name in scenario.catalogs])
     notes: list[str] = []
+    if wrong := plan_problems(scenario, catalog):
+        raise InputError(wrong)
     step("computing every combination")
     works = _works(scenario, catalog, notes)
     choice, near = _decide(works, scenario.plan.objective, step)

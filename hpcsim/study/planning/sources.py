@@ -20,7 +20,7 @@ from hpcsim.run.hours import Hours, read_hours
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.plan import OwnerSpec, SiteOptionSpec
 
-__all__ = ["MONTH_S", "Place", "Source", "Terms", "places_of", "sources_of", "terms_of"]
+__all__ = ["MONTH_S", "Place", "Source", "Terms", "cloud_place", "places_of", "sources_of", "terms_of"]
 
 NO_PROVIDER = problem_kind("plan-provider", "no price list names the provider {name!r}", "{hint}")
 
@@ -308,18 +308,18 @@ def _interruptions_per_s(terms: Terms, owner: OwnerSpec, accelerator: str, offer
     return 0.0
 
 
-def _cloud_place(terms: Terms, offer: Offer) -> tuple[str, float, float | None]:
+def cloud_place(terms: Terms, provider: str, region: str) -> tuple[str, float, float | None]:
     """Return country, PUE and carbon intensity of a cloud's region."""
-    country = country_of(offer.provider, offer.region)
+    country = country_of(provider, region)
     pue = None
-    for name in (f"{offer.provider}-{offer.region}", offer.provider, _INDUSTRY_PUE):
+    for name in (f"{provider}-{region}", provider, _INDUSTRY_PUE):
         pue = _known(terms.catalog.pue, name)
         if pue is not None:
             if name == _INDUSTRY_PUE:
-                terms.note(f"The PUE of {offer.provider} is not known; the industry's mean, {pue:g}, stands in.")
+                terms.note(f"The PUE of {provider} is not known; the industry's mean, {pue:g}, stands in.")
             break
     carbon = None
-    for name in (f"{offer.provider}-{offer.region}", offer.region if offer.provider == "azure" else "", country, "world-average"):
+    for name in (f"{provider}-{region}", region if provider == "azure" else "", country, "world-average"):
         carbon = _known(terms.catalog.carbon_intensity, name)
         if carbon is not None:
             break
@@ -339,7 +339,7 @@ def _rented(terms: Terms, name: str, owner: OwnerSpec, accelerator: str, per_nod
         names = (offer.region.casefold(), f"{offer.provider}-{offer.region}".casefold())
         if owner.regions and not any(fnmatch.fnmatchcase(n, w.casefold()) for n in names for w in owner.regions):
             continue
-        country, pue, carbon = _cloud_place(terms, offer)
+        country, pue, carbon = cloud_place(terms, offer.provider, offer.region)
         rate = _interruptions_per_s(terms, owner, accelerator, offer) if owner.kind == "spot" else 0.0
         words = f"{offer.instance}, {price * 3600:.3f} USD an accelerator-hour{extra}; {offer.date or 'undated'}; {terms.cited.get(offer.source, offer.source)}"
         sources.append(

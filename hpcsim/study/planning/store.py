@@ -14,13 +14,12 @@ import numpy.typing as npt
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.catalog.hardware import Storage
 from hpcsim.catalog.lookup import Catalog
-from hpcsim.catalog.markets import country_of
 from hpcsim.cost.money import YEAR_S, annual_capital
 from hpcsim.cost.storage import Redundancy, erasure_coded, replicated
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.plan import StorageOptionSpec, StoreGoalSpec
 from hpcsim.study.planning.candidates import Candidates
-from hpcsim.study.planning.sources import Source, Terms
+from hpcsim.study.planning.sources import Source, Terms, cloud_place
 from hpcsim.study.planning.train import admission, shared_limits
 
 __all__ = ["FILL_FRAC", "StoreModel", "Tier", "redundancy_of", "sizes_of", "store_model"]
@@ -34,6 +33,10 @@ NO_TIER = problem_kind(
 FILL_FRAC = 0.85
 """How full a bought tier is kept."""
 LIFE_YEARS = 5.0
+RENTED_W_PER_BYTE = {"hdd": 0.65e-12, "ssd": 1.2e-12}
+"""Power of a stored byte with a provider [W/B]: 0.65 and 1.2 Wh/TBh, of Cloud Carbon Footprint's constants for AWS, Azure and Google."""
+RENTED_COPIES = 3.0
+"""Copies that a provider keeps; what Cloud Carbon Footprint takes for object stores (from memory, unverified)."""
 
 
 @dataclass(frozen=True)
@@ -144,27 +147,38 @@ def _bought(scenario: Scenario, terms: Terms, tier: Tier, sizes: Sequence[float]
 
 
 def _rented(tier: Tier, terms: Terms, sizes: Sequence[float]) -> dict[str, Any]:
-    """Return the tier rented: the provider's redundancy is in the price."""
+    """Return the tier rented: the provider's redundancy is in the price; its energy and carbon are estimated, since nobody publishes them."""
     assert tier.rent_usd_per_byte_s is not None
     provider, region = tier.spec.provider or "cloud", tier.spec.region or "anywhere"
-    country = country_of(provider, region)
+    country, pue, carbon = cloud_place(terms, provider, region)
     cost = sum(size * tier.rent_usd_per_byte_s * YEAR_S for size in sizes)
+    watts = RENTED_W_PER_BYTE["ssd" if _is_solid(tier) else "hdd"] * RENTED_COPIES
+    energy = sum(size * watts * pue * YEAR_S for size in sizes)
+    terms.note(
+        f"Energy and carbon of storage rented of {provider} in {region} are an estimate: {watts * 1e12 / RENTED_COPIES:g} W/TB, {RENTED_COPIES:g} copies, PUE {pue:g}."
+    )
     source = Source(
-        "rented", "on-demand", provider, region, country, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, None, None, math.inf, math.inf, 40e3, 0.0,
+        "rented", "on-demand", provider, region, country, 0.0, 0.0, 0.0, 0.0, 0.0, pue, 0.0, carbon, None, math.inf, math.inf, 40e3, 0.0,
         f"{tier.rent_usd_per_byte_s * 1e9 * 2_629_746:.4g} USD/GB/month; {tier.words}",
     )  # fmt: skip
     values = {
-        "cost_usd": cost, "outlay_usd": cost, "carbon_kg_co2e": math.nan, "energy_j": math.nan, "power_w": 0.0, "racks": 0.0, "drives": 0.0,
+        "cost_usd": cost, "outlay_usd": cost, "carbon_kg_co2e": math.nan if carbon is None else energy * carbon, "energy_j": energy,
+        "power_w": 0.0, "racks": 0.0, "drives": 0.0,
         "raw_bytes": sizes[-1], "read_bytes_per_s": tier.spec.read if tier.spec.read is not None else math.inf,
     }  # fmt: skip
     return {"tier": tier, "source": source, "values": values, "parts": {"devices": cost, "electricity": 0.0}, "drives": [0] * len(sizes)}
 
 
+def _is_solid(tier: Tier) -> bool:
+    words = f"{tier.spec.type} {tier.spec.drive or ''}".casefold()
+    return any(word in words for word in ("ssd", "nvme", "gp3", "io2", "filestore", "fsx", "lustre"))
+
+
 def store_model(scenario: Scenario, name: str, terms: Terms, catalog: Catalog) -> StoreModel:
     """Return a store goal with every way to keep its data.
 
-    A bought tier is made of drives: raw = size × redundancy / fill, drives for the largest year so far. A rented one pays its size.
-    Emissions of rented storage are not published and stay unknown: with a limit on carbon it cannot be chosen.
+    A bought tier is made of drives: raw = size × redundancy / fill, drives for the largest year so far. A rented one pays its size; what it
+    draws and emits is estimated from watts a byte of such drives, copies, the provider's PUE and the region's grid.
 
     Raises
     ------

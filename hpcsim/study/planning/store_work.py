@@ -72,7 +72,7 @@ class StoreWork:
         for step in (_needs, _choice, _build, _tune, _keep):
             step(self, sheet, found, row)
         if math.isnan(float(found.values["carbon_kg_co2e"][row])):
-            self.notes.append(f"{self.model.name}: the emissions of rented storage are not published and count for nothing here.")
+            self.notes.append(f"{self.model.name}: the carbon of the grid there is not known, so its emissions count for nothing here.")
 
 
 def store_work(scenario: Scenario, name: str, terms: Terms, catalog: Catalog) -> StoreWork:

@@ -191,7 +191,7 @@ def test_compliance_keeps_data_where_it_may_live() -> None:
     made, row = best(small(**{"limits.data_in": ["EU"], "limits.operators": ["nebius"]}))
     assert made.found.axes["country"][row] in ("FIN", "FRA")
     with pytest.raises(InputError) as error:
-        hpcsim.plan(small(**{"limits.data_in": ["MARS"]}))
+        hpcsim.plan(small(**{"limits.data_in": ["ISL"]}))
     assert [p.code for p in error.value.problems] == ["plan-ruled-out"]
     assert "data in" in str(error.value)
 
