@@ -16,13 +16,15 @@ from typing import Any
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.engine.caches import readiness
 from hpcsim.engine.checks import verify_machine, verify_place
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, Clock, Due
 from hpcsim.engine.driver import Driver
 from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, Ticket
 from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
-from hpcsim.engine.sleep import NodePower
+from hpcsim.engine.sleep import granted
 from hpcsim.engine.stopping import Stopping
+from hpcsim.scheduling.data_local import CacheRule
 from hpcsim.scheduling.machine import CORES, Allocation, Demand, Free, Machine, described
 from hpcsim.scheduling.placement import Placement, make_placement
 from hpcsim.scheduling.policies import STOPS, Policy
@@ -71,6 +73,8 @@ class MachineSystem(BatchSystem):
         Foretells run times: what policies are told in place of the estimates of the jobs, which stay their limits.
     sleep : SleepRule, optional
         When idle nodes are switched off. Policies are then told estimates that are longer by the time to boot.
+    caches : CacheRule, optional
+        What nodes keep of the data of jobs. Policies are then told estimates that are longer by the most that staging can take.
     order, observers, record, check
         As in :class:`~hpcsim.engine.jobs.BatchSystem`; ``check`` also asserts that no node is overbooked.
 
@@ -94,6 +98,7 @@ class MachineSystem(BatchSystem):
         stopping: Stopping | None = None,
         predictor: Predictor | None = None,
         sleep: SleepRule | None = None,
+        caches: CacheRule | None = None,
         order: EventOrder = "batch",
         observers: Sequence[Observer] = (),
         record: bool = False,
@@ -121,7 +126,7 @@ class MachineSystem(BatchSystem):
         self._waits_for: dict[int, int] = {}
         self.stopping = stopping or Stopping()
         self.predictor = predictor
-        self.power = NodePower(clock, self.free_nodes, sleep) if sleep else None
+        self.power = readiness(clock, self.free_nodes, sleep, caches, lambda job: self._demands[self._kind[job]])
         self.driver: Driver | None = None
         """Who says when jobs end whose run time depends on others."""
         self._driven: set[int] = set()
@@ -462,7 +467,7 @@ class MachineSystem(BatchSystem):
         self.allocations[job] = self.places[job] = place
         begin = now
         if self.power is not None:
-            begin = self.power.hold(place.nodes)
+            begin = self.power.hold(place.nodes, job)
         self._start[job] = begin
         estimated = begin + self._estimate[job]
         at = bisect_right(self._ends, estimated)
@@ -484,7 +489,7 @@ class MachineSystem(BatchSystem):
         else:
             ticket = self._tickets[job]
             if begin > now:
-                self.clock.at(begin, lambda _: _granted(ticket))
+                self.clock.at(begin, lambda _: granted(ticket))
             else:
                 ticket.succeed(ticket)
         if self._watched:
@@ -639,7 +644,3 @@ def _forget(heap: list[Any], callbacks: Any, job: int) -> None:
     """Take the end of a job off the schedule."""
     heap[:] = [entry for entry in heap if entry[3].callbacks is not callbacks or entry[3].job != job]
     heapify(heap)
-
-
-def _granted(ticket: Ticket) -> None:
-    ticket.succeed(ticket)

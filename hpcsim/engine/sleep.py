@@ -11,12 +11,13 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from simpy import Event
 
 from hpcsim.engine.clock import _CANCELLED, AFTER, Clock, Due
 from hpcsim.scheduling.machine import Free
 from hpcsim.scheduling.sleeping import SleepRule
 
-__all__ = ["STATES", "NodePower", "PowerInterval"]
+__all__ = ["STATES", "NodePower", "PowerInterval", "granted"]
 
 ON, BOOTING, OFF, STOPPING, CLOSED = range(5)
 STATES = {BOOTING: "booting", OFF: "off", STOPPING: "shutting down"}
@@ -88,7 +89,7 @@ class NodePower:
             self._moving.discard(node)
             self._state[node] = ON if self._state[node] == BOOTING else OFF
 
-    def hold(self, nodes: Iterable[int]) -> float:
+    def hold(self, nodes: Iterable[int], job: int = -1) -> float:
         """Give nodes to a job, switch on what is off, and return when the last of them works [s]."""
         now = begin = float(self._clock._now)
         for node in nodes:
@@ -191,3 +192,8 @@ class NodePower:
         for node in order[: max(0, len(idle) - self.rule.spares)].tolist():
             self._switch_off(node)
         self.arm()
+
+
+def granted(ticket: Event) -> None:
+    """Let what waits for a ticket go on, with the ticket as value."""
+    ticket.succeed(ticket)

@@ -80,6 +80,12 @@ _DECLARED = (
     ("it_energy_j", "energy, IT", "Energy of nodes, network and storage."),
     ("facility_energy_j", "energy, facility", "Energy with cooling and power distribution."),
     ("switched_off_frac", "node time switched off", "Node-seconds in which nodes were off, over all node-seconds of their group."),
+    (
+        "data_hit_frac",
+        "data found on the node",
+        "Nodes of jobs that had the data set that the job reads, over all nodes of jobs that read one.",
+    ),
+    ("staged_bytes", "data staged", "Bytes that were brought to nodes before jobs worked."),
     ("boots", "boots", "Times that a node was switched on again."),
     ("device_tdp_energy_j", "accelerators at TDP", "Energy of the accelerators if each drew its thermal design power throughout."),
     ("peak_power_w", "peak power", "Largest power of the facility."),

@@ -193,6 +193,9 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
     if spec.communication and spec.elastic is not None:
         problems.add(ELASTIC_TALK(path="workload.jobs.communication"))
     check_communication(spec.communication, cluster, group, problems)
+    store = scenario.scheduler.data
+    if store is not None and store.store not in cluster.storage:
+        problems.add(NO_TIER(path="scheduler.data.store", name=store.store, known=", ".join(cluster.storage) or "none"))
     buffer = scenario.scheduler.burst_buffer
     if buffer is not None and buffer.staged_from is not None:
         tier = cluster.storage.get(buffer.staged_from)

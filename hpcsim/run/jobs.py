@@ -12,7 +12,7 @@ from hpcsim.base.reuse import kept
 from hpcsim.base.rng import stream
 from hpcsim.run.bind import BoundJobs
 from hpcsim.scenario.load import Scenario
-from hpcsim.scenario.workload import SlackSpec, SyntheticSpec
+from hpcsim.scenario.workload import DataSetsSpec, SlackSpec, SyntheticSpec
 from hpcsim.workload.elastic import elastic_jobs
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
 from hpcsim.workload.likeness import shaken, with_load
@@ -44,9 +44,30 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
         if bound.stage_s_per_byte and trace.jobs.buffer_bytes is not None:
             jobs, stage = trace.jobs, trace.jobs.buffer_bytes * bound.stage_s_per_byte
             trace = dataclasses.replace(trace, jobs=dataclasses.replace(jobs, run_s=jobs.run_s + stage, estimate_s=jobs.estimate_s + stage))
+        trace = _reading(trace, bound.spec.data, scenario.simulate.seed)
         return _due(trace, bound.spec.slack, scenario.simulate.seed)
 
     return kept("jobs", lambda: _key(bound, scenario), make)
+
+
+def _reading(trace: Trace, spec: DataSetsSpec | None, seed: int) -> Trace:
+    """Give jobs without a data set of their own one, drawn by how often each is read."""
+    if spec is None:
+        return trace
+    jobs = trace.jobs
+    known = jobs.labels.get("data", ()) if jobs.data is not None else ()
+    often = np.arange(1, spec.sets + 1, dtype=np.float64) ** -spec.skew
+    drawn = len(known) + stream(seed, "jobs", "data").choice(spec.sets, len(jobs), p=often / often.sum())
+    own = jobs.filled("data")
+    return dataclasses.replace(
+        trace,
+        jobs=dataclasses.replace(
+            jobs,
+            data=np.where(own < 0, drawn, own),
+            data_bytes=np.where(own < 0, spec.size, jobs.filled("data_bytes")),
+            labels={**jobs.labels, "data": (*known, *(f"set {number}" for number in range(1, spec.sets + 1)))},
+        ),
+    )
 
 
 def _due(trace: Trace, spec: SlackSpec | None, seed: int) -> Trace:

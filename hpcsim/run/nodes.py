@@ -12,6 +12,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.hourly import Hourly
 from hpcsim.run.bind import BoundJobs
+from hpcsim.run.data import reading
 from hpcsim.run.wishes import Wishes
 from hpcsim.scenario.power import power_of_hours
 from hpcsim.scenario.scheduler import SchedulerSpec
@@ -331,6 +332,8 @@ def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts:
         jobs, kind = jobs.subset(~cannot), kind[~cannot]
     if not len(jobs):
         raise ALL_DROPPED.error(path="scheduler", count=int(bad.sum() + cannot.sum()), why="; ".join(f.issue for f in findings))
+    if scheduler.data is not None:
+        kinds, kind = reading(jobs, (kinds, kind))
     used = np.unique(kind)
     place = np.zeros(len(kinds), dtype=np.int64)
     place[used] = np.arange(len(used))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -122,6 +123,7 @@ class Record:
     usage: Usage
     down: Down
     standby: Standby | None = None
+    staging: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     events: int = 0
     cpu_s: float = math.nan

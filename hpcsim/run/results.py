@@ -138,6 +138,7 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
             summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
     _tdp_summary(record, summary)
     summary |= standby_summary(record.standby, record.begin_s, record.end_s)
+    summary |= record.staging
     if record.network and record.network.lost_s > 0:
         summary["contention_s"] = record.network.lost_s
     return summary

@@ -23,6 +23,7 @@ from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs, bind
 from hpcsim.run.communication import BatchTraffic
+from hpcsim.run.data import cache_rule, staging_summary
 from hpcsim.run.hours import hours_of
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.network import IntArray, Network, NetworkRecord
@@ -103,6 +104,7 @@ class _Room:
             stopping=stopping_of(scheduler),
             predictor=PREDICTORS[scheduler.estimates]() if scheduler.estimates in PREDICTORS else None,
             sleep=sleep_rule(scheduler.switch_off),
+            caches=cache_rule(scheduler, self.bound.cluster, found.jobs),
             order=scheduler.order,
         )
 
@@ -373,6 +375,7 @@ def _run(bound: Bound, seed: int) -> Record:
         usage=_usage(room, items, batch, now_s),
         down=Down.of(down),
         standby=standby_of(bound, room.pools),
+        staging=staging_summary(room.pools),
         notes=tuple(notes),
         events=room.clock.handled,
         cpu_s=cpu_s,

@@ -76,6 +76,7 @@ def standby_of(bound: Bound, pools: Mapping[str, BatchSystem]) -> Standby | None
     nodes = boots = 0
     for at, (name, pool) in enumerate(pools.items()):
         power = getattr(pool, "power", None)
+        power = getattr(power, "inner", power)  # caches stand in front of it
         if power is None:
             continue
         group = bound.cluster.groups[name]

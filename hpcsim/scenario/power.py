@@ -22,10 +22,12 @@ class SwitchOffSpec(Spec):
 
     after: Annotated[float, Quantity("time", zero=True)] = Field(description="a node without a job for so long is switched off")
     boot: Annotated[float, Quantity("time", zero=True)] = Field(description="time to boot; a job starts when its last node has booted")
-    shutdown: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time to shut down, after which a node can boot")
+    shutdown: Annotated[float, Quantity("time", zero=True)] = Field(
+        0.0, description="time to shut down, after which a node can boot", validate_default=False
+    )
     spares: Annotated[int, Count(0)] = Field(0, description="idle nodes that are left on")
     off_power: Annotated[float, Quantity("power", zero=True)] = Field(
-        0.0, description="power of a node that is off, such as its controller's"
+        0.0, description="power of a node that is off, such as its controller's", validate_default=False
     )
     boot_power: Annotated[float, Quantity("power", zero=True)] | None = Field(
         None, description="power of a node that boots; its idle power by default"

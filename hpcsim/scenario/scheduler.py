@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec
 from hpcsim.scenario.power import NodeCapSpec, SwitchOffSpec
-from hpcsim.scenario.staging import BurstBufferSpec
+from hpcsim.scenario.staging import BurstBufferSpec, NodeCacheSpec
 
 __all__ = ["PartitionSpec", "PrioritySpec", "QosSpec", "SchedulerSpec", "StoppingSpec", "WeightsSpec", "WindowSpec"]
 
@@ -124,6 +124,7 @@ class SchedulerSpec(Spec):
     burst_buffer: BurstBufferSpec | None = Field(
         None, description="burst buffer of the whole machine, of which jobs take what they ask for"
     )
+    data: NodeCacheSpec | None = Field(None, description="where the data sets of jobs lie; see the placement data-local")
     power_budget: Annotated[float, Quantity("power")] | None = Field(
         None, description="power above idle that running jobs may draw together"
     )
@@ -149,6 +150,7 @@ class SchedulerSpec(Spec):
             or self.licences
             or self.features
             or self.burst_buffer
+            or self.data
             or self.power_budget
             or self.switch_off
             or self.reservations

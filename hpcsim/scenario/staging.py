@@ -8,7 +8,7 @@ from pydantic import Field
 
 from hpcsim.scenario.fields import Quantity, Spec
 
-__all__ = ["BurstBufferSpec"]
+__all__ = ["BurstBufferSpec", "NodeCacheSpec"]
 
 
 class BurstBufferSpec(Spec):
@@ -18,4 +18,13 @@ class BurstBufferSpec(Spec):
     staged_from: str | None = Field(
         None,
         description="storage tier that it is filled from before a job works and emptied to after; both take the tier's bandwidth, and no time without it",
+    )
+
+
+class NodeCacheSpec(Spec):
+    """Data sets that jobs read are brought from a store to their nodes before they work, and kept there."""
+
+    store: str = Field(description="storage tier that has all data sets")
+    cache: Annotated[float, Quantity("data size", zero=True)] = Field(
+        description="what a node keeps, the least recently read goes first; 0 for nothing"
     )

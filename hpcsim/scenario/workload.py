@@ -15,6 +15,7 @@ from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
 
 __all__ = [
     "CheckpointSpec",
+    "DataSetsSpec",
     "JobsSpec",
     "LayoutSpec",
     "MatrixProductSpec",
@@ -326,6 +327,14 @@ class SlackSpec(Spec):
         return {k: tuple(str(name) for name in v) if k in ("queues", "qos") and isinstance(v, list) else v for k, v in data.items()}
 
 
+class DataSetsSpec(Spec):
+    """Data sets that jobs without one of their own read: each job one, drawn by the seed."""
+
+    sets: Annotated[int, Count(1, 1_000_000)] = Field(description="number of data sets")
+    size: Annotated[float, Quantity("data size")] = Field(description="size of each")
+    skew: Annotated[float, Share(0, 5)] = Field(1.0, description="the k-th most read is read k^−skew times as often as the first")
+
+
 class JobsSpec(Spec):
     """Batch jobs for the scheduler."""
 
@@ -335,6 +344,7 @@ class JobsSpec(Spec):
     unit: Literal["core", "accelerator", "node"] | None = Field(
         None, description="what a job's processor is; an accelerator where the group has them, else a core"
     )
+    data: DataSetsSpec | None = Field(None, description="data sets that they read")
     slack: SlackSpec | None = Field(None, description="jobs that may end later, and so have a deadline: a time for all, or of which jobs")
     elastic: ElasticSpec | None = Field(
         None, description="jobs that may change their size, under the policies moldable, equipartition and goodput"

@@ -3,6 +3,6 @@
 The modules that hold policies are imported here, so that whoever imports the registry finds every built-in in it.
 """
 
-from hpcsim.scheduling import conservative, locality, malleable, moldable, preemption, priority, shift
+from hpcsim.scheduling import conservative, data_local, locality, malleable, moldable, preemption, priority, shift
 
-__all__ = ["conservative", "locality", "malleable", "moldable", "preemption", "priority", "shift"]
+__all__ = ["conservative", "data_local", "locality", "malleable", "moldable", "preemption", "priority", "shift"]

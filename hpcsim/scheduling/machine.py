@@ -130,6 +130,8 @@ class Demand(NamedTuple):
         What it takes of the machine's pools.
     window : int
         The reservation in which it runs; -1 none.
+    data : int
+        The data set that each of its nodes reads; -1 none.
     """
 
     chunks: int
@@ -142,6 +144,7 @@ class Demand(NamedTuple):
     where: int = 0
     pooled: tuple[tuple[int, int], ...] = ()
     window: int = -1
+    data: int = -1
 
 
 def described(demand: Demand) -> str:
@@ -326,7 +329,7 @@ class Free:
     ([1, 4], True, True)
     """
 
-    __slots__ = ("_cells", "_closed", "_last", "_needs", "_no", "_yes", "asleep", "demands", "devices", "free", "machine", "pools", "total")
+    __slots__ = ("_cells", "_closed", "_last", "_needs", "_no", "_yes", "asleep", "cached", "demands", "devices", "free", "machine", "pools", "total")  # fmt: skip
 
     def __init__(self, machine: Machine, demands: list[Demand]) -> None:
         self.machine = machine
@@ -344,6 +347,8 @@ class Free:
         """What is free on all nodes, closed ones too: no job fits that needs more."""
         self.asleep: npt.NDArray[np.int8] | None = None
         """How far each node is from working, 0 for one that is on; None where nodes are not switched off."""
+        self.cached: dict[int, Bools] | None = None
+        """Which nodes hold which data set, by its number; None where nodes keep nothing."""
         self._closed: dict[int, int] = {}
         self._needs: list[tuple[int, int, int]] = []
         self._yes: set[int] = set()
@@ -360,7 +365,7 @@ class Free:
         other.devices = None if self.devices is None else self.devices.copy()
         other.pools = self.pools.copy()
         other.total = self.total.copy()
-        other.asleep = self.asleep
+        other.asleep, other.cached = self.asleep, self.cached
         other._closed = self._closed.copy()
         other._yes, other._no, other._last = self._yes.copy(), self._no.copy(), self._last
         return other

@@ -256,7 +256,7 @@ def _after(view: View, room: Room, decision: Decision, grace_s: float) -> float:
 @policies.register("deadline")
 @dataclass(frozen=True, kw_only=True)
 class Deadline:
-    """Earliest deadline first; a job's deadline is its submission and ``slack`` times its estimate. A job stops those whose deadline is later.
+    """Earliest deadline first; a job's deadline is its own, or its submission and ``slack`` times its estimate. A job stops those whose deadline is later.
 
     Parameters
     ----------
@@ -284,7 +284,8 @@ class Deadline:
 
         def urgency(job: int) -> tuple[float, ...]:
             whole = view.estimate_s[job] + room.done_s.get(job, 0.0)
-            return (view.submit_s[job] + self.slack * whole, view.submit_s[job], job)
+            own = room.deadline_s[job]
+            return (own if own < math.inf else view.submit_s[job] + self.slack * whole, view.submit_s[job], job)
 
         return preempt_in_room(view, room, urgency, how=self.mode)
 

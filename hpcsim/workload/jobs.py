@@ -65,12 +65,14 @@ _OPTIONAL: Mapping[str, tuple[type[Any], Any]] = {
     "due_s": (np.float64, np.inf),
     "licences": (np.int64, -1),
     "buffer_bytes": (np.float64, 0.0),
+    "data": (np.int64, -1),
+    "data_bytes": (np.float64, 0.0),
     "least": (np.int64, -1),
     "most": (np.int64, -1),
     "law": (np.int64, -1),
 }
 """Columns that a table need not have: their type, and what a job has where the column is missing."""
-_NUMBERED = ("user", "group", "queue", "qos", "constraint", "licences")
+_NUMBERED = ("user", "group", "queue", "qos", "constraint", "licences", "data")
 """Columns whose numbers may have labels."""
 
 
@@ -134,6 +136,8 @@ class JobTable:
         Number of the licences that it takes, whose label lists them (``matlab:2,ansys``); -1 none.
     buffer_bytes : float64 array or None [bytes]
         Burst buffer that it takes while it runs.
+    data, data_bytes : int64 and float64 array or None
+        Number of the data set that it reads, -1 none, and its size [bytes].
     least, most : int64 array or None
         Fewest and most processors on which a job may run that can change its size; -1 for one that cannot.
     law : int64 array or None
@@ -141,7 +145,7 @@ class JobTable:
     laws : tuple of SpeedLaw
         Laws of speed, see :mod:`hpcsim.cost.speedup`.
     labels : mapping of str to tuple of str
-        Names behind the numbers of ``user``, ``group``, ``queue``, ``qos``, ``constraint`` and ``licences``: number i has the i-th.
+        Names behind the numbers of ``user``, ``group``, ``queue``, ``qos``, ``constraint``, ``licences`` and ``data``: number i has the i-th.
     """
 
     job_id: Integers
@@ -164,6 +168,8 @@ class JobTable:
     due_s: Floats | None = None
     licences: Integers | None = None
     buffer_bytes: Floats | None = None
+    data: Integers | None = None
+    data_bytes: Floats | None = None
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     least: Integers | None = None
     most: Integers | None = None
@@ -193,7 +199,7 @@ class JobTable:
             values = getattr(self, name)
             if name == "nodes":
                 _first_bad(name, self.job_id, values, (values < 1) & (values != -1), "at least 1, or -1 where it is not stated")
-            elif name in ("gpus", "memory_bytes", "buffer_bytes"):
+            elif name in ("gpus", "memory_bytes", "buffer_bytes", "data_bytes"):
                 _first_bad(name, self.job_id, values, ~((values >= 0) & (values <= _MOST)), "finite and at least 0")
             elif name == "priority":
                 _first_bad(name, self.job_id, values, ~np.isfinite(values), "finite")
@@ -240,6 +246,8 @@ class JobTable:
         due_s: npt.ArrayLike | None = None,
         licences: npt.ArrayLike | None = None,
         buffer_bytes: npt.ArrayLike | None = None,
+        data: npt.ArrayLike | None = None,
+        data_bytes: npt.ArrayLike | None = None,
         labels: Mapping[str, Sequence[str]] | None = None,
         least: npt.ArrayLike | None = None,
         most: npt.ArrayLike | None = None,
@@ -262,7 +270,7 @@ class JobTable:
             -1 (unknown) without them.
         names : sequence of str, optional
             Names of the jobs.
-        nodes, gpus, memory_bytes, qos, constraint, exclusive, after, priority, due_s, licences, buffer_bytes : array-like, shape (jobs,), optional
+        nodes, gpus, memory_bytes, qos, constraint, exclusive, after, priority, due_s, licences, buffer_bytes, data, data_bytes : array-like, shape (jobs,), optional
             What else a job asks for or has: see the attributes.
         labels : mapping of str to sequence of str, optional
             Names behind the numbers of a column.
@@ -305,6 +313,8 @@ class JobTable:
             due_s=due_s,  # type: ignore[arg-type]
             licences=licences,  # type: ignore[arg-type]
             buffer_bytes=buffer_bytes,  # type: ignore[arg-type]
+            data=data,  # type: ignore[arg-type]
+            data_bytes=data_bytes,  # type: ignore[arg-type]
             labels={name: tuple(given) for name, given in (labels or {}).items()},
             least=least,  # type: ignore[arg-type]
             most=most,  # type: ignore[arg-type]

@@ -145,6 +145,8 @@ class LogModel:
                 "due_s",
                 "licences",
                 "buffer_bytes",
+                "data",
+                "data_bytes",
             )
             if getattr(self.jobs, name) is not None
         }

@@ -70,6 +70,8 @@ FIELDS: Mapping[str, str] = {
     "priority": "priority",
     "deadline": "time by which it should have ended: a date, or seconds",
     "licences": "licences: matlab:2,ansys",
+    "data": "name of the data set that it reads",
+    "data_size": "size of that data set",
     "buffer": "burst buffer of the whole job",
     "due": "time after its submission by which it should have ended",
     "least": "fewest processors, of a job that can change its size",
@@ -82,7 +84,7 @@ FIELDS: Mapping[str, str] = {
 
 _TIMES = ("submit", "start", "end", "deadline")
 _SPANS = ("run", "wait", "estimate", "due")
-_SIZES = ("buffer", "memory", "memory_per_node", "memory_per_processor")
+_SIZES = ("buffer", "data_size", "memory", "memory_per_node", "memory_per_processor")
 _COUNTS = ("processors", "requested", "processors_per_node", "nodes", "gpus", "gpus_per_node", "gpu_share", "priority", *ELASTIC)
 _EPOCH_S = 1e8
 """Seconds from here on count from 1970; smaller ones from the log's own start."""
@@ -123,6 +125,8 @@ LAYOUTS: tuple[Layout, ...] = (
             "due": "due_s",
             "licences": "licences",
             "buffer": "buffer_bytes",
+            "data": "data",
+            "data_size": "data_bytes",
         },
         ("job_id", "submit_s", "run_s", "estimate_s", "processors"),
     ),
@@ -398,14 +402,14 @@ def write_csv(jobs: JobTable, path: str | Path) -> Path:
     if jobs.names is not None:
         columns["name"] = list(jobs.names)
     columns |= {"submit_s": jobs.submit_s, "run_s": jobs.run_s, "estimate_s": jobs.estimate_s, "processors": jobs.processors}
-    for name in ("nodes", "gpus", "memory_bytes", "exclusive", "after", "priority", "due_s", "buffer_bytes"):
+    for name in ("nodes", "gpus", "memory_bytes", "exclusive", "after", "priority", "due_s", "buffer_bytes", "data_bytes"):
         values = getattr(jobs, name)
         if values is not None:
             missing = (
                 values == np.inf if name == "due_s" else values < 0 if name in ("nodes", "after") else np.zeros(len(jobs), dtype=np.bool_)
             )
             columns[name] = [None if lacks else value for value, lacks in zip(values.tolist(), missing.tolist(), strict=True)]
-    for name in ("user", "group", "queue", "qos", "constraint", "licences"):
+    for name in ("user", "group", "queue", "qos", "constraint", "licences", "data"):
         numbers_ = getattr(jobs, name)
         if numbers_ is not None and (numbers_ >= 0).any():
             columns[name] = [jobs.label(name, number) for number in numbers_.tolist()]

@@ -205,8 +205,8 @@ def _settle_numbers(rows: Rows) -> None:
 def jobs_of(rows: Rows, options: TraceOptions) -> JobTable | None:
     """Return the jobs of cleaned rows, None where none is left.
 
-    The columns a log may have, all of shape (rows,): ``job name user group queue qos constraint licences after`` as words; ``submit start end run wait
-    estimate deadline due`` [s]; ``processors`` (allocated), ``requested``, ``nodes``, ``gpus``, ``memory buffer`` [bytes], ``priority``; ``least``, ``most``, ``serial``,
+    The columns a log may have, all of shape (rows,): ``job name user group queue qos constraint licences data after`` as words; ``submit start end run wait
+    estimate deadline due`` [s]; ``processors`` (allocated), ``requested``, ``nodes``, ``gpus``, ``memory buffer data_size`` [bytes], ``priority``; ``least``, ``most``, ``serial``,
     ``parallelism``, ``variance`` of jobs that change their size; flags ``exclusive``, ``active`` (runs at
     the end of the log), ``pending``, ``cancelled``.
     """
@@ -224,7 +224,7 @@ def jobs_of(rows: Rows, options: TraceOptions) -> JobTable | None:
     rows.note(late, "submitted before the row above it: sorted by submission", "repaired")
     named: dict[str, Any] = {}
     labels: dict[str, tuple[str, ...]] = {}
-    for name in ("user", "group", "queue", "qos", "constraint", "licences"):
+    for name in ("user", "group", "queue", "qos", "constraint", "licences", "data"):
         if name in rows.columns:
             numbers, words = codes(rows[name])
             if words:
@@ -232,7 +232,7 @@ def jobs_of(rows: Rows, options: TraceOptions) -> JobTable | None:
     more: dict[str, Any] = {}
     if "nodes" in rows.columns and (rows["nodes"] > 0).any():
         more["nodes"] = np.where(rows["nodes"] > 0, np.ceil(rows["nodes"]), -1).astype(np.int64)
-    for column, name in (("gpus", "gpus"), ("memory", "memory_bytes"), ("buffer", "buffer_bytes")):
+    for column, name in (("gpus", "gpus"), ("memory", "memory_bytes"), ("buffer", "buffer_bytes"), ("data_size", "data_bytes")):
         if column in rows.columns and (rows[column] > 0).any():
             more[name] = np.where(rows[column] > 0, rows[column], 0.0)
     if "exclusive" in rows.columns and np.any(rows["exclusive"]):
