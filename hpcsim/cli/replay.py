@@ -73,6 +73,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE[,…]",
         help="what it costs a job to be stopped or to change its size: 'save=60 s,restore=2 min,interval=1 h,resubmit=30 s,notice=true'",
     )
+    parser.add_argument(
+        "--hourly",
+        metavar="FILE",
+        help="CSV of hourly prices and carbon intensities, for --policy shift; with --power, prices the electricity",
+    )
     parser.add_argument("--whole-nodes", action="store_true", help="round a job's processors up to whole nodes")
     parser.add_argument("--cut", action="store_true", help="cut jobs at their requested time (default: they run on)")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="read no more than so many jobs")
@@ -201,6 +206,7 @@ def run(args: argparse.Namespace) -> int:
         shake_s=None if args.shake is None else parse_quantity(args.shake, "time"),
         seed=args.seed,
         power_w=power_of(args.power),
+        hours=args.hourly,
         dependencies=None if args.dependencies is None else args.dependencies == "follow",
         policies=policy_list(args.policy),
         estimates=args.estimates,

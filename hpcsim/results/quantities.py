@@ -93,6 +93,7 @@ _DECLARED = (
     ("device_tdp_carbon_kg_co2e", "carbon of accelerators at TDP", "Emissions of the accelerators' energy by thermal design power."),
     ("water_l", "water", "Water that cooling evaporates."),
     ("cost_usd", "cost", "Sum of the bill."),
+    ("electricity_usd", "electricity", "Electricity of the pool, by the hour."),
     ("cost_per_mtoken_usd", "cost per million tokens", "Bill over millions of tokens trained."),
     ("peak_memory_bytes", "peak memory per device", "Memory use of the fullest device."),
     ("memory_capacity_bytes", "memory of a device", "Memory that one device has."),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hpcsim.results.columns import Table, count_column, real_column, text_column
 
-__all__ = ["STANDBY"]
+__all__ = ["STANDBY", "WATCHED"]
 
 _AWAY = ("booting", "off", "shutting down")
 
@@ -31,5 +31,12 @@ _NODE_STATES = Table(
         real_column("energy_j", "J", "Energy of the nodes in that state, without what work adds."),
     ),
 )
+
+WATCHED = (
+    count_column("deadlines_missed", "Jobs that ended after their deadline, where jobs have any.", optional=True),
+    real_column("electricity_usd", "USD", "Electricity of the pool, by the hour.", optional=True),
+    real_column("carbon_kg_co2e", "kg", "Emissions of that electricity, by the hour.", optional=True),
+)
+"""Columns of the table ``policies`` that are there where something is known of them."""
 
 STANDBY = (_NODE_POWER, _NODE_STATES)

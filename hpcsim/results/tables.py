@@ -20,7 +20,7 @@ from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
 from hpcsim.results.fabric import FABRIC_TABLES
 from hpcsim.results.planning import PLAN_TABLES
-from hpcsim.results.standby import STANDBY
+from hpcsim.results.standby import STANDBY, WATCHED
 from hpcsim.results.studies import STUDIES
 from hpcsim.results.waits import WAITS
 
@@ -95,6 +95,7 @@ _POLICIES = Table(
         _count("starved_jobs", "Jobs that waited over a day and over ten times their own estimate.", null=True),
         _real("energy_per_job_j", "J", "Energy of the pool over its jobs, where the power of a processor is given.", null=True),
         _real("cpu_s", "s", "Processor seconds of the simulation itself; differs between machines and runs.", null=True),
+        *WATCHED,
     ),
 )
 

@@ -9,9 +9,10 @@ import numpy as np
 from hpcsim.base.errors import HpcsimError, InputError
 from hpcsim.cost import fairness, metrics
 from hpcsim.engine.outcome import Outcome
+from hpcsim.run.hours import Hours
 from hpcsim.workload.jobs import JobTable
 
-__all__ = ["horizon", "occupancy_of", "policy_metrics", "policy_ranges", "shares"]
+__all__ = ["horizon", "occupancy_of", "policy_metrics", "policy_ranges", "shares", "watched_metrics"]
 
 LITTLE_TOLERANCE = 1e-6
 """By which the integral of the queue may differ from the sum of the waits: rounding alone."""
@@ -115,6 +116,32 @@ def policy_metrics(
         "starved_jobs": int(fairness.starved(wait, jobs.estimate_s).sum()),
         "energy_per_job_j": energy,
     }
+
+
+def watched_metrics(
+    jobs: JobTable, outcome: Outcome, states: metrics.Intervals, *, power_w: tuple[float, float] | None, hours: Hours | None
+) -> dict[str, float | int]:
+    """Return what a schedule costs by the hour, and the deadlines that it missed; each only where it is known.
+
+    Parameters
+    ----------
+    jobs, outcome, states
+        As of :func:`policy_metrics`.
+    power_w : (float, float) or None [W]
+        Power of a busy and of an idle processor.
+    hours : Hours or None
+        Hourly prices and intensities.
+    """
+    found: dict[str, float | int] = {}
+    if jobs.due_s is not None:
+        due = jobs.submit_s + jobs.due_s
+        found["deadlines_missed"] = int((outcome.end_s > due * (1.0 + 1e-12) + 1e-6).sum())
+    if power_w is not None and hours is not None:
+        watts = power_w[0] * states.busy + power_w[1] * states.idle
+        for key, series in (("electricity_usd", hours.usd_per_j), ("carbon_kg_co2e", hours.carbon_kg_co2e_per_j)):
+            if series is not None:
+                found[key] = float(np.dot(watts, hours.integral(series, states.start_s, states.end_s)))
+    return found
 
 
 def policy_ranges(jobs: JobTable, outcome: Outcome) -> dict[str, tuple[float, float]]:

@@ -129,6 +129,8 @@ _SUMMARY: dict[str, Formula] = {
     "other_mean_wait_s": Formula("mean of (start − submission) over the jobs without one"),
     "data_hit_frac": Formula("nodes of jobs that had the data set / nodes of jobs that read one"),
     "staged_bytes": Formula("Σ size of the data set over the nodes of jobs that had it not"),
+    "electricity_usd": Formula("∫ (busy power · busy processors + idle power · idle ones) · price dt"),
+    "resizes": Formula("times that the job changed its size"),
     "boots": Formula("times that a job took a node that was off or shutting down"),
     "switched_off_frac": Formula("Σ over nodes of the time off / (nodes · horizon)"),
     "device_time_s": Formula("Σ accelerators · (end − start)"),

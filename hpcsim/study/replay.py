@@ -18,10 +18,12 @@ from hpcsim.engine.jobs import EventOrder, run_jobs
 from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.stopping import Stopping
+from hpcsim.run.hours import Hours, read_hours
+from hpcsim.run.policies import watching
 from hpcsim.scheduling.machine import Machine, NodeClass, hostlist
 from hpcsim.scheduling.policies import make_policy
 from hpcsim.scheduling.prediction import PREDICTORS, Predictor
-from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares
+from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares, watched_metrics
 from hpcsim.study.floor import Floor, floor_of
 from hpcsim.workload.elastic import Elasticity, elastic_jobs, parse_elasticity
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
@@ -243,6 +245,7 @@ def replay(
     memory_per_node: int | None = None,
     elastic: Elasticity | str | None = None,
     stopping: Stopping | None = None,
+    hours: str | Path | None = None,
     check: bool = False,
 ) -> Results:
     """Replay a job log under one or several queueing policies.
@@ -299,6 +302,9 @@ def replay(
         (:class:`~hpcsim.workload.elastic.Elasticity`). Jobs for which the log says so itself keep what it says.
     stopping : Stopping, optional
         What it costs a job to be stopped or to change its size; nothing without it.
+    hours : path, optional
+        CSV of hourly prices and carbon intensities (:func:`hpcsim.run.hours.read_hours`), for a policy that watches them; second 0 of the log is its
+        beginning. With ``power_w`` the electricity of each policy is priced.
     check : bool
         Assert the engine's invariants meanwhile; slow.
 
@@ -321,10 +327,11 @@ def replay(
     names = [policies] if isinstance(policies, str) else list(policies)
     if not names:
         raise NO_POLICY.error(path="policies")
+    series = read_hours(hours) if hours is not None else None
     for at, name in enumerate(names):
         if name in names[:at]:
             raise POLICY_TWICE.error(path="policies", name=name)
-        make_policy(name)
+        watching(make_policy(name), series)
     setup = load_log(
         log,
         nodes=nodes,
@@ -359,7 +366,7 @@ def replay(
         trace = dataclasses.replace(trace, jobs=jobs, quality=(*trace.quality, *dropped))
     if elastic is not None:
         jobs = elastic_jobs(jobs, parse_elasticity(elastic) if isinstance(elastic, str) else elastic, capacity=total, seed=seed)
-    stage = _Stage(total, order, check, floor, cores, PREDICTORS.get(estimates), stopping)
+    stage = _Stage(total, order, check, floor, cores, PREDICTORS.get(estimates), stopping, series)
     rows, ranges, tables = _side_by_side(trace, jobs, names, stage, power_w)
     wall_s = time.perf_counter() - begun
     return Results(
@@ -385,6 +392,7 @@ class _Stage(NamedTuple):
     cores: int
     learner: Callable[[], Predictor] | None
     stopping: Stopping | None
+    hours: Hours | None
 
 
 def _side_by_side(
@@ -402,6 +410,7 @@ def _side_by_side(
         outcome, cpu_s = _timed(jobs, name, stage)
         states = occupancy_of(jobs, outcome)
         rows[name] = policy_metrics(jobs, outcome, states=states, power_w=power_w) | {"cpu_s": cpu_s}
+        rows[name] |= watched_metrics(jobs, outcome, states, power_w=power_w, hours=stage.hours)
         ranges = ranges or policy_ranges(jobs, outcome)
         by_user.append(shares(jobs, outcome, name if len(names) > 1 else None))
         levels.append(_states(states, name if len(names) > 1 else None))
@@ -420,11 +429,12 @@ def _side_by_side(
     return rows, ranges, tables
 
 
-def _timed(jobs: JobTable, policy: str, stage: _Stage) -> tuple[Outcome, float]:
+def _timed(jobs: JobTable, name: str, stage: _Stage) -> tuple[Outcome, float]:
+    policy = watching(make_policy(name), stage.hours)
     how: dict[str, Any] = {"order": stage.order, "check": stage.check}
     learner, floor = stage.learner, stage.floor
     before = time.process_time()
-    if floor is None and learner is None and not getattr(make_policy(policy), "nodes_only", False):
+    if floor is None and learner is None and not getattr(policy, "nodes_only", False):
         outcome = run_jobs(jobs, stage.processors, policy, **how)
         return outcome, time.process_time() - before
     how |= {"predictor": learner() if learner else None, "stopping": stage.stopping}

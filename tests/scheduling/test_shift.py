@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from hpcsim.engine.jobs import run_jobs
 from hpcsim.engine.on_nodes import run_on_machine
 from hpcsim.scheduling.policies import Decision, View, make_policy
 from hpcsim.scheduling.shift import EarliestDeadline, Shift
+from hpcsim.study.replay import replay
 from hpcsim.testing.policies import check_policy, random_jobs, random_machine
 from hpcsim.workload.jobs import JobTable
 
@@ -213,3 +215,20 @@ def test_conformance(make: Callable[[], Any]) -> None:
 def test_options_out_of_range_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         make_policy(text)
+
+
+def test_a_replay_prices_what_is_shifted(tmp_path: Path) -> None:
+    """One processor of 1 kW for an hour from 0 h on: 3 USD; the second hour costs 1. Two processors idle at 100 W all the time."""
+    (tmp_path / "hours.csv").write_text("usd_per_kwh,carbon_g_per_kwh\n" + "3,300\n1,100\n" + "5,500\n" * 22)
+    jobs = JobTable.of([0.0, 0.0], [HOUR_S, 60.0], [1, 1], due_s=[2 * HOUR_S, 30.0])
+    done = replay(jobs, nodes=2, policies=("easy", "shift"), power_w=(1000.0, 100.0), hours=tmp_path / "hours.csv")
+    rows = done.tables["policies"].set_index("policy")
+    assert rows["deadlines_missed"].tolist() == [1, 1]  # the second cannot keep its own
+    minute = 60.0 / HOUR_S
+    busy, idle = 1.0, 0.1
+    easy = 3 * (busy + busy * minute + idle * (1 - minute))
+    shift = 3 * (busy * minute + idle * (2 - minute)) + 1 * (busy + idle)
+    assert rows["electricity_usd"].tolist() == pytest.approx([easy, shift], rel=1e-9)
+    assert rows["carbon_kg_co2e"].tolist() == pytest.approx([easy / 10, shift / 10], rel=1e-9)
+    with pytest.raises(InputError, match="hourly price"):
+        replay(jobs, nodes=2, policies=("shift",))
