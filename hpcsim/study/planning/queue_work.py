@@ -169,6 +169,7 @@ def _choice(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
             f"nodes in year {year}",
             float(s.nodes),
             why=f"simulated: {readable(s.wait_s, 'time', 3)} at {goal.quantile:.0%}, mean {readable(s.mean_wait_s, 'time', 3)}",
+            flips=f"one node fewer waits longer than {readable(goal.wait, 'time', 3)}; more demand, or a shorter wait, takes more",
         )
     reserved = float(found.values["reserved_nodes"][row])
     if reserved > 0:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hpcsim.base.units import readable
 from hpcsim.results.quantities import brief
@@ -23,6 +25,8 @@ AXES = {
     "place": "place",
 }
 TIMED = ("within", "by")
+_AS_LATE = 1e-6
+"""Deadlines this near to each other count as one."""
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,29 @@ def rivals(found: Candidates, row: int, objective: str) -> Iterator[Rival]:
         if not other.size:
             continue
         j = int(order(found, objective, other)[0])
-        gap = float(found.values["cost_usd"][j] - found.values["cost_usd"][row])
-        theirs, mine = float(found.parts["devices"][j]), float(found.parts["devices"][row])
         margin = float(value[j] / value[row] - 1.0) if value[row] > 0 else math.inf
-        same = found.axes.get("provider") is not None and gap >= 0
-        yield Rival(
-            axis,
-            str(column[row]),
-            str(column[j]),
-            j,
-            margin,
-            gap / theirs if same and theirs > 0 else math.inf,
-            gap / mine if same and mine > 0 else math.inf,
-        )
+        cheaper, dearer = _price_flips(found, row, column, column[j])
+        yield Rival(axis, str(column[row]), str(column[j]), j, margin, cheaper, dearer)
+
+
+def _price_flips(found: Candidates, row: int, column: npt.NDArray[Any], other: Any) -> tuple[float, float]:
+    """Return by how much all devices of ``other`` would have to be cheaper, and all of the winner's dearer, for the choice to change.
+
+    Cheaper: the first of the other's combinations to reach the winner, min (C_j − C)/D_j. Dearer: until not one combination with the
+    winner's value is below the best without it, max (R − C_i)/D_i over those that are.
+    """
+    feasible = found.feasible()
+    cost, devices = found.values["cost_usd"], found.parts["devices"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        theirs = np.flatnonzero(feasible & (column == other) & (devices > 0))
+        reach = (cost[theirs] - cost[row]) / devices[theirs]
+        mine, rest = feasible & (column == column[row]), feasible & (column != column[row])
+        best = float(cost[rest].min())
+        below = np.flatnonzero(mine & (cost <= best))
+        leave = (best - cost[below]) / devices[below]
+    cheaper = float(reach.min()) if reach.size else math.inf
+    dearer = float(np.nan_to_num(leave, nan=0.0, posinf=math.inf).max()) if leave.size else 0.0
+    return (cheaper if cheaper >= 0 else math.inf), dearer
 
 
 def why_words(found: Candidates, rival: Rival, row: int, objective: str) -> str:
@@ -131,7 +145,8 @@ def deadline_flips(found: Candidates, row: int, objective: str) -> dict[str, tup
         flips["tighter"] = (float(late[row]), int(order(found, objective, faster)[0]))
     better = np.flatnonzero(rest & (late > 1.0 + 1e-12) & (value < value[row] * (1 - 1e-12)))
     if better.size:
-        j = int(better[np.lexsort([value[better], late[better]])[0]])
+        near = better[late[better] <= float(late[better].min()) * (1.0 + _AS_LATE)]  # the same run at two places differs by rounding alone
+        j = int(order(found, objective, near)[0])
         flips["looser"] = (float(late[j]), j)
     return flips
 
