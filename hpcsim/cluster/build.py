@@ -359,6 +359,7 @@ def _site(desk: Desk, spec: SiteSpec) -> Site:
         carbon_kg_co2e_per_j=carbon,
         electricity_usd_per_j=electricity,
         region=spec.region or "",
+        water_l_per_j=spec.water,
     )
 
 

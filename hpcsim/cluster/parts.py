@@ -467,6 +467,7 @@ class Site:
     carbon_kg_co2e_per_j: float | None = None
     electricity_usd_per_j: float | None = None
     region: str = ""
+    water_l_per_j: float | None = None
     path: str = "cluster.site"
 
     def need(self, field: str) -> Any:

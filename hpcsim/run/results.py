@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.cost import metrics
+from hpcsim.cost.carbon import embodied_kg_co2e, water_l
 from hpcsim.results.provenance import provenance
 from hpcsim.results.quantities import quantity
 from hpcsim.results.record import Results
@@ -136,12 +137,37 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         plan = item.plan if item is not None else None
         if isinstance(plan, TrainingPlan) and item is not None and item.status == "finished":
             summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
+        _unit_costs(summary)
     _tdp_summary(record, summary)
+    summary |= _footprint(record, summary)
     summary |= standby_summary(record.standby, record.begin_s, record.end_s)
     summary |= record.staging
     if record.network and record.network.lost_s > 0:
         summary["contention_s"] = record.network.lost_s
     return summary
+
+
+def _unit_costs(summary: dict[str, Any]) -> None:
+    """Add the bill by accelerator-hour in use and by finished batch job."""
+    if summary.get("device_time_s", 0.0) > 0:
+        summary["cost_per_device_hour_usd"] = summary["cost_usd"] / (summary["device_time_s"] / 3600.0)
+    if summary.get("jobs", 0) and summary.get("jobs_finished", 0):
+        summary["cost_per_job_usd"] = summary["cost_usd"] / summary["jobs_finished"]
+
+
+def _footprint(record: Record, summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return the water that cooling takes and the horizon's share of the carbon of making the nodes, where the scenario gives what they rest on."""
+    cluster, found = record.bound.cluster, {}
+    if cluster.site.water_l_per_j is not None and "it_energy_j" in summary:
+        found["water_l"] = float(water_l(summary["it_energy_j"], onsite_l_per_j=cluster.site.water_l_per_j))
+    shares = [
+        float(embodied_kg_co2e(spec.embodied * (group.total * group.per_node or group.total), used_s=span, life_s=spec.life))
+        for name, spec in record.bound.scenario.cluster.nodes.items()
+        if spec.embodied is not None and (group := cluster.groups[name]) and (span := max(record.end_s - record.begin_s, 0.0)) >= 0
+    ]
+    if shares:
+        found["embodied_kg_co2e"] = sum(shares)
+    return found
 
 
 def _billable(record: Record, done: Account, powered: bool) -> bool:

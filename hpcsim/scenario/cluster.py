@@ -88,6 +88,13 @@ class NodeGroupSpec(Spec):
         None, description="power of an idle node without its accelerators"
     )
     max_power: Annotated[float, Quantity("power")] | None = Field(None, description="power of a fully used node without its accelerators")
+    embodied: Annotated[float, Quantity("carbon mass", zero=True)] | None = Field(
+        None,
+        description="carbon of making one accelerator with its share of the node (a node where it has none); the run's share is told where this is given",
+    )
+    life: Annotated[float, Quantity("time")] = Field(
+        5 * 31_556_952.0, description="use over which that carbon is spread", validate_default=False
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -313,6 +320,9 @@ class SiteSpec(Spec):
     )
     hourly: str | None = Field(
         None, description="CSV of hourly carbon intensity and electricity price, relative to this file; it wins over the constant ones"
+    )
+    water: Annotated[float, Quantity("water intensity", zero=True)] | None = Field(
+        None, description="water evaporated on site per IT energy; its use is told where this is given"
     )
 
 
