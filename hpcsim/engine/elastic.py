@@ -73,7 +73,18 @@ class ElasticSystem(MachineSystem):
                 scales[job] = scale
                 self._plain_kind[job] = self._kind[job]
         self.room.scales = scales
+        self._smallest()
         return numbers
+
+    def _refresh(self) -> None:
+        super()._refresh()
+        self._smallest()
+
+    def _smallest(self) -> None:
+        smallest = self.room.kind.copy()
+        scales = self.room.scales
+        smallest[list(scales)] = [scale.kinds[0] for scale in scales.values()]
+        self.room.smallest = smallest
 
     def _scale(self, jobs: JobTable, kind: int, processors: int, least: int, most: int, law: int) -> Scale | None:
         """Return the sizes of a job; None where there is only one."""

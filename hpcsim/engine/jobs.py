@@ -625,7 +625,6 @@ def run_jobs(
 
 def _on_one_node(jobs: JobTable, processors: int, policy: Policy, **how: Any) -> Outcome:
     """Run jobs on a machine of one node, for a policy that needs nodes."""
-    from hpcsim.engine.on_nodes import run_on_machine
-    from hpcsim.scheduling.machine import Machine, NodeClass
+    from hpcsim.engine.on_nodes import run_as_pool
 
-    return run_on_machine(jobs, Machine.of([NodeClass("pool", 1, processors)]), policy, **how)
+    return run_as_pool(jobs, processors, policy, **how)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.elastic import system_for
 from hpcsim.engine.jobs import EventOrder, Observer
 from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.stopping import Stopping
-from hpcsim.scheduling.machine import Machine
+from hpcsim.scheduling.machine import Machine, NodeClass
 from hpcsim.scheduling.placement import Placement
 from hpcsim.scheduling.policies import Policy
 from hpcsim.scheduling.prediction import Predictor
 from hpcsim.scheduling.requests import Asking, demands_of, uses_shares
 from hpcsim.workload.jobs import JobTable
 
-__all__ = ["run_on_machine"]
+__all__ = ["run_as_pool", "run_on_machine"]
 
 
 def run_on_machine(
@@ -78,3 +79,19 @@ def run_on_machine(
     system.submit(jobs, demands)
     clock.run(until_s)
     return system.outcome()
+
+
+def run_as_pool(jobs: JobTable, processors: int, policy: Policy | str, **how: Any) -> Outcome:
+    """Run jobs on one pool of processors, as one node, for a policy that needs nodes: all else that jobs ask for counts for nothing.
+
+    Parameters
+    ----------
+    jobs, policy
+        As of :func:`run_on_machine`.
+    processors : int
+        Size of the pool.
+    how
+        Further arguments of :func:`run_on_machine`.
+    """
+    plain = dataclasses.replace(jobs, gpus=None, memory_bytes=None, nodes=None, exclusive=None)
+    return run_on_machine(plain, Machine.of([NodeClass("pool", 1, processors)]), policy, **how)

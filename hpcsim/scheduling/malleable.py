@@ -11,9 +11,11 @@ co-adaptive cluster scheduling for goodput-optimized deep learning", OSDI 2021.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from heapq import heapify, heappop, heappush
+from itertools import chain, pairwise
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.scheduling.machine import Allocation, Free
@@ -64,8 +66,8 @@ def equal_parts(least: Sequence[int], most: Sequence[int], chunks: int) -> list[
 def greedy_parts(gains: Sequence[Sequence[float]], chunks: int) -> list[int]:
     """Return how many more chunks than the least each job gets, so that the sum of the gains is largest.
 
-    One chunk after the other goes where it brings the most, of equal ones to who has been given the least. That is the largest sum where every job gains less from each chunk than from the one before
-    (B. Fox, "Discrete optimization via marginal analysis", Management Science 1966). A job that gains more from several together than from the first is
+    One chunk after the other goes where it brings the most, of equal ones to who has been given the least. That is the largest sum where every job
+    gains less from each chunk than from the one before (B. Fox, "Discrete optimization via marginal analysis", Management Science 1966). A job that gains more from several together than from the first is
     offered them together, at their mean.
 
     Parameters
@@ -80,25 +82,27 @@ def greedy_parts(gains: Sequence[Sequence[float]], chunks: int) -> list[int]:
     >>> greedy_parts([[0, 5, 8, 9], [0, 4, 7, 9]], 4)
     [2, 2]
     """
-    given = [0] * len(gains)
-    heap: list[tuple[float, int, int, int]] = []
+    return _greedy([_offers(tuple(gain)) for gain in gains], gains, [1.0] * len(gains), chunks)
 
-    def offer(job: int) -> None:
-        step, mean = _step(gains[job], given[job])
-        if step:
-            heappush(heap, (_rounded(-mean), given[job], job, step))
 
-    for job in range(len(gains)):
-        offer(job)
-    while heap and chunks > 0:
-        _, _, job, step = heappop(heap)
-        taken = min(step, chunks)
-        if taken < step and gains[job][given[job] + taken] <= gains[job][given[job]]:
-            continue
-        given[job] += taken
-        chunks -= taken
-        offer(job)
-    return given
+Offers = tuple[tuple[int, float], ...]
+"""What is offered to a job one after the other: chunks together, and what each of them brings on average."""
+
+
+@lru_cache(maxsize=4096)
+def _offers(gains: tuple[float, ...]) -> Offers:
+    """Return the steps of the least concave function above the gains, as far as they gain anything."""
+    corners = [0]
+    for at in range(1, len(gains)):
+        while len(corners) > 1:
+            before, last = corners[-2], corners[-1]
+            slope = (gains[last] - gains[before]) / (last - before)
+            if not (gains[at] - gains[last]) / (at - last) > slope + 1e-12 * abs(slope):
+                break
+            corners.pop()
+        corners.append(at)
+    steps = [(b - a, (gains[b] - gains[a]) / (b - a)) for a, b in pairwise(corners)]
+    return tuple((step, mean) for step, mean in steps if mean > 0)
 
 
 def _rounded(mean: float) -> float:
@@ -106,18 +110,38 @@ def _rounded(mean: float) -> float:
     return float(f"{mean:.8e}")
 
 
-def _step(gains: Sequence[float], at: int) -> tuple[int, float]:
-    """Return the number of further chunks of the largest mean gain, and that mean; (0, 0) where none gains anything."""
-    best, mean = 0, 0.0
-    base = gains[at]
-    for more in range(1, len(gains) - at):
-        each = (gains[at + more] - base) / more
-        if each > mean * (1 + 1e-12):
-            best, mean = more, each
-    return best, mean
+def _greedy(offers: Sequence[Offers], gains: Sequence[Sequence[float]], weights: Sequence[float], chunks: int) -> list[int]:
+    """Return :func:`greedy_parts` from the offers; what a job gains counts so many times as ``weights`` says."""
+    given, taken = [0] * len(offers), [0] * len(offers)
+    heap: list[tuple[float, int, int]] = []
+
+    def offer(job: int) -> None:
+        if taken[job] < len(offers[job]):
+            heappush(heap, (_rounded(-offers[job][taken[job]][1] * weights[job]), given[job], job))
+
+    for job in range(len(offers)):
+        offer(job)
+    while heap and chunks > 0:
+        _, _, job = heappop(heap)
+        step = offers[job][taken[job]][0]
+        if step > chunks:
+            if gains[job][given[job] + chunks] > gains[job][given[job]]:
+                given[job] += chunks
+                break
+            continue
+        given[job] += step
+        taken[job] += 1
+        chunks -= step
+        offer(job)
+    return given
 
 
 # -- who is there, and what there is -------------------------------------------------------------------------------------------------
+
+
+def _waiting(view: View) -> Iterator[int]:
+    """Yield the waiting jobs, of which few may be looked at."""
+    return (view.queue[at] for at in range(view.head, len(view.queue)))
 
 
 class Parties:
@@ -133,31 +157,66 @@ class Parties:
 
     def __init__(self, view: View, room: Room, *, flexible: bool = True) -> None:
         self.view, self.room = view, room
-        self.free = room.free.copy()
         self.jobs: list[int] = []
         self.scales: dict[int, Scale] = {}
         self.parts: dict[int, int] = {}
-        self.places: dict[int, Allocation] = {}
-        for job in sorted((job for job in room.running if job in room.scales and job not in room.fixed), key=self._age):
-            self._enter(job, self._at_least(job) if flexible else room.allocations[job])
-        for job in view.queue[view.head :]:
+        self.alike = True
+        """Whether every chunk is like every other, so that numbers tell what fits."""
+        self.left = 0
+        """Chunks to be given out, where all are alike."""
+        running = sorted((job for job in room.running if job in room.scales and job not in room.fixed), key=self._age)
+        if not self._by_number(running, flexible):
+            self.jobs, self.scales, self.parts, self.alike = [], {}, {}, False
+            self._by_place(running, flexible)
+
+    def _by_number(self, running: Sequence[int], flexible: bool) -> bool:
+        """Find who is there by counting chunks; return whether they are alike."""
+        view, room = self.view, self.room
+        alike: dict[int, bool] = {}
+        first: int | None = None
+        for job in chain(running, _waiting(view)):
+            kind = int(room.kind[job])
+            if first is None:
+                first = kind
+                self.left = chunk_room(room.free, kind)
+            if kind not in alike:
+                alike[kind] = like(room.demands[first], room.demands[kind])
+            if not alike[kind]:
+                return False
             scale = scale_of(view, room, job)
-            place = place_chunks(room, self.free, scale.kinds[0], scale.least)
-            if place is None:
+            waits = view.start_s[job] != view.start_s[job]
+            if waits and scale.least > self.left:
+                break
+            part = scale.least if waits or flexible else size_of(room, job)
+            self.left += (0 if waits else size_of(room, job)) - part
+            self._enter(job, scale, part)
+        return True
+
+    def _by_place(self, running: Sequence[int], flexible: bool) -> None:
+        """Find who is there by placing chunks on nodes."""
+        view, room = self.view, self.room
+        self.free = room.free.copy()
+        self.places: dict[int, Allocation] = {}
+        for job in running:
+            self.places[job] = place = self._at_least(job) if flexible else room.allocations[job]
+            self._enter(job, room.scales[job], sum(place.counts))
+        for job in _waiting(view):
+            scale = scale_of(view, room, job)
+            placed = place_chunks(room, self.free, scale.kinds[0], scale.least)
+            if placed is None:
                 if self.free.over_limit(scale.kinds[0]):
                     continue
                 break
-            self.free.take(scale.kinds[0], place)
-            self._enter(job, place)
+            self.free.take(scale.kinds[0], placed)
+            self.places[job] = placed
+            self._enter(job, scale, scale.least)
 
     def _age(self, job: int) -> tuple[float, int]:
         return self.view.submit_s[job], job
 
-    def _enter(self, job: int, place: Allocation) -> None:
+    def _enter(self, job: int, scale: Scale, part: int) -> None:
         self.jobs.append(job)
-        self.scales[job] = scale_of(self.view, self.room, job)
-        self.places[job] = place
-        self.parts[job] = sum(place.counts)
+        self.scales[job], self.parts[job] = scale, part
 
     def _at_least(self, job: int) -> Allocation:
         room, scale = self.room, self.room.scales[job]
@@ -166,17 +225,6 @@ class Parties:
         if given.nodes:
             self.free.give(kind, given)
         return kept
-
-    @property
-    def alike(self) -> bool:
-        """Whether every chunk is like every other, so that numbers tell what fits."""
-        demands = self.room.demands
-        first = demands[self.scales[self.jobs[0]].kinds[0]]
-        return all(like(first, demands[scale.kinds[0]]) for scale in self.scales.values())
-
-    def chunks_left(self) -> int:
-        """Return how many more chunks fit, where all are alike."""
-        return chunk_room(self.free, self.scales[self.jobs[0]].kinds[0])
 
     def give_out(self, ask: Next) -> None:
         """Give out what is left, one offer after the other to the job against which the least counts, as far as it fits."""
@@ -277,7 +325,7 @@ class Equipartition:
         if parties.alike:
             scales = [parties.scales[job] for job in parties.jobs]
             low = [scale.least for scale in scales]
-            parts = equal_parts(low, [scale.most for scale in scales], parties.chunks_left() + sum(low))
+            parts = equal_parts(low, [scale.most for scale in scales], parties.left + sum(low))
             parties.parts = dict(zip(parties.jobs, parts, strict=True))
         else:
 
@@ -335,37 +383,42 @@ class Goodput:
         return realised(view, room, anew if gains or len(anew.jobs) > len(calm.jobs) else calm)
 
 
-def _worths(view: View, room: Room, scales: Mapping[int, Scale]) -> dict[int, tuple[float, ...]]:
-    """Return the speed of each job at each of its sizes, over that on an equal part of the machine."""
+Worth = tuple[tuple[float, ...], float]
+"""The speeds of a job at its sizes, and what they are counted in: one over its speed on an equal part of the machine."""
+
+
+def _worths(view: View, room: Room, scales: Mapping[int, Scale]) -> dict[int, Worth]:
+    """Return how fast each job is at each of its sizes, over how fast it is on an equal part of the machine."""
     all_jobs = len(room.running) + len(view.queue) - view.head
     share = view.capacity / max(1, all_jobs)
-    worth = {}
-    for job, scale in scales.items():
-        fair = min(max(scale.least, int(share / scale.each)), scale.most)
-        worth[job] = tuple(rate / scale.rate(fair) for rate in scale.rates)
-    return worth
+    return {
+        job: (scale.rates, 1.0 / scale.rate(min(max(scale.least, int(share / scale.each)), scale.most))) for job, scale in scales.items()
+    }
 
 
-def _sum(parties: Parties, worth: Mapping[int, Sequence[float]]) -> float:
-    return math.fsum(worth[job][parties.parts[job] - parties.scales[job].least] for job in parties.jobs)
+def _sum(parties: Parties, worth: Mapping[int, Worth]) -> float:
+    return math.fsum(worth[job][0][parties.parts[job] - parties.scales[job].least] * worth[job][1] for job in parties.jobs)
 
 
-def _divide(parties: Parties, worth: Mapping[int, Sequence[float]], only: Sequence[int] | None = None) -> None:
+def _divide(parties: Parties, worth: Mapping[int, Worth], only: Sequence[int] | None = None) -> None:
     """Give out what is left where it brings the most; ``only`` to some of the jobs."""
     jobs = parties.jobs if only is None else list(only)
     if not jobs:
         return
     if parties.alike:
-        gains = [worth[job] for job in jobs]
-        given = greedy_parts(gains, parties.chunks_left())
+        gains = [worth[job][0] for job in jobs]
+        given = _greedy([_offers(gain) for gain in gains], gains, [worth[job][1] for job in jobs], parties.left)
         for job, more in zip(jobs, given, strict=True):
             parties.parts[job] += more
         return
     chosen = set(jobs)
 
     def ask(job: int, chunks: int) -> tuple[float, int]:
-        scale = parties.scales[job]
-        step, mean = _step(worth[job], chunks - scale.least) if job in chosen else (0, 0.0)
-        return _rounded(-mean / scale.each), step
+        if job not in chosen:
+            return 0.0, 0
+        (rates, weight), scale = worth[job], parties.scales[job]
+        at = chunks - scale.least
+        offered = _offers(rates[at:])
+        return (_rounded(-offered[0][1] * weight / scale.each), offered[0][0]) if offered else (0.0, 0)
 
     parties.give_out(ask)

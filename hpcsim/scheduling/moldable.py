@@ -184,9 +184,13 @@ class Moldable:
         work = _Pass(view, room, self.least_efficiency_frac)
         head: Choice | None = None
         head_job, head_kind, after = -1, -1, None
-        for job in view.queue[view.head :]:
+        waiting = np.array(view.queue[view.head :], dtype=np.int64)
+        at = 0
+        while at < len(waiting):
+            job = int(waiting[at])
+            at += 1
             kind = int(room.kind[job])
-            if head is not None and not (work.steps(kind).chunks[0] >= scale_of(view, room, job).least):
+            if head is not None and not work.free.fits(scale_of(view, room, job).kinds[0]):
                 continue
             scale, begins, ends = choices = work.choices(job)
             if head is not None:
@@ -199,9 +203,19 @@ class Moldable:
             elif not work.free.over_limit(kind):
                 head, head_job, head_kind = best, job, scale.kind(best.chunks)
                 after = work.state_at(best.start_s) if best.start_s < math.inf else None
+                waiting, at = _fitting(room, work.free, waiting[at:]), 0
         promised = _promise(room, head_job, head, head_kind, after)
         memo = None if head is None else (head_job, head)  # what is promised: nobody needs it, but who checks that it is kept
         return Decision(work.start, promised, memo, places=work.places, sizes=work.sizes)
+
+
+def _fitting(room: Room, free: Free, jobs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return which of some waiting jobs fit now at the least size that they may have."""
+    kinds = (room.kind if room.smallest is None else room.smallest)[jobs]
+    fits = np.zeros(len(room.demands), dtype=np.bool_)
+    fits[free.fitting(np.flatnonzero(np.bincount(kinds, minlength=1)).tolist())] = True
+    result: npt.NDArray[np.int64] = jobs[fits[kinds]]
+    return result
 
 
 def _promise(room: Room, job: int, head: Choice | None, kind: int, after: Free | None) -> Reservation | None:

@@ -65,6 +65,8 @@ class Room:
         Jobs that cannot be stopped.
     scales : mapping of int to Scale
         Sizes of the jobs that may change theirs; ``kind`` is that of the size which they have now, or ask for.
+    smallest : int64 array, shape (jobs,), or None
+        Kind of demand of each job at the least size that it may have; None where no job may change its size.
     overhead_s : dict of int to float [s]
         How long jobs that were stopped or changed their size work before they are where they were.
     """
@@ -83,6 +85,7 @@ class Room:
     deadline_s: list[float] = field(default_factory=list)
     fixed: Collection[int] = frozenset()
     scales: Mapping[int, Scale] = field(default_factory=dict)
+    smallest: npt.NDArray[np.int64] | None = None
     overhead_s: dict[int, float] = field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:

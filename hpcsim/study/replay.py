@@ -15,12 +15,12 @@ from hpcsim.cost import metrics
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.elastic import system_for
 from hpcsim.engine.jobs import EventOrder, run_jobs
-from hpcsim.engine.on_nodes import run_on_machine
+from hpcsim.engine.on_nodes import run_as_pool
 from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.stopping import Stopping
 from hpcsim.run.hours import Hours, read_hours
 from hpcsim.run.policies import watching
-from hpcsim.scheduling.machine import Machine, NodeClass, hostlist
+from hpcsim.scheduling.machine import Machine, hostlist
 from hpcsim.scheduling.policies import make_policy
 from hpcsim.scheduling.prediction import PREDICTORS, Predictor
 from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares, watched_metrics
@@ -439,7 +439,7 @@ def _timed(jobs: JobTable, name: str, stage: _Stage) -> tuple[Outcome, float]:
         return outcome, time.process_time() - before
     how |= {"predictor": learner() if learner else None, "stopping": stage.stopping}
     if floor is None:
-        outcome = run_on_machine(jobs, Machine.of([NodeClass("machine", 1, stage.processors)]), policy, **how)
+        outcome = run_as_pool(jobs, stage.processors, policy, **how)
     else:
         clock = Clock()
         system = system_for(jobs)(
