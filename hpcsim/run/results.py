@@ -238,6 +238,8 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
     ended = ~np.isnan(batch.end_s)
     if ended.any():
         summary["mean_bounded_slowdown"] = float(metrics.bounded_slowdown(batch.wait_s[ended], batch.run_s[ended]).mean())
+        if batch.jobs.law is not None or batch.pieces is not None:  # run times are no longer those of the log
+            summary["mean_response_s"] = float((batch.wait_s + batch.run_s)[ended].mean())
     due = batch.jobs.submit_s + batch.jobs.filled("due_s")
     if np.isfinite(due).any():
         late = np.where(np.isnan(batch.end_s), record.end_s, batch.end_s) > due * (1.0 + 1e-12) + 1e-6
