@@ -75,6 +75,11 @@ ul { padding-left: 20px; max-width: 60em; }
   main { max-width: none; padding: 0; }
   figure, .card, tr { break-inside: avoid; }
   .scroll { overflow: visible; }
+  .charts { columns: 2 280px; }
+  table, .data { font-size: 10.5px; }
+  th, td { padding: 2px 5px; }
+  th, .n, #plan td:nth-child(1) { white-space: normal; }
+  #sources table, #comparison table, #finalists table, #plan table { min-width: 0; }
   details:not([open]), #explore { display: none; }
 }
 """

@@ -15,6 +15,7 @@ import pytest
 import hpcsim
 from hpcsim.report import write_report
 from hpcsim.study.sensitivity import sensitivity
+from tests.study.planning.small import small
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
@@ -29,7 +30,7 @@ const frame = document.querySelector("iframe");
 frame.addEventListener("load", () => {
   const page = frame.contentDocument, root = page.documentElement, seen = {};
   seen.faults = frame.contentWindow.faults;
-  seen.wide = root.scrollWidth - root.clientWidth;
+  seen.wide = seen.shut = root.scrollWidth - root.clientWidth;
   seen.paper = frame.contentWindow.getComputedStyle(page.body).backgroundColor;
   seen.figures = page.querySelectorAll("figure svg, figure img").length;
   const explore = page.getElementById("explore");
@@ -87,6 +88,7 @@ KINDS: dict[str, Any] = {
     "run": lambda s: hpcsim.simulate(s),
     "sweep": lambda s: hpcsim.sweep(s, {"cluster.nodes.a100.count": [24, 48, 96], "cluster.site.pue": "lin:1.0..1.4:5"}, mode="estimate"),
     "montecarlo": lambda s: sensitivity(s, "montecarlo", {"cluster.site.pue": "1.1..1.4"}, samples=40, mode="estimate"),
+    "plan": lambda s: hpcsim.plan(small()),
     "compare": lambda s: hpcsim.compare(s, vary=[{"cluster.nodes.a100.count": 96}], mode="estimate"),
 }
 
@@ -115,3 +117,21 @@ def test_a_page_in_the_dark(bloom: Any, tmp_path: Path) -> None:
     assert light["wide"] <= 0
     assert light["paper"] == "rgb(245, 247, 249)"
     assert dark["paper"] == "rgb(20, 24, 29)"
+
+
+@pytest.mark.parametrize("kind", ["plan", pytest.param("sweep", marks=pytest.mark.slow)])
+def test_a_page_on_paper(kind: str, bloom: Any, tmp_path: Path) -> None:
+    """Laid out for print, nothing is wider than a sheet of A4 with its margins, and the browser makes pages of it."""
+    page = written(KINDS[kind](bloom), tmp_path / "report")
+    text = page.read_text(encoding="utf-8")
+    assert "@media print {" in text
+    sheet = tmp_path / "sheet.html"
+    sheet.write_text(text.replace("@media print {", "@media all {"), encoding="utf-8")
+    seen = looked_at(sheet, tmp_path, width=718)
+    assert seen["faults"] == []
+    assert seen["shut"] <= 0
+    pdf = tmp_path / "report.pdf"
+    argv = [str(BROWSER), *FLAGS[:7], f"--user-data-dir={tmp_path / 'profile'}", f"--print-to-pdf={pdf}", f"file://{page}"]
+    subprocess.run(argv, capture_output=True, timeout=120, check=True)
+    pages = re.findall(rb"/Type /Page\b(?!s)", pdf.read_bytes())
+    assert 1 < len(pages) < 30

@@ -35,7 +35,6 @@ from hpcsim.study.planning.sources import Source
 from hpcsim.study.planning.store_work import StoreWork
 from hpcsim.study.planning.train import LIFE_S, sigma_of
 from hpcsim.study.planning.works import GoalWork, TrainWork
-from hpcsim.study.wording import roughly
 
 __all__ = ["DRAWS", "Doubts", "doubts_of", "figures_of", "plan_ranges", "plan_tornado"]
 
@@ -302,7 +301,7 @@ def plan_tornado(
                     (
                         key,
                         name,
-                        *(f"×{roughly(end)}" for end in ends),
+                        *(f"×{end:.3g}" for end in ends),
                         middle,
                         low,
                         high,
@@ -316,7 +315,7 @@ def plan_tornado(
     inputs = ("input", "distribution", "base", "low", "high", "origin", "source")
     causes = [
         (name, f"log-normal around the figure, 80 % within a factor of {doubt.factor:.3g}", "×1",
-         *(f"×{roughly(math.exp(sign * z * doubt.sigma))}" for sign in (-1.0, 1.0)), _origin(doubt), doubt.source)
+         *(f"×{math.exp(sign * z * doubt.sigma):.3g}" for sign in (-1.0, 1.0)), _origin(doubt), doubt.source)
         for name, doubt in sorted(doubts.causes.items())
     ]  # fmt: skip
     return {

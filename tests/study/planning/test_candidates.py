@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -76,6 +77,22 @@ def test_more_budget_and_power_never_give_a_worse_plan(seed: int, n: int, goals:
 
     costs = [cost(more) for more in (0.0, 2.0, 5.0, 50.0)]
     assert costs == sorted(costs, reverse=True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 3), st.integers(2, 25), st.sampled_from(["cost", "carbon"]))
+def test_a_looser_deadline_never_costs_more(seed: int, n: int, goals: int, budget: int, objective: str) -> None:
+    """Also where goals share a budget, and the deadline of one alone is moved."""
+
+    def least(stretch: float) -> float:
+        works = [candidates(seed + k, n, {"budget": float(budget), "racks": 25.0}, f"train {k}") for k in range(goals)]
+        works[0] = dataclasses.replace(works[0], over={"within": works[0].over["within"] / stretch})
+        found = choose(works, objective)
+        key = {"cost": "cost_usd", "carbon": "carbon_kg_co2e"}[objective]
+        return np.inf if found is None else float(sum(w.values[key][r] for w, r in zip(works, found.rows)))
+
+    bests = [least(stretch) for stretch in (0.5, 1.0, 1.3, 4.0)]
+    assert bests == sorted(bests, reverse=True)
 
 
 @settings(deadline=None, max_examples=60)

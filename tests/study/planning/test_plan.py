@@ -7,12 +7,14 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import hpcsim
 from hpcsim.base.errors import InputError
 from hpcsim.catalog.lookup import default
 from hpcsim.results.planning import FACETS, STEPS
-from hpcsim.study.planning.candidates import order
+from hpcsim.study.planning.candidates import OBJECTIVES, order
 from hpcsim.study.planning.choose import choose
 from hpcsim.study.planning.chosen import later_use_flip
 from hpcsim.study.planning.context import TrainContext
@@ -157,6 +159,40 @@ def test_a_looser_deadline_never_costs_more_and_more_budget_is_never_worse() -> 
         times.append(math.inf if found is None else value(made, found.rows[0], "time_s"))
     assert times == sorted(times, reverse=True)
     assert math.isfinite(times[-1])
+
+
+@settings(deadline=None, max_examples=12)
+@given(
+    days=st.tuples(st.integers(5, 60), st.integers(0, 60)),
+    thousand_usd=st.tuples(st.integers(50, 2000), st.integers(0, 2000)),
+    more=st.fixed_dictionaries(
+        {},
+        optional={
+            "options.nodes.h100.price": st.sampled_from(["200 kUSD", "400 kUSD"]),
+            "options.sites.here.electricity": st.sampled_from(["0.05 USD/kWh", "0.4 USD/kWh"]),
+            "options.sites.there.carbon": st.sampled_from(["20 g/kWh", "700 g/kWh"]),
+            "limits.power": st.sampled_from(["200 kW", "1 MW"]),
+            "limits.carbon": st.sampled_from(["5 t", "50 t"]),
+            "limits.data_in": st.sampled_from([["EU"], ["SWE"]]),
+            "limits.operators": st.just(["own"]),
+            "later_use": st.sampled_from([0.1, 0.7, 1.0]),
+        },
+    ),
+    objective=st.sampled_from(["cost", "time", "carbon"]),
+)
+def test_more_time_and_money_never_make_a_random_plan_worse(
+    days: tuple[int, int], thousand_usd: tuple[int, int], more: dict[str, object], objective: str
+) -> None:
+    """Whatever the prices, places and limits: a looser deadline and a larger budget only let more in."""
+    bests = []
+    for late, rich in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        within, budget = days[0] + late * days[1], thousand_usd[0] + rich * thousand_usd[1]
+        made = work(small(**more, **{"goals.train.llama.within": f"{within} days", "limits.budget": f"{budget} kUSD"}))
+        found = choose([made.found], objective)
+        bests.append(math.inf if found is None else value(made, found.rows[0], OBJECTIVES[objective]))
+    tight, later, richer, both = bests
+    assert both <= min(later, richer)
+    assert max(later, richer) <= tight
 
 
 @pytest.mark.parametrize(
