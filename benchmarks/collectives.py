@@ -14,9 +14,9 @@ from collections.abc import Callable
 import numpy as np
 
 from hpcsim.cost.algorithms import pattern, textbook
-from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.patterns import star_seconds
 from hpcsim.engine.collectives import over_star, run_pattern
+from hpcsim.workload.link_kinds import fabric_of
 
 RATE, LATENCY = 50e9, 5e-6
 
@@ -46,7 +46,7 @@ def main() -> None:
     given = arguments.parse_args()
     n, r = given.ranks, given.rounds
     key = {"bytes_per_s": RATE, "latency_s": LATENCY}
-    fabric = Fabric.of(scale_up="nvlink4", scale_up_bytes_per_s=450e9, domain=8, scale_out="infiniband", scale_out_bytes_per_s=RATE)
+    fabric = fabric_of(scale_up="nvlink4", scale_up_bytes_per_s=450e9, domain=8, scale_out="infiniband", scale_out_bytes_per_s=RATE)
     sizes = np.geomspace(8, 1e10, 100_000)
     cases: list[tuple[str, Callable[[], object]]] = [
         (

@@ -61,6 +61,12 @@ KINDS: dict[str, Kind] = {
         Kind("model", "models", "models.Model", ("family", "layers", "hidden", "heads", "vocab", "published_parameters")),
         Kind("link", "links", "hardware.Link", ("category", "bytes_per_s", "latency_s", "hop_s", "switch_w")),
         Kind(
+            "link-kind",
+            "link-kinds",
+            "link_kinds.LinkKind",
+            ("category", "efficiency_frac", "latency_s", "startup_s", "pipelining", "doubt_sigma"),
+        ),
+        Kind(
             "storage", "storage", "hardware.Storage", ("category", "read_bytes_per_s", "write_bytes_per_s", "capacity_bytes", "latency_s")
         ),
         Kind("software", "software", "software.Software", ("launch_s", "step_overhead_s", "memory_traffic")),

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from hpcsim.catalog.entries import Entry, Listed, Money, Number, Size, Span, Whole
-from hpcsim.scenario.fields import Frozen, Quantity
+from hpcsim.scenario.fields import Frozen, Quantity, Share
 
 __all__ = ["Accelerator", "FabricDesign", "Link", "Node", "Storage", "System"]
 
@@ -108,8 +108,10 @@ class Link(Entry):
     collective_latency_s: Seconds | None = Field(None, alias="collective_latency", description="latency of a collective's step, fitted")
     startup_s: Seconds | None = Field(None, alias="startup", description="start-up of a collective call on one's own machine")
     step_latency_s: Seconds | None = Field(None, alias="step_latency", description="latency of a step of a small collective there")
-    ramp_bytes: Size | None = Field(None, alias="ramp", description="R of the rise √(R·n) of large collectives there")
-    window_bytes: Size | None = Field(None, alias="window", description="message that doubles the time of a small collective there")
+    pipelining: Annotated[float, Share(0.0, 100.0)] | None = Field(None, description="κ of the rise of large collectives there")
+    low_latency_bytes_per_s: Bandwidth | None = Field(
+        None, alias="low_latency_rate", description="rate of the low-latency protocol there: on the bus, or of one hop of a network"
+    )
     in_switch_frac: Span | None = Field(
         None, alias="in_switch", description="share of the bandwidth that links carry there when the switch sums"
     )

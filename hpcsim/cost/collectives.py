@@ -1,18 +1,21 @@
 """Time of collective communication over a two-level fabric: scale-up domains joined by a scale-out network.
 
 Sizes follow NCCL: for all-gather and reduce-scatter the whole buffer, for all-to-all what one rank sends in all, for scatter and gather the
-root's buffer, for the others the message. A time is
+root's buffer, for the others the message. An algorithm and a protocol take
 
-    start-up + steps · latency + (load · (n + √(R·n/(1 + n/cap)))) / rate,
+    base + L + max over levels of (B + 2κ√(L'·B/(1 + n/cap))),
 
-the least over the algorithms a library has (rings, double trees, sums in the switch, and a low-latency protocol for small messages), where
-*load* is how often a byte of the message crosses the busiest link. The textbook forms are in :mod:`hpcsim.cost.algorithms`.
+L the latency of its steps, B = load·n/rate the time of its bytes, *load* how often a byte of the message crosses the busiest link, L' the part
+of L on that level: the start-up and drain of a pipeline whose chunks balance latency and bandwidth. The quickest algorithm and protocol run, or
+those that NCCL's tuner ranks first (:mod:`hpcsim.cost.tuner`). The textbook forms are in
+:mod:`hpcsim.cost.algorithms`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -28,44 +31,72 @@ from hpcsim.cost.algorithms import (
     textbook,
 )
 from hpcsim.cost.arguments import Array, Numeric, broadcast, non_negative, whole
-from hpcsim.cost.links import LINK_CLASSES, Link, LinkClass, link_class
+from hpcsim.cost.links import NET_STEPS_S, PROTOCOLS, STEPS_S, Link, LinkClass, inside_step_s, outside_step_s
+from hpcsim.cost.tuner import SWITCH_NET_S, SWITCH_S, Group, place_of, tuner_s
 
 __all__ = [
     "COLLECTIVES",
-    "LINK_CLASSES",
     "Fabric",
+    "LIBRARY",
+    "Library",
     "Link",
     "LinkClass",
     "Timed",
     "algorithms",
     "all_reduce_lower_bound_s",
     "bus_factor",
-    "link_class",
     "members_in_domain",
-    "spread_kind",
     "textbook",
     "tree_load",
 ]
 
-TREE_FRAC = 0.895
-"""Rate of tree algorithms over rings': NCCL's tuner takes 0.92; A100 over EFA 0.84/0.91, GB200 over InfiniBand 0.945/0.98."""
-SPREAD_SWITCH_FRAC = 0.92
-"""Rate of a sum in the switches of several domains over that in one: two nodes of eight H100 reach 237 to 260 GB/s, one 270."""
-EXCHANGE_FRAC = 0.93
-"""Rate of an all-to-all over a ring's: several senders meet at one port (eight H100 nodes over EFA: 43 of 46 GB/s)."""
-EXCHANGE_STEPS = 4.0
-"""Bulk steps that an all-to-all between domains takes before its first bytes arrive."""
-EXCHANGE_PEER_STEPS = 0.09
-"""Bulk steps that each further peer in another domain costs a sender."""
-PROXY_SHARE = 0.1
-"""Share of the start-up that the host adds to each step inside a domain when a network is in use (NCCL's ``netOverhead``)."""
-SWITCH_STEPS = 4.0
-"""Bulk steps that a sum in the switch takes: post, reduce, multicast, wait."""
+BASE_FACTORS = (1.0, 14.0 / 6.7, 8.4 / 6.7)
+"""What a library takes before the first step by each protocol, over the low-latency protocol's (NCCL's tuner, baseLatencies)."""
+POST_FACTORS = (1.0 / 0.6, 1.0 / 0.6, 3.0 / 0.6)
+"""What a step of a ring inside a domain takes at least, by protocol, when a network is in use too, over the domain's latency (NCCL's
+``netOverhead``, 1 µs and 3 µs over NVLink)."""
+LINE_FRAC = 0.92
+"""Rate of the line protocol over the bulk protocol's: 120 of 128 bytes are data."""
+NET_BULK_S = 14e-6
+"""Latency of a bulk step over a bare network (NCCL's tuner); a sum in the switch has 20.9 µs there."""
 
 MPI_START_S, MPI_DEVICE_S = 8.5e-6, 10e-6
 """Host time of an MPI collective, and what buffers on a GPU add (OpenMPI over Slingshot: 12 and 22 µs for eight small messages)."""
-MPI_RATE_FRAC, MPI_LATENCY_FRAC = 0.76, 0.25
+MPI_RATE_FRAC, MPI_LATENCY_FRAC = 0.76, 0.19
 """Share of a link's rate that MPI's messages reach, and latency of one over that of a step between GPUs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """What the algorithms of a GPU library make of any link.
+
+    Attributes
+    ----------
+    tree_frac : float
+        Rate of trees over rings': NCCL's tuner takes 0.92; A100 over EFA 0.84/0.91, GB200 over InfiniBand 0.945/0.98.
+    spread_switch_frac : float
+        Rate of a sum in the switches of several domains over that in one: two nodes of eight H100 reach 237 to 260 GB/s, one 270.
+    exchange_frac : float
+        Rate of an all-to-all over a ring's: several senders meet at one port (eight H100 nodes over EFA: 43 of 46 GB/s).
+    exchange_steps, exchange_peer_steps : float
+        Bulk steps that an all-to-all between domains takes before its first bytes arrive, and that each further peer there costs.
+    rise_cap_bytes : float
+        Message at which the chunks of a pipeline stop to grow, as buffers are full.
+    switch_heads : float
+        Ranks up to which a sum in the switch fills in its own latency; above, in proportion to the ranks, one chunk each.
+    """
+
+    tree_frac: float = 0.94
+    spread_switch_frac: float = 0.905
+    exchange_frac: float = 0.89
+    exchange_steps: float = 3.4
+    exchange_peer_steps: float = 0.08
+    rise_cap_bytes: float = 1.3e8
+    switch_heads: float = 8.0
+
+
+LIBRARY = Library()
+"""The library that a fabric has unless it is said."""
 
 
 def tree_load(domains: Numeric) -> Array:
@@ -98,12 +129,6 @@ def members_in_domain(group: Numeric, stride: Numeric, domain: Numeric) -> Array
     return np.asarray(np.clip(np.floor(d / s), 1.0, g))[()]
 
 
-def spread_kind(scale_up: str, domain: Numeric) -> str:
-    """Return the kind of a scale-up link by the size of its domain: NVLink 5 over more than sixteen devices goes through a rack's switches."""
-    rack = link_class(scale_up) is LINK_CLASSES["nvlink5"] and np.ndim(domain) == 0 and float(domain) > 16
-    return "nvlink5-nvl72" if rack else scale_up
-
-
 class Timed(NamedTuple):
     """A collective's time and what of it does not depend on the size.
 
@@ -111,13 +136,14 @@ class Timed(NamedTuple):
     ----------
     seconds, fixed_s : array
         Whole time; start-up and steps of the algorithm that is fastest.
-    algorithm : array of str
-        Its name.
+    algorithm, protocol : array of str
+        Its name, and low-latency, line or bulk.
     """
 
     seconds: Array
     fixed_s: Array
     algorithm: npt.NDArray[np.str_]
+    protocol: npt.NDArray[np.str_]
 
 
 class _Shape(NamedTuple):
@@ -134,11 +160,44 @@ class _Shape(NamedTuple):
 
 
 class _Path(NamedTuple):
-    """One algorithm: what it takes before and beside the bytes, and the bytes' time."""
+    """Latencies and bytes' times of one algorithm and protocol; infinite ``base_s`` where it cannot be used."""
+
+    base_s: Array
+    in_s: Array
+    out_s: Array
+    in_bytes_s: Array
+    out_bytes_s: Array
+    in_rise: Array
+    """(2κ)² times the latency that the rise inside a domain is made of; 0 without a pipeline."""
+    out_rise: Array
+
+
+class _Option(NamedTuple):
+    """An algorithm and protocol: how it is worked out, and by what it is ranked where the library has a tuner."""
 
     name: str
+    protocol: int
+    path: Callable[[], _Path]
+    rank_s: Array | None = None
+
+
+class _Chosen(NamedTuple):
+    """What was ranked, which of it won, and what it takes."""
+
+    kept: list[_Option]
+    choice: npt.NDArray[np.int64]
     fixed_s: Array
-    bytes_s: Array
+    whole_s: Array
+
+
+def _least(ranks: list[Array]) -> npt.NDArray[np.int64]:
+    """Return which of some arrays is least, the first of equals, element by element."""
+    first, *others = np.broadcast_arrays(*ranks)
+    best, choice = first, np.zeros(first.shape, dtype=np.int64)
+    for k, rank in enumerate(others, 1):
+        sooner = rank < best
+        best, choice = np.where(sooner, rank, best), np.where(sooner, k, choice)
+    return np.asarray(choice)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +217,11 @@ class Fabric:
         drives only the axes it spans.
     host_bytes_per_s : float or array
         One device's link to its host, for offloading.
+    library : Library
+        What its algorithms make of the links.
+    tuned : bool
+        Whether NCCL's tuner chooses where the links have tables of it; else what is quickest runs: only then is a call that grows, or a
+        link that slows, never quicker.
     """
 
     scale_up: Link
@@ -167,28 +231,32 @@ class Fabric:
     torus_axes: int = 0
     host_bytes_per_s: Numeric = 25e9
     notes: Mapping[str, str] = field(default_factory=dict)
+    library: Library = LIBRARY
+    tuned: bool = False
 
     @classmethod
     def of(
         cls,
         *,
-        scale_up: str,
+        scale_up: LinkClass,
         scale_up_bytes_per_s: Numeric,
         domain: Numeric,
-        scale_out: str,
+        scale_out: LinkClass,
         scale_out_bytes_per_s: Numeric,
         oversubscription: Numeric = 1.0,
-        torus_axes: int | None = None,
+        torus_axes: int = 0,
         host_bytes_per_s: Numeric = 25e9,
     ) -> Fabric:
-        """Return a fabric from the kinds of its two links and their rates per device, one way."""
-        axes = (2 if scale_up.lower().startswith("ici") else 0) if torus_axes is None else torus_axes
+        """Return a fabric from the terms of its two kinds of link and their rates per device, one way.
+
+        :func:`hpcsim.workload.link_kinds.fabric_of` takes the kinds by name.
+        """
         return cls(
-            Link.of(spread_kind(scale_up, domain), scale_up_bytes_per_s),
+            Link.of(scale_up, scale_up_bytes_per_s),
             Link.of(scale_out, scale_out_bytes_per_s),
             domain,
             oversubscription,
-            axes,
+            torus_axes,
             host_bytes_per_s,
         )
 
@@ -213,7 +281,8 @@ class Fabric:
         InputError
             An unknown collective, or values out of range.
         """
-        return self.timed(collective, size_bytes, ranks, inside=inside, outside_share=outside_share).seconds
+        s, options = self._options(collective, size_bytes, ranks, inside, outside_share)
+        return np.asarray(self._seconds(s, self._chosen(s, options, ""), collective == "barrier")[1])[()]
 
     def timed(
         self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, outside_share: Numeric = 1.0, only: str = ""
@@ -222,43 +291,74 @@ class Fabric:
 
         Parameters and errors are those of :meth:`collective_s`.
         """
+        s, options = self._options(collective, size_bytes, ranks, inside, outside_share)
+        chosen = self._chosen(s, options, only)
+        fixed, whole = self._seconds(s, chosen, collective == "barrier")
+        choice = np.broadcast_to(chosen.choice, np.shape(whole))
+        names, protocols = (np.array(words)[choice] for words in zip(*((o.name, PROTOCOLS[o.protocol]) for o in chosen.kept), strict=True))
+        return Timed(np.asarray(whole)[()], np.asarray(fixed)[()], names, protocols)
+
+    def _options(
+        self, collective: str, size_bytes: Numeric, ranks: Numeric, inside: Numeric, outside_share: Numeric
+    ) -> tuple[_Shape, list[_Option]]:
         n, p, q = non_negative("size_bytes", size_bytes), whole("ranks", ranks), whole("inside", inside)
         broadcast(n, p, q)
         q = np.minimum(q, p)
         k = np.ceil(p / q)
         s = _Shape(n, p, p / k, k)
         if collective == "all-reduce":
-            paths = self._all_reduce(s)
+            options = self._all_reduce(s)
         elif collective in ("all-gather", "reduce-scatter"):
-            paths = [self._ring(s, 1.0, s.share)]
+            options = self._rings(s, 1.0, s.share)
         elif collective == "all-to-all":
-            paths = [self._all_to_all(s, non_negative("outside_share", outside_share))]
+            options = [_Option("direct", 2, partial(self._all_to_all, s, non_negative("outside_share", outside_share)))]
         elif collective in ("broadcast", "reduce"):
-            paths = [self._ring(s, 1.0, np.ones_like(p)), self._tree(s, 1.0, np.ones_like(p), np.ones_like(p)), self._small(s, 1.0)]
+            options = [option._replace(rank_s=None) for option in self._rings(s, 1.0, np.ones_like(p))]
         elif collective in ("scatter", "gather"):
-            paths = [self._rooted(s)]
+            options = [_Option("direct", 2, partial(self._rooted, s))]
         elif collective == "send":
-            paths = [self._send(s), self._small(s, 1.0)]
+            options = [_Option("direct", protocol, partial(self._send, s, protocol)) for protocol in (0, 2)]
         elif collective == "barrier":
-            fixed = self._startup(k) + self._hops(s, 2.0, self.scale_up.latency_s, self.scale_out.latency_s)
-            paths = [_Path("low-latency", fixed, 0.0 * n)]
+            options = [_Option("tree", 0, partial(self._barrier, s))]
         else:
             raise UNKNOWN_ALGORITHM.error(collective=collective, algorithm="fabric", known=", ".join(COLLECTIVES))
-        return self._best(s, paths, collective == "barrier", only)
+        return s, options
 
-    def _best(self, s: _Shape, paths: list[_Path], empty: bool, only: str) -> Timed:
-        kept = [path for path in paths if path.name == only] or paths
-        fixed = np.stack(np.broadcast_arrays(*(path.fixed_s for path in kept), s.n)[:-1])
-        moved = np.stack(np.broadcast_arrays(*(path.bytes_s for path in kept), s.n)[:-1])
-        axes = max(fixed.ndim, moved.ndim)
-        fixed, moved = (part.reshape(len(kept), *(1,) * (axes - part.ndim), *part.shape[1:]) for part in (fixed, moved))
-        shape = np.broadcast_shapes(fixed.shape, moved.shape)
-        fixed, total = np.broadcast_to(fixed, shape), fixed + moved
-        choice = np.argmin(total, axis=0)
+    def _chosen(self, s: _Shape, options: list[_Option], only: str) -> _Chosen:
+        """Rank the options and work out those that win somewhere."""
+        kept = [option for option in options if option.name == only and np.isfinite(option.path().base_s).all()] or options
+        ranked = (np.asarray(self.scale_up.generation, dtype=np.float64) >= 0) & (self.tuned and not self.torus_axes)
+        tuned = kept[0].rank_s is not None and bool(ranked.any())
+        if len(kept) == 1:
+            fixed, whole = self._total(s, kept[0].path())
+            return _Chosen(kept, np.zeros(np.shape(whole), dtype=np.int64), fixed, whole)
+        if tuned and bool(ranked.all()):
+            choice = _least([np.asarray(option.rank_s) for option in kept])
+            found = {k: self._total(s, kept[k].path()) for k in np.unique(choice).tolist()}
+        else:
+            found = {k: self._total(s, option.path()) for k, option in enumerate(kept)}
+            own = [found[k][1] for k in range(len(kept))]
+            ranks = [np.where(ranked, np.asarray(o.rank_s), total) for o, total in zip(kept, own, strict=True)] if tuned else own
+            choice = _least(ranks)
+        fixed = whole = np.asarray(0.0)
+        for k, (one_fixed, one_whole) in found.items():
+            fixed, whole = np.where(choice == k, one_fixed, fixed), np.where(choice == k, one_whole, whole)
+        return _Chosen(kept, choice, fixed, whole)
+
+    def _seconds(self, s: _Shape, chosen: _Chosen, empty: bool) -> tuple[Array, Array]:
+        """Return the fixed part and the whole: no call is quicker than a host issues it, and one rank or no byte is silent."""
+        floor = np.asarray(self.scale_up.startup_s, dtype=np.float64)
         silent = (s.p <= 1.0) | ((s.n <= 0.0) & (not empty))
-        seconds = np.where(silent, 0.0, np.take_along_axis(total, choice[None], 0)[0])
-        constant = np.where(silent, 0.0, np.take_along_axis(fixed, choice[None], 0)[0])
-        return Timed(np.asarray(seconds)[()], np.asarray(constant)[()], np.array([path.name for path in kept])[choice])
+        fixed = np.where(silent, 0.0, np.where(chosen.whole_s < floor, floor, chosen.fixed_s))
+        return fixed, np.where(silent, 0.0, np.maximum(chosen.whole_s, floor))
+
+    def _total(self, s: _Shape, path: _Path) -> tuple[Array, Array]:
+        """Return the fixed part and the whole of a path."""
+        fixed = path.base_s + path.in_s + path.out_s
+        cap = 1.0 + s.n / self.library.rise_cap_bytes
+        inner = path.in_bytes_s + np.sqrt(path.in_rise * path.in_bytes_s / cap)
+        outer = path.out_bytes_s + np.sqrt(path.out_rise * path.out_bytes_s / cap)
+        return fixed, np.asarray(fixed + np.maximum(inner, outer))
 
     def mpi_s(self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, on_devices: bool = False) -> Array:
         """Return the time of a collective of an MPI library: host messages, the fastest textbook algorithm, no GPU pipelines.
@@ -277,7 +377,7 @@ class Fabric:
 
         Notes
         -----
-        α is a quarter of a GPU library's step over the same link (no kernel polls it), β that of the slower link at
+        α is a fifth of a GPU library's step over the same link (no kernel polls it), β that of the slower link at
         :data:`MPI_RATE_FRAC` of its rate: OpenMPI's ``osu_alltoall`` over Slingshot, host and device buffers.
         """
         n, p, q = non_negative("size_bytes", size_bytes), whole("ranks", ranks), whole("inside", inside)
@@ -302,22 +402,16 @@ class Fabric:
             spanned = np.log(np.maximum(q, 2.0)) / np.log(np.maximum(np.asarray(self.domain, float), 2.0))
             return np.asarray(rate * np.clip(np.maximum(spanned, 1.0 / self.torus_axes), 0.0, 1.0))
         peers = np.asarray(self.scale_up.peers, dtype=np.float64)
+        if not peers.any():
+            return rate
         reached = np.where(peers > 0, np.clip((q - 1.0) / np.where(peers > 0, peers, 1.0), 1e-9, 1.0), 1.0)
         return np.asarray(rate * np.where(q > 1.0, reached, 1.0))
 
     def _out_rate(self) -> Array:
         return np.asarray(self.scale_out.rate / np.asarray(self.oversubscription, dtype=np.float64))
 
-    def _startup(self, k: Array) -> Array:
-        return np.asarray(np.where(k > 1, np.asarray(self.scale_up.startup_s, float) + self.scale_out.startup_s, self.scale_up.startup_s))
-
-    def _step_in(self, k: Array) -> Array:
-        """Latency of a bulk step inside a domain; where a network is in use too, the host has a part in it."""
-        return np.asarray(self.scale_up.step_s + np.where(k > 1, PROXY_SHARE * np.asarray(self.scale_up.startup_s, float), 0.0))
-
-    def _hops(self, s: _Shape, passes: float, inner: Numeric, outer: Numeric) -> Array:
-        """Latency of ``passes`` trees: inside the domains and between them."""
-        return np.asarray(passes * (doubling_rounds(s.q) * inner + doubling_rounds(s.k) * outer))
+    def _base(self, protocol: int) -> Array:
+        return np.asarray(np.asarray(self.scale_up.base_s, float) * BASE_FACTORS[protocol])
 
     def _across(self, q: Array) -> Array:
         """Steps across a group inside a domain: round a ring, or half way round each axis of a torus."""
@@ -325,62 +419,130 @@ class Fabric:
             return np.asarray(q - 1.0)
         return np.asarray(self.torus_axes * q ** (1.0 / self.torus_axes) / 2.0)
 
-    def _bytes(self, s: _Shape, up_load: Array, out_load: Array, *, up_rate: Array | None = None, out_frac: float = 1.0) -> Array:
-        """Time of the bytes: ``up_load`` of them cross a device's link in its domain, ``out_load`` of them its share of the network."""
-        rate = self._up_rate(s.q) if up_rate is None else up_rate
-        inner = np.where(s.q > 1, up_load * (s.n + self.scale_up.rise_bytes(s.n)) / rate, 0.0)
-        outer = np.where(s.k > 1, out_load * (s.n + self.scale_out.rise_bytes(s.n)) / (self._out_rate() * out_frac), 0.0)
-        return np.asarray(np.maximum(inner, outer))
+    def _net_step(self, s: _Shape, algorithm: str, protocol: int) -> Array:
+        """Latency of a step between domains; with one rank in a domain nothing hides it, in a ring neither."""
+        step = outside_step_s(self.scale_out, algorithm, protocol)
+        return step if algorithm == "tree" else np.where(s.q > 1, step, outside_step_s(self.scale_out, "tree", protocol))
+
+    def _low(self, k: Array) -> npt.NDArray[np.bool_]:
+        """Tell where the low-latency protocol can be used."""
+        up, out = (np.asarray(link.low_latency_bytes_per_s, dtype=np.float64) for link in (self.scale_up, self.scale_out))
+        return np.asarray((np.where(k > 1, out, up) > 0) & (self.torus_axes == 0))
+
+    def _low_bytes(self, s: _Shape, inner_load: Array, hops: Array) -> Array:
+        """Time of the bytes by the low-latency protocol: one hop after the other over a network, polled in host memory."""
+        up, out = (np.asarray(link.low_latency_bytes_per_s, dtype=np.float64) for link in (self.scale_up, self.scale_out))
+        inside, between = inner_load * s.n / np.where(up > 0, up, 1.0), hops * s.n / np.where(out > 0, out, 1.0)
+        return np.asarray(np.where(s.k > 1, between, inside))
+
+    def _lines(self, k: Array) -> Array:
+        up, out = (np.asarray(link.line_protocol, dtype=np.float64) for link in (self.scale_up, self.scale_out))
+        return np.asarray(np.where(k > 1, up * out, up) * (0.0 if self.torus_axes else 1.0))
 
     # --- algorithms
 
-    def _ring(self, s: _Shape, passes: float, share: Array) -> _Path:
-        steps = passes * (self._across(s.q) * s.k * self._step_in(s.k) + (s.k - 1.0) * self.scale_out.step_s)
-        return _Path("ring", self._startup(s.k) + steps, self._bytes(s, passes * share, passes * share / s.q))
+    def _path(
+        self, s: _Shape, protocol: int, in_s: Array, out_s: Array, loads: tuple[Array, Array], frac: float = 1.0, low: Array | None = None
+    ) -> _Path:
+        """Return a path by its latencies and loads: ``loads`` of a byte cross a device's link in its domain and its share of the network."""
+        inner = np.where(s.q > 1, loads[0] * s.n / (self._up_rate(s.q) * frac), 0.0)
+        outer = np.where(s.k > 1, loads[1] * s.n / (self._out_rate() * frac), 0.0)
+        nothing, base = np.asarray(0.0), self._base(protocol)
+        if protocol == 0:
+            able, slow = self._low(s.k), nothing if low is None else low
+            slow = np.where(able, np.maximum(slow, 2.0 * np.maximum(inner, outer)), 0.0)
+            return _Path(np.where(able, base, np.inf), in_s, out_s, slow, nothing, nothing, nothing)
+        if protocol == 1:
+            inner, outer = inner / LINE_FRAC, outer / LINE_FRAC
+            base = np.where(self._lines(s.k) > 0, base, np.inf)
+        rises = [4.0 * np.asarray(link.pipelining, float) ** 2 for link in (self.scale_up, self.scale_out)]
+        return _Path(base, in_s, out_s, inner, outer, rises[0] * in_s, rises[1] * np.where(s.k > 1, out_s, 0.0))
 
-    def _tree(self, s: _Shape, passes: float, up_load: Array, out_load: Array) -> _Path:
-        fixed = self._startup(s.k) + self._hops(s, passes, self._step_in(s.k), self.scale_out.step_s)
-        moved = self._bytes(s, up_load, out_load / s.q, up_rate=self._up_rate(s.q) * TREE_FRAC, out_frac=TREE_FRAC)
-        return _Path("tree", np.where(self.torus_axes > 0, np.inf, fixed), moved)
+    def _ring(self, s: _Shape, protocol: int, passes: float, share: Array) -> _Path:
+        step = inside_step_s(self.scale_up, "ring", protocol)
+        step = np.where(s.k > 1, np.maximum(step, POST_FACTORS[protocol] * np.asarray(self.scale_up.latency_s, float)), step)
+        if self.torus_axes:  # no library between the compiler and the links
+            step = np.asarray(np.asarray(self.scale_up.latency_s, dtype=np.float64))
+        in_s = passes * self._across(s.q) * s.k * step
+        out_s = passes * (s.k - 1.0) * self._net_step(s, "ring", protocol)
+        low = self._low_bytes(s, passes * share, passes * (s.k - 1.0) / s.p) if protocol == 0 else None
+        return self._path(s, protocol, in_s, out_s, (passes * share, passes * share / s.q), low=low)
 
-    def _small(self, s: _Shape, passes: float) -> _Path:
-        """Low-latency protocol: a window in flight, so that its rate falls with its latency."""
-        fixed = self._startup(s.k) + self._hops(s, passes, self.scale_up.latency_s, self.scale_out.latency_s)
-        up, out = np.asarray(self.scale_up.window_bytes, float), np.asarray(self.scale_out.window_bytes, float)
-        window = np.where(s.k > 1, np.where(s.q > 1, np.minimum(up, out), out), up)
-        usable = (window > 0) & (self.torus_axes == 0)
-        moved = np.where(usable, fixed * s.n / np.where(window > 0, window, 1.0), np.inf)
-        floor = self._bytes(s, np.ones_like(s.p), 1.0 / s.q)
-        return _Path("low-latency", fixed, np.maximum(moved, floor))
+    def _rings(self, s: _Shape, passes: float, share: Array) -> list[_Option]:
+        ranks = self._ranks(s, "ring", passes)
+        return [_Option("ring", k, partial(self._ring, s, k, passes, share), ranks[k]) for k in (0, 1, 2)]
+
+    def _tree(self, s: _Shape, protocol: int) -> _Path:
+        """Double tree of an all-reduce: a chain inside a domain, a tree between the domains."""
+        in_s = 2.0 * (s.q - 1.0) * inside_step_s(self.scale_up, "tree", protocol)
+        out_s = 2.0 * doubling_rounds(s.k) * outside_step_s(self.scale_out, "tree", protocol)
+        low = self._low_bytes(s, 2.0 * s.share, doubling_rounds(s.k)) if protocol == 0 else None
+        return self._path(s, protocol, in_s, out_s, (np.asarray(2.0), tree_load(s.k) / s.q), self.library.tree_frac, low=low)
+
+    def _can_sum(self, s: _Shape) -> npt.NDArray[np.bool_]:
+        return np.asarray((np.asarray(self.scale_up.in_switch_frac, dtype=np.float64) > 0) & (s.q >= 4))
 
     def _in_switch(self, s: _Shape) -> _Path:
         share = np.asarray(self.scale_up.in_switch_frac, dtype=np.float64)
-        able = (share > 0) & (s.q >= 4)
-        rate = np.asarray(self.scale_up.bytes_per_s, float) * np.where(share > 0, share, 1.0) * np.where(s.k > 1, SPREAD_SWITCH_FRAC, 1.0)
-        moved = self._bytes(s, 1.0 + 1.0 / s.q, tree_load(s.k) / s.q, up_rate=rate, out_frac=TREE_FRAC)
-        steps = SWITCH_STEPS * self.scale_up.step_s + 2.0 * doubling_rounds(s.k) * self.scale_out.step_s
-        return _Path("in-switch", np.where(able, self._startup(s.k) + steps, np.inf), moved)
+        spread = np.where(s.k > 1, self.library.spread_switch_frac, 1.0)
+        rate = np.asarray(self.scale_up.bytes_per_s, float) * np.where(share > 0, share, 1.0) * spread
+        own = SWITCH_S * np.asarray(self.scale_up.latency_s, float) / STEPS_S["tree"][0]
+        bare = np.minimum(self.scale_out.latency_s, self.scale_out.bare_s)
+        net = (SWITCH_NET_S - NET_BULK_S) / NET_STEPS_S["tree"][0] * bare
+        out_s = np.where(s.k > 1, 2.0 * doubling_rounds(s.k) * (outside_step_s(self.scale_out, "tree", 2) + net), 0.0)
+        inner = (1.0 + 1.0 / s.q) * s.n / rate
+        outer = np.where(s.k > 1, tree_load(s.k) / s.q * s.n / (self._out_rate() * self.library.tree_frac), 0.0)
+        rises = [4.0 * np.asarray(link.pipelining, float) ** 2 for link in (self.scale_up, self.scale_out)]
+        heads = np.maximum(s.q / self.library.switch_heads, 1.0)
+        base = np.where(self._can_sum(s), 0.0, np.inf)
+        return _Path(base, own, out_s, inner, outer, rises[0] * own * heads, rises[1] * out_s)
 
-    def _all_reduce(self, s: _Shape) -> list[_Path]:
-        tree = self._tree(s, 2.0, 2.0 + 0.0 * s.p, tree_load(s.k))
-        return [self._ring(s, 2.0, s.share), tree, self._in_switch(s), self._small(s, 2.0)]
+    def _ranks(self, s: _Shape, algorithm: str, passes: float) -> list[Array]:
+        """Return the times by which the tuner ranks the three protocols of an algorithm, or the one of a sum in the switch."""
+        generation = np.asarray(self.scale_up.generation, dtype=np.float64)
+        if not self.tuned or self.torus_axes or bool((generation < 0).all()):
+            return [np.zeros_like(s.p)] * 3
+        extra = np.maximum(np.asarray(self.scale_out.latency_s, float) - self.scale_out.bare_s, 0.0)
+        column = np.maximum(generation, 0.0).astype(np.int64)
+        g = Group(s.n, s.p, s.q, s.k, self._up_rate(s.q), self._out_rate() * s.q, extra, column, place_of(s.k), self._lines(s.k))
+        if algorithm == "in-switch":
+            return [np.where(self._can_sum(s), tuner_s(g, algorithm, 2, passes), np.inf)]
+        low = np.where(self._low(s.k), tuner_s(g, algorithm, 0, passes), np.inf)
+        return [low, *(tuner_s(g, algorithm, protocol, passes) for protocol in (1, 2))]
+
+    def _all_reduce(self, s: _Shape) -> list[_Option]:
+        rings = self._rings(s, 2.0, s.share)
+        if self.torus_axes:
+            return rings
+        trees = [_Option("tree", k, partial(self._tree, s, k), rank) for k, rank in enumerate(self._ranks(s, "tree", 2.0))]
+        return [*rings, *trees, _Option("in-switch", 2, partial(self._in_switch, s), self._ranks(s, "in-switch", 2.0)[0])]
 
     def _all_to_all(self, s: _Shape, outside: Array) -> _Path:
         """Every pair's message at once: no pipeline to fill, but a post for every peer."""
-        step = self.scale_out.step_s
-        fixed = self._startup(s.k) + np.where(
-            s.k > 1, (EXCHANGE_STEPS + EXCHANGE_PEER_STEPS * (s.p - s.q)) * step, doubling_rounds(s.q) * self._step_in(s.k)
-        )
-        inner = np.where(s.q > 1, (s.q - 1.0) / s.p * s.n / self._up_rate(s.q), 0.0)
-        outer = np.where(s.k > 1, outside * (s.p - s.q) / s.p * s.n / (self._out_rate() * EXCHANGE_FRAC), 0.0)
-        return _Path("direct", fixed, np.maximum(inner, outer))
+        step = outside_step_s(self.scale_out, "tree", 2)
+        inner = inside_step_s(self.scale_up, "ring", 2) if not self.torus_axes else np.asarray(self.scale_up.latency_s, float)
+        in_s = np.where(s.k > 1, 0.0, doubling_rounds(s.q) * inner)
+        out_s = np.where(s.k > 1, (self.library.exchange_steps + self.library.exchange_peer_steps * (s.p - s.q)) * step, 0.0)
+        in_bytes = np.where(s.q > 1, (s.q - 1.0) / s.p * s.n / self._up_rate(s.q), 0.0)
+        out_bytes = np.where(s.k > 1, outside * (s.p - s.q) / s.p * s.n / (self._out_rate() * self.library.exchange_frac), 0.0)
+        nothing = np.zeros_like(in_s)
+        return _Path(self._base(2), in_s, out_s, in_bytes, out_bytes, nothing, nothing)
+
+    def _barrier(self, s: _Shape) -> _Path:
+        """An all-reduce of next to nothing: up a tree and down."""
+        in_s = 2.0 * doubling_rounds(s.q) * inside_step_s(self.scale_up, "tree", 0)
+        out_s = 2.0 * doubling_rounds(s.k) * outside_step_s(self.scale_out, "tree", 0)
+        nothing = np.zeros_like(s.p)
+        return _Path(self._base(0), in_s, out_s, nothing, nothing, nothing, nothing)
 
     def _rooted(self, s: _Shape) -> _Path:
         """Scatter and gather: the root's own links carry everyone's part."""
-        fixed = self._startup(s.k) + self._hops(s, 1.0, self._step_in(s.k), self.scale_out.step_s)
-        moved = self._bytes(s, (s.q - 1.0) / s.p, (s.p - s.q) / s.p)
-        return _Path("direct", fixed, moved)
+        in_s = doubling_rounds(s.q) * inside_step_s(self.scale_up, "tree", 2)
+        out_s = doubling_rounds(s.k) * outside_step_s(self.scale_out, "tree", 2)
+        return self._path(s, 2, in_s, out_s, ((s.q - 1.0) / s.p, (s.p - s.q) / s.p))
 
-    def _send(self, s: _Shape) -> _Path:
-        fixed = self._startup(s.k) + np.where(s.k > 1, self.scale_out.step_s, self.scale_up.step_s)
-        return _Path("direct", fixed, self._bytes(s, np.ones_like(s.p), np.ones_like(s.p)))
+    def _send(self, s: _Shape, protocol: int) -> _Path:
+        one = np.ones_like(s.p)
+        in_s = np.where(s.k > 1, 0.0, inside_step_s(self.scale_up, "tree", protocol))
+        out_s = np.where(s.k > 1, outside_step_s(self.scale_out, "tree", protocol), 0.0)
+        return self._path(s, protocol, in_s, out_s, (one, one), low=self._low_bytes(s, one, one) if protocol == 0 else None)

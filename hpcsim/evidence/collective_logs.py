@@ -29,9 +29,10 @@ UNSAID = problem_kind("collective-log-unsaid", "the log does not say {what}", "a
 BAD_KEY = problem_kind("collective-log-key", "{name!r} is no key of a # hpcsim: line", "keys: {known}")
 NO_TIMES = problem_kind("collective-log-empty", "the log has no timed sizes", "a line begins with the size in bytes")
 
-KEYS = ("collective", "ranks", "per_node", "accelerator", "link", "ports", "buffers")
-"""What a ``# hpcsim:`` line may say; ``buffers`` is host or device, ``ports`` the network ports of a node."""
-_COUNTS = ("ranks", "per_node", "ports")
+KEYS = ("collective", "ranks", "per_node", "domain", "accelerator", "link", "ports", "buffers")
+"""What a ``# hpcsim:`` line may say; ``buffers`` is host or device, ``ports`` the network ports of a node, ``domain`` the devices that share
+the scale-up link where they are more than a node's."""
+_COUNTS = ("ranks", "per_node", "domain", "ports")
 
 _NAMES = {
     "allreduce": "all-reduce", "allgather": "all-gather", "reducescatter": "reduce-scatter", "alltoall": "all-to-all", "broadcast": "broadcast",
@@ -75,6 +76,8 @@ class CollectiveLog:
     tool : {"nccl-tests", "osu"}
     collective : str
     ranks, per_node : int
+    domain : int
+        Devices that share the scale-up link; 0 where it is not said.
     device : str
         As the log names it; empty where it does not.
     network : str
@@ -91,6 +94,7 @@ class CollectiveLog:
     collective: str
     ranks: int
     per_node: int
+    domain: int
     device: str
     network: str
     ports: int
@@ -234,6 +238,7 @@ def read_collective_log(path: str | Path, given: Mapping[str, str] | None = None
         collective=collective,
         ranks=ranks,
         per_node=min(int(said["per_node"]), ranks),
+        domain=int(said.get("domain", 0)),
         device=said.get("accelerator", ""),
         network=said.get("link", "") or _network(text),
         ports=int(said.get("ports", 0)),

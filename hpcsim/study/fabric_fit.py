@@ -16,10 +16,12 @@ from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.units import readable
 from hpcsim.catalog.hardware import Accelerator
 from hpcsim.catalog.hardware import Link as LinkEntry
+from hpcsim.catalog.link_kinds import spread_kind
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.cost.collectives import Fabric, Link
 from hpcsim.evidence.collective_logs import CollectiveLog, read_collective_log
 from hpcsim.study.fitting import identified, left_out, maximum_a_posteriori
+from hpcsim.workload.link_kinds import link_of
 
 __all__ = ["LogFit", "fit_log"]
 
@@ -63,8 +65,8 @@ _TERMS = (
     ("efficiency_frac", "sustained", "share of the line rate", "", 0.15),
     ("startup_s", "startup", "start-up of a call", "s", 0.5),
     ("latency_s", "step_latency", "latency of a step", "s", 0.5),
-    ("ramp_bytes", "ramp", "bytes of the rise", "B", 0.7),
-    ("window_bytes", "window", "low-latency window", "B", 0.7),
+    ("pipelining", "pipelining", "pipelining", "", 0.5),
+    ("low_latency_bytes_per_s", "low_latency_rate", "low-latency rate", "B/s", 0.5),
     ("in_switch_frac", "in_switch", "share in the switch", "", 0.10),
 )
 
@@ -117,23 +119,20 @@ def _entry(catalog: Catalog, name: str) -> LinkEntry | None:
         return None
 
 
-def _kind(entry: LinkEntry) -> str:
-    return re.sub(r"^nvlink-(?=\d)", "nvlink", entry.id)
-
-
 def _set_up(log: CollectiveLog, named: str | None, catalog: Catalog, file: str) -> tuple[Fabric, dict[bool, str]]:
     """Return the fabric before the fit and the catalog names of its inner and outer link."""
     names: dict[bool, str] = {}
-    spread = log.ranks > log.per_node
+    domain = max(log.domain, log.per_node)
+    spread = log.ranks > domain
     up = Link(1e12)
-    if log.per_node > 1:
+    if domain > 1:
         device = _accelerator(log, named, catalog, file)
-        inner = _entry(catalog, device.scale_up_link or "")
+        inner = _entry(catalog, spread_kind(device.scale_up_link or "", domain).replace("nvlink5-", "nvlink-5-"))
         if inner is None or not (device.scale_up_bytes_per_s or inner.bytes_per_s):
             raise NO_ACCELERATOR.error(file=file)
         names[False] = inner.id
-        up = Link.of(_kind(inner), device.scale_up_bytes_per_s or inner.bytes_per_s)
-    out = Link.of("none", 1e12)
+        up = link_of(inner.id, device.scale_up_bytes_per_s or inner.bytes_per_s)
+    out = link_of("none", 1e12)
     if spread:
         outer = _entry(catalog, log.network) or _entry(catalog, _PORT_LINKS.get(log.network, ""))
         if outer is None or not (outer.bytes_per_s or outer.node_bytes_per_s):
@@ -141,8 +140,8 @@ def _set_up(log: CollectiveLog, named: str | None, catalog: Catalog, file: str) 
         names[True] = outer.id
         node = float(outer.node_bytes_per_s or 0.0) if not log.ports else 0.0
         ports = log.ports or outer.nics or log.per_node
-        out = Link.of(_kind(outer), (node or ports * float(outer.bytes_per_s or 0.0)) / log.per_node)
-    return Fabric(up, out, log.per_node), names
+        out = link_of(outer.id, (node or ports * float(outer.bytes_per_s or 0.0)) / log.per_node)
+    return Fabric(up, out, domain), names
 
 
 def _terms(fabric: Fabric, names: Mapping[bool, str]) -> list[_Term]:
@@ -172,7 +171,7 @@ def _limit(fabric: Fabric, term: _Term) -> float:
 def _shown(value: float, unit: str) -> Any:
     if unit == "s":
         return readable(value, "time", 4)
-    return readable(value, "data size", 4) if unit == "B" else float(f"{value:.4g}")
+    return readable(value, "data rate", 4) if unit == "B/s" else float(f"{value:.4g}")
 
 
 def fit_log(path: str | Path, catalog: Catalog, *, accelerator: str | None = None) -> LogFit:
@@ -208,7 +207,7 @@ def fit_log(path: str | Path, catalog: Catalog, *, accelerator: str | None = Non
     def predict_with(terms: list[_Term]) -> Any:
         def predict(x: Floats) -> Floats:
             found = _changed(fabric, terms, x)
-            key = {"inside": min(log.per_node, log.ranks)}
+            key = {"inside": min(max(log.domain, log.per_node), log.ranks)}
             if mpi:
                 return np.log(found.mpi_s(log.collective, sizes, log.ranks, on_devices=log.on_devices, **key))
             return np.log(found.collective_s(log.collective, sizes, log.ranks, **key))

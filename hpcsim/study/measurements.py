@@ -24,6 +24,7 @@ from hpcsim.cost.software import software
 from hpcsim.evidence.training import read_cases
 from hpcsim.study.cases import predict
 from hpcsim.workload.calibrated import GENERIC
+from hpcsim.workload.link_kinds import link_of
 from hpcsim.workload.what_if import Setup, setup_of
 
 __all__ = ["Group", "Term", "read_steps"]
@@ -283,7 +284,7 @@ def _cases(cases: list[dict[str, Any]], catalog: Catalog, notes: list[str]) -> G
             _MEMORY: _share("accelerators", entry.id, _MEMORY, "memory_efficiency", assumed.memory_frac, 0.12),
         }
         if entry.scale_up_link and entry.scale_up_bytes_per_s:
-            link = Link.of(catalog.link(entry.scale_up_link).id.replace("nvlink-", "nvlink"), 1.0)
+            link = link_of(catalog.link(entry.scale_up_link).id, 1.0, catalog)
             name = catalog.link(entry.scale_up_link).id
             terms[_UP] = _share("links", name, _UP, "sustained", float(np.asarray(link.efficiency_frac)), 0.20)
         for term, parameter in _stack_terms(case):

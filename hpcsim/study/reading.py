@@ -23,6 +23,7 @@ from hpcsim.cost.parallelism import divisors, stage_layers
 from hpcsim.cost.parameters import Parameters
 from hpcsim.cost.power import capped_clock
 from hpcsim.cost.software import Software, software, with_options
+from hpcsim.workload.link_kinds import fabric_of
 
 __all__ = ["Reader", "Reading", "read_all"]
 
@@ -237,7 +238,7 @@ def _fabric(part: _Part, hardware: Mapping[str, Any]) -> Fabric:
     out = gbit / 8e0 / per_node * 1e9 if gbit else (_DCN_BYTES_PER_S if out_kind == "dcn" else _port(part.year))
     axes = len(entry.torus) if kind.startswith("ici") and entry.torus else None
     domain = _domain(entry, hardware, per_node)
-    return Fabric.of(scale_up=kind, scale_up_bytes_per_s=up, domain=domain, scale_out=out_kind, scale_out_bytes_per_s=out, torus_axes=axes)
+    return fabric_of(scale_up=kind, scale_up_bytes_per_s=up, domain=domain, scale_out=out_kind, scale_out_bytes_per_s=out, torus_axes=axes)
 
 
 def _dated(case: Mapping[str, Any], architecture: float) -> tuple[str, int]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hpcsim.base.errors import InputError
 from hpcsim.catalog.hardware import Link as LinkEntry
+from hpcsim.catalog.link_kinds import kind_name, link_terms, spread_kind
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.catalog.software import Software as StackEntry
 from hpcsim.cluster.parts import Cluster, NodeGroup
@@ -19,6 +20,8 @@ from hpcsim.scenario.workload import TrainingSpec
 
 __all__ = ["GENERIC", "calibrated_device", "calibrated_fabric", "calibrated_software", "stack_of"]
 
+RACK_LINK = "nvlink-5-nvl72"
+"""Catalog link of NVLink 5 over more devices than a board has."""
 GENERIC = "generic"
 """Entry of the software that a scenario does not name."""
 
@@ -43,21 +46,28 @@ def _calibrated(link: Link, name: str, catalog: Catalog) -> Link:
         return link
     if entry is None:
         return link
-    changes = {
+    kind = {key: value for key, value in link_terms(entry.id, catalog).items() if key != "device_bytes_per_s"}
+    changes = kind | {key: value for key, value in _own_terms(entry).items() if value is not None}
+    found: dict[str, Any] = {key: np.asarray(value, dtype=np.float64) for key, value in changes.items()}
+    return dataclasses.replace(link, **found)
+
+
+def _own_terms(entry: LinkEntry) -> dict[str, float | None]:
+    return {
         "efficiency_frac": entry.sustained_frac,
         "startup_s": entry.startup_s,
         "latency_s": entry.step_latency_s,
-        "ramp_bytes": entry.ramp_bytes,
-        "window_bytes": entry.window_bytes,
+        "pipelining": entry.pipelining,
+        "low_latency_bytes_per_s": entry.low_latency_bytes_per_s,
         "in_switch_frac": entry.in_switch_frac,
     }
-    found: dict[str, Any] = {key: np.asarray(value, dtype=np.float64) for key, value in changes.items() if value is not None}
-    return dataclasses.replace(link, **found) if found else link
 
 
 def calibrated_fabric(fabric: Fabric, group: NodeGroup, cluster: Cluster, catalog: Catalog) -> Fabric:
     """Return the fabric with what the catalog's links are known to sustain: share of the line rate, and a calibration's other terms."""
     inner = group.accelerator.scale_up_link if group.accelerator else ""
+    if kind_name(spread_kind(inner, group.domain)) != kind_name(inner):
+        inner = RACK_LINK  # the same devices behind a rack's switches: what was fitted to eight on a board does not hold
     outer = cluster.fabric.link if cluster.fabric else ""
     return dataclasses.replace(
         fabric, scale_up=_calibrated(fabric.scale_up, inner, catalog), scale_out=_calibrated(fabric.scale_out, outer, catalog)

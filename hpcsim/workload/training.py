@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +19,7 @@ import numpy as np
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.reuse import kept
 from hpcsim.catalog.inline import resolve_model
+from hpcsim.catalog.link_kinds import spread_kind
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.catalog.models import Model as Network
 from hpcsim.catalog.models import parameters
@@ -38,6 +38,7 @@ from hpcsim.scenario.workload import TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
 from hpcsim.workload.devices import cost_device
 from hpcsim.workload.layouts import Setting, choose, explicit, layout_words
+from hpcsim.workload.link_kinds import fabric_of
 from hpcsim.workload.networks import cost_model
 from hpcsim.workload.synchrony import synchronised
 from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic, without_overlap
@@ -147,10 +148,6 @@ class TrainingPlan:
         return self.global_batch * self.sequence
 
 
-def _kind(link: str) -> str:
-    return re.sub(r"^nvlink-(?=\d)", "nvlink", link)
-
-
 def cost_fabric(group: NodeGroup, cluster: Cluster, nodes: int, path: str) -> Fabric:
     """Return the two-level fabric that ``nodes`` nodes of a group work over.
 
@@ -172,15 +169,15 @@ def cost_fabric(group: NodeGroup, cluster: Cluster, nodes: int, path: str) -> Fa
     size = cluster.fabric_size
     host = group.accelerator.host_bytes_per_s if group.accelerator else None
     terms: dict[str, Any] = {
-        "scale_up": _kind(group.accelerator.scale_up_link or "none") if group.accelerator else "none",
+        "scale_up": spread_kind(group.accelerator.scale_up_link or "none", domain) if group.accelerator else "none",
         "scale_up_bytes_per_s": up_rate or 1.0,
         "domain": min(domain, devices),
-        "scale_out": "none" if one or fabric is None else _kind(fabric.link if fabric.category else "ethernet"),
+        "scale_out": "none" if one or fabric is None else (fabric.link if fabric.category else "ethernet"),
         "scale_out_bytes_per_s": out_rate,
         "oversubscription": max(size.oversubscription, 1.0) if size is not None and not one else 1.0,
         "host_bytes_per_s": host or _HOST_BYTES_PER_S,
     }
-    return kept("fabric", lambda: tuple(terms.values()), lambda: Fabric.of(**terms))
+    return kept("fabric", lambda: tuple(terms.values()), lambda: fabric_of(**terms))
 
 
 def _fabric(group: NodeGroup, cluster: Cluster, nodes: int, path: str, catalog: Catalog) -> Fabric:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from hpcsim.base.errors import InputError
+from hpcsim.catalog.link_kinds import kind_name
 from hpcsim.cost import collectives as co
+from hpcsim.workload.link_kinds import fabric_of, link_class, link_of
 
 
 @pytest.mark.parametrize("p", [2, 3, 4, 7, 8, 64])
@@ -70,7 +72,7 @@ def bus(fabric: co.Fabric, collective: str, n: float, p: int, inside: int) -> fl
 
 
 def fabric(up: str, up_rate: float, out: str = "none", out_rate: float = 1e9, domain: int = 8) -> co.Fabric:
-    return co.Fabric.of(scale_up=up, scale_up_bytes_per_s=up_rate, domain=domain, scale_out=out, scale_out_bytes_per_s=out_rate)
+    return fabric_of(scale_up=up, scale_up_bytes_per_s=up_rate, domain=domain, scale_out=out, scale_out_bytes_per_s=out_rate)
 
 
 @pytest.mark.parametrize(
@@ -109,24 +111,24 @@ def test_a_torus_group_drives_the_axes_it_spans() -> None:
 
 
 def test_links_are_known_by_prefix() -> None:
-    assert co.link_class("NVLink4 + NVSwitch") is co.LINK_CLASSES["nvlink4"]
-    assert co.link_class("omnipath-100") is co.LINK_CLASSES["omni-path"]
-    assert co.link_class("slingshot-11") is co.LINK_CLASSES["slingshot"]
-    assert co.link_class("carrier pigeon") is co.LINK_CLASSES["ethernet"]
-    assert co.link_class("GPUDirect-TCPXO") is co.LINK_CLASSES["tcpxo"]
-    assert co.link_class("gcp-tcpx") is co.LINK_CLASSES["tcpx"]
-    assert co.link_class("NDR 400") is co.LINK_CLASSES["infiniband"]
-    assert co.link_class("infiniband-hdr") is co.LINK_CLASSES["infiniband"]
-    assert co.link_class("efa-v3") is co.LINK_CLASSES["efa"]
-    assert co.link_class("neuronlink-3") is co.LINK_CLASSES["scale-up"]
+    assert kind_name("NVLink4 + NVSwitch") == "nvlink4"
+    assert kind_name("omnipath-100") == "omni-path"
+    assert kind_name("slingshot-11") == "slingshot"
+    assert kind_name("carrier pigeon") == "ethernet"
+    assert kind_name("GPUDirect-TCPXO") == "tcpxo"
+    assert kind_name("gcp-tcpx") == "tcpx"
+    assert kind_name("NDR 400") == "infiniband"
+    assert kind_name("infiniband-hdr") == "infiniband"
+    assert kind_name("efa-v3") == "efa"
+    assert kind_name("neuronlink-3") == "scale-up"
 
 
 def test_what_is_less_known_has_a_wider_range() -> None:
     """A kind that no timing covers falls back on its kin, with doubt."""
     measured = ("nvlink3", "nvlink4", "nvlink5", "xgmi", "infiniband", "efa", "slingshot")
-    assert all(co.link_class(kind).doubt_sigma == 0 for kind in measured)
+    assert all(link_class(kind).doubt_sigma == 0 for kind in measured)
     for kind in ("tcpxo", "roce", "pcie", "nvlink6", "hccs", "a new network"):
-        assert co.link_class(kind).doubt_sigma > 0
+        assert link_class(kind).doubt_sigma > 0
 
 
 def test_two_domains_are_quicker_than_four_for_a_double_tree() -> None:
@@ -163,7 +165,7 @@ def test_mpi_takes_host_messages_and_no_pipeline() -> None:
 
 def test_one_device_drives_its_own_port() -> None:
     """One GPU of a node with four ports of Slingshot reaches 25 GB/s, not 100."""
-    assert float(co.Link.of("slingshot", 100e9).bytes_per_s) == 25e9
+    assert float(link_of("slingshot", 100e9).bytes_per_s) == 25e9
 
 
 def test_scalar_equals_array() -> None:

@@ -14,6 +14,7 @@ from hpcsim.cost.models import Model
 from hpcsim.cost.parallelism import ORDERS, Layout, groups, kept_with, space, validity
 from hpcsim.cost.software import Software, software, with_options
 from hpcsim.cost.training import StepCost, step
+from hpcsim.workload.link_kinds import fabric_of
 
 H100 = Device("h100", "gpu", {"bf16": 989.4e12, "fp8": 1978.9e12}, 80 * 2.0**30, 3350e9, {"bf16": 794.5e12, "fp8": 1402.6e12}, 132)
 LLAMA = Model(layers=32, hidden=4096, ffn=14336, heads=32, kv_heads=8, vocab=128256, gated=True, bias=False, norm_vectors=1)
@@ -23,7 +24,7 @@ MIXTURE = Model(
 
 
 def eos(out: float = 50e9, up: float = 450e9, host: float = 25e9) -> Fabric:
-    return Fabric.of(
+    return fabric_of(
         scale_up="nvlink4",
         scale_up_bytes_per_s=up,
         domain=8,
@@ -84,7 +85,7 @@ def test_heads_for_tokens_need_no_joins_and_more_heads() -> None:
 
 def test_exchanged_bytes_are_four_tensors_of_a_layer() -> None:
     """Queries, keys, values in and outputs back, (c−1)/c of each, twice a step direction: on a fabric without start-up and latency."""
-    link = dataclasses.replace(eos().scale_up, efficiency_frac=1.0, latency_s=0.0, startup_s=0.0, ramp_bytes=0.0)
+    link = dataclasses.replace(eos().scale_up, efficiency_frac=1.0, latency_s=0.0, startup_s=0.0, base_s=0.0)
     plain = dataclasses.replace(eos(), scale_up=link)
     cost = run(Layout(cp=4, cp_all_to_all=True), fabric=plain, batch=1)
     elements = 1024 * (4096 + 2 * 1024 + 4096)

@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 
 from hpcsim.base.errors import InputError
-from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device
 from hpcsim.cost.models import Model, flop_per_step
 from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.parameters import DEFAULTS, TERMS, Parameters
 from hpcsim.cost.software import Software, software
 from hpcsim.cost.training import StepCost, step
+from hpcsim.workload.link_kinds import fabric_of
 
 H100 = Device(
     "h100", "gpu", {"bf16": 989.4e12, "fp8": 1978.9e12}, 80 * 2.0**30, 3350e9, {"bf16": 794.5e12, "fp8": 1402.6e12}, 132, year=2022
 )
-EOS = Fabric.of(scale_up="nvlink4", scale_up_bytes_per_s=450e9, domain=8, scale_out="infiniband", scale_out_bytes_per_s=50e9)
+EOS = fabric_of(scale_up="nvlink4", scale_up_bytes_per_s=450e9, domain=8, scale_out="infiniband", scale_out_bytes_per_s=50e9)
 LLAMA = Model(layers=32, hidden=4096, ffn=14336, heads=32, kv_heads=8, vocab=128256, gated=True, bias=False, norm_vectors=1)
 MIXTURE = Model(
     layers=24, hidden=2048, ffn=8192, heads=16, vocab=32000, gated=True, experts=64, experts_per_token=8, expert_ffn=1024, bias=False

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
 from hpcsim.catalog.lookup import default
-from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device
 from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.software import software
 from hpcsim.cost.step_cost import StepCost
 from hpcsim.cost.together import StepRequest, steps_together
 from hpcsim.cost.training import step
+from hpcsim.workload.link_kinds import fabric_of
 from hpcsim.workload.networks import cost_model
 
 MODELS = {name: cost_model(default().model(name)) for name in ("gpt2-xl", "llama3-8b", "mixtral-8x7b", "deepseek-v3", "resnet-50")}
@@ -65,7 +65,7 @@ def _request(draw: st.DrawFn, model: str, framework: str, year: int, link: str, 
         sustained_flop_per_s={"bf16": 2e14} if draw(st.booleans()) else {},
         compute_units=draw(st.sampled_from([0, 108, 132])),
     )
-    fabric = Fabric.of(
+    fabric = fabric_of(
         scale_up="nvlink4",
         scale_up_bytes_per_s=draw(st.floats(1e11, 9e11)),
         domain=draw(st.sampled_from([4, 8])),
@@ -129,7 +129,7 @@ def test_steps_together_are_the_steps_alone(kin: list[list[StepRequest]]) -> Non
 def test_all_that_can_be_is_worked_out_together() -> None:
     """Layouts that cannot be do not keep the others of their kind from being stacked."""
     layouts = [Layout(dp=8, tp=tp, micro_batch=b) for tp in (1, 2, 3, 4) for b in (1, 2, 3)]
-    fabric = Fabric.of(scale_up="nvlink4", scale_up_bytes_per_s=4.5e11, domain=8, scale_out="infiniband", scale_out_bytes_per_s=5e10)
+    fabric = fabric_of(scale_up="nvlink4", scale_up_bytes_per_s=4.5e11, domain=8, scale_out="infiniband", scale_out_bytes_per_s=5e10)
     device = Device("d", "gpu", {"bf16": 1e15}, memory_bytes=8e10, memory_bytes_per_s=3e12)
     requests = [StepRequest(MODELS["llama3-8b"], device, fabric, w, software("", 2024), 64, 2048, "bf16", int(w.devices)) for w in layouts]
     assert [cost is not None for cost in steps_together(requests)] == [_alone(request) is not None for request in requests]

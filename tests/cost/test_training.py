@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from hpcsim.base.errors import InputError
-from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device
 from hpcsim.cost.models import Model, Work
 from hpcsim.cost.parallelism import Layout, space
 from hpcsim.cost.software import Software, software
 from hpcsim.cost.training import TERM_SIGMA, TERMS, StepCost, activity, interval, step
+from hpcsim.workload.link_kinds import fabric_of
 
 A100 = Device(
     "a100", "gpu", {"fp32": 19.5e12, "tf32": 156e12, "fp16": 312e12, "bf16": 312e12}, 80 * 2.0**30, 2039e9, {"bf16": 271.2e12}, 108
 )
 H100 = Device("h100", "gpu", {"bf16": 989.4e12, "fp8": 1978.9e12}, 80 * 2.0**30, 3350e9, {"bf16": 794.5e12, "fp8": 1402.6e12}, 132)
-SELENE = Fabric.of(scale_up="nvlink3", scale_up_bytes_per_s=300e9, domain=8, scale_out="infiniband", scale_out_bytes_per_s=25e9)
-EOS = Fabric.of(scale_up="nvlink4", scale_up_bytes_per_s=450e9, domain=8, scale_out="infiniband", scale_out_bytes_per_s=50e9)
+SELENE = fabric_of(scale_up="nvlink3", scale_up_bytes_per_s=300e9, domain=8, scale_out="infiniband", scale_out_bytes_per_s=25e9)
+EOS = fabric_of(scale_up="nvlink4", scale_up_bytes_per_s=450e9, domain=8, scale_out="infiniband", scale_out_bytes_per_s=50e9)
 SMALL = Model(layers=24, hidden=2048, ffn=8192, heads=16, vocab=51200, positions=2048)
 
 
@@ -208,8 +208,8 @@ def test_other_families_take_a_plausible_share_of_the_peak() -> None:
 def test_old_devices_and_formats() -> None:
     p100 = Device("p100", "gpu", {"fp32": 10.6e12, "fp16": 21.2e12}, 16 * 2.0**30, 732e9, compute_units=56)
     tpu = Device("tpu-v3", "tpu", {"bf16": 123e12}, 32 * 2.0**30, 900e9)
-    ring = Fabric.of(scale_up="nvlink1", scale_up_bytes_per_s=80e9, domain=8, scale_out="none", scale_out_bytes_per_s=1e9)
-    torus = Fabric.of(scale_up="ici", scale_up_bytes_per_s=328e9, domain=1024, scale_out="dcn", scale_out_bytes_per_s=6e9)
+    ring = fabric_of(scale_up="nvlink1", scale_up_bytes_per_s=80e9, domain=8, scale_out="none", scale_out_bytes_per_s=1e9)
+    torus = fabric_of(scale_up="ici", scale_up_bytes_per_s=328e9, domain=1024, scale_out="dcn", scale_out_bytes_per_s=6e9)
     both = Model(layers=6, decoder_layers=6, hidden=1024, ffn=4096, heads=16, vocab=37000, bias=False, dropout=True)
     old = step(
         both,

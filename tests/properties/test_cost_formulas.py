@@ -18,6 +18,7 @@ from hpcsim.cost.models import Model, parameters
 from hpcsim.cost.parallelism import ORDERS, Layout, stage_layers
 from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost, step
+from hpcsim.workload.link_kinds import fabric_of
 
 sizes = st.floats(1.0, 1e12)
 rates = st.floats(1e6, 1e13)
@@ -28,7 +29,7 @@ up_to = 1 + 1e-9
 
 
 def fabric(up: float = 450e9, out: float = 50e9, domain: int = 8, kind: str = "nvlink3") -> Fabric:
-    return Fabric.of(scale_up=kind, scale_up_bytes_per_s=up, domain=domain, scale_out="infiniband", scale_out_bytes_per_s=out)
+    return fabric_of(scale_up=kind, scale_up_bytes_per_s=up, domain=domain, scale_out="infiniband", scale_out_bytes_per_s=out)
 
 
 # --- time is bounded from below
@@ -308,7 +309,15 @@ def test_i30_all_rates_slower_by_k_make_the_step_k_times_longer(job: tuple[Model
     )
     base = fabric()
     links = {
-        name: dataclasses.replace(link, bytes_per_s=link.bytes_per_s / k, latency_s=link.latency_s * k, startup_s=link.startup_s * k)
+        name: dataclasses.replace(
+            link,
+            bytes_per_s=link.bytes_per_s / k,
+            low_latency_bytes_per_s=link.low_latency_bytes_per_s / k,
+            latency_s=link.latency_s * k,
+            bare_s=link.bare_s * k,
+            startup_s=link.startup_s * k,
+            base_s=link.base_s * k,
+        )
         for name, link in (("scale_up", base.scale_up), ("scale_out", base.scale_out))
     }
     stack = dataclasses.replace(STACK, launch_s=STACK.launch_s * k, step_s=STACK.step_s * k)

@@ -141,6 +141,7 @@ def test_software_and_links_of_an_overlay_are_read(tmp_path: Path) -> None:
         {"software": {"Megatron-Core": {"step_overhead": "400 ms"}}},
         {"links": {"nvlink-3": {"sustained": 0.2}}},
         {"links": {"hdr": {"sustained": 0.02}}},
+        {"link-kinds": {"nvlink3": {"efficiency": 0.2}}},
         {"accelerators": {"a100-sxm-80gb": {"memory_efficiency": 0.3}}},
         {"accelerators": {"a100-sxm-80gb": {"attention_efficiency": 0.1}}},
     ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from hpcsim.catalog.lookup import Catalog, default
 from hpcsim.cost.collectives import Fabric, bus_factor
 from hpcsim.evidence.collective_logs import is_collective_log, read_collective_log
 from hpcsim.study.calibrate import calibrate
+from hpcsim.workload.calibrated import calibrated_fabric
+from hpcsim.workload.link_kinds import fabric_of
 
 HEAD = """# nccl-tests version 2.17.1 nccl-headers=22803 nccl-library=22803
 # Collective test starting: {tool}
@@ -49,7 +52,7 @@ def nccl_log(
 
 
 def h100(rate: float = 50e9, out: str = "infiniband") -> Fabric:
-    return Fabric.of(scale_up="nvlink4", scale_up_bytes_per_s=450e9, domain=8, scale_out=out, scale_out_bytes_per_s=rate)
+    return fabric_of(scale_up="nvlink4", scale_up_bytes_per_s=450e9, domain=8, scale_out=out, scale_out_bytes_per_s=rate)
 
 
 def test_a_log_of_nccl_tests_says_what_ran_where(tmp_path: Path) -> None:
@@ -154,7 +157,7 @@ def test_a_run_over_a_network_nobody_names_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_osu_log_fits_by_the_mpi_form(tmp_path: Path) -> None:
-    true = Fabric.of(scale_up="none", scale_up_bytes_per_s=1e12, domain=1, scale_out="infiniband", scale_out_bytes_per_s=25e9)
+    true = fabric_of(scale_up="none", scale_up_bytes_per_s=1e12, domain=1, scale_out="infiniband", scale_out_bytes_per_s=25e9)
     true = dataclasses.replace(true, scale_out=dataclasses.replace(true.scale_out, efficiency_frac=0.6, latency_s=8e-6))
     sizes = 2.0 ** np.arange(2, 24)
     lines = "".join(f"{int(s):<12d} {float(true.mpi_s('all-reduce', s, 8, inside=1)) * 1e6:10.3f}\n" for s in sizes)
@@ -166,3 +169,37 @@ def test_an_osu_log_fits_by_the_mpi_form(tmp_path: Path) -> None:
     fit = found.results.tables["fit"].set_index("term")
     assert fit.loc["share of the line rate", "fitted"] == pytest.approx(0.6, rel=0.1)
     assert fit.loc["latency of a step", "fitted"] == pytest.approx(8e-6, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("domain", "link", "touched"),
+    [(72, "nvlink-5", False), (72, "nvlink-5-nvl72", True), (8, "nvlink-5", True), (8, "nvlink-5-nvl72", False)],
+)
+def test_what_a_board_sustains_does_not_touch_a_rack(domain: int, link: str, touched: bool) -> None:
+    """NVLink 5 behind a rack's switches is a link of its own: an overlay of one says nothing of the other."""
+    group = SimpleNamespace(accelerator=SimpleNamespace(scale_up_link="nvlink-5"), domain=domain)
+    catalog = Catalog([{"links": {link: {"sustained": 0.5}}}])
+    usual = fabric_of(scale_up="nvlink-5", scale_up_bytes_per_s=900e9, domain=domain, scale_out="none", scale_out_bytes_per_s=1e9)
+    found = calibrated_fabric(usual, group, SimpleNamespace(fabric=None), catalog)  # type: ignore[arg-type]
+    assert (float(np.asarray(found.scale_up.efficiency_frac)) == 0.5) is touched
+
+
+def test_a_log_of_a_rack_is_fitted_to_the_rack_s_link(tmp_path: Path) -> None:
+    rack = fabric_of(scale_up="nvlink-5", scale_up_bytes_per_s=900e9, domain=72, scale_out="none", scale_out_bytes_per_s=1e9)
+    slow = dataclasses.replace(rack, scale_up=dataclasses.replace(rack.scale_up, in_switch_frac=0.4))
+    path = tmp_path / "rack.log"
+    lines = []
+    for size in 2 ** np.arange(10, 34):
+        seconds = float(slow.collective_s("all-reduce", float(size), 72, inside=72))
+        rate = size / seconds / 1e9
+        lines.append(
+            f"{size:12d} {size // 4:12d} float sum -1 {seconds * 1e6:8.2f} {rate:7.2f} {rate * 142 / 72:7.2f} 0 {seconds * 1e6:8.2f} {rate:7.2f} {rate * 142 / 72:7.2f} 0"
+        )
+    head = "# hpcsim: ranks=72 per_node=4 domain=72 accelerator=gb200 collective=all-reduce\n" + HEAD.format(
+        tool="all_reduce_perf", devices="#"
+    )
+    path.write_text(head + "\n".join(lines) + "\n" + TAIL)
+    found = calibrate(path)
+    fit = found.results.tables["fit"].set_index("term")
+    assert set(found.overlay["links"]) == {"nvlink-5-nvl72"}
+    assert fit.loc["share in the switch", "fitted"] == pytest.approx(0.4, rel=0.05)

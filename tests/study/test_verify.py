@@ -20,7 +20,7 @@ from hpcsim.evidence.collectives import read_collectives
 from hpcsim.evidence.training import read_cases
 from hpcsim.study.accuracy import results_of
 from hpcsim.study.cases import Prediction
-from hpcsim.study.collectives import fabric_of, predict_collectives
+from hpcsim.study.collectives import predict_collectives, setting_of
 from hpcsim.study.scores import kendall_tau, nearest_rank, ranking, scaling, score
 from hpcsim.study.verify import verify, verify_collectives, verify_schedules, verify_training
 
@@ -228,13 +228,12 @@ def test_collectives_of_a_file(tmp_path: Path) -> None:
 
 def test_columns_of_collectives_are_read_as_meant() -> None:
     rows = {r.in_switch or r.condition: r for r in read_collectives()}
-    assert float(fabric_of(rows["nvls-off"]).scale_up.in_switch_frac) == 0.0
-    assert float(fabric_of(rows["nvls"]).scale_up.in_switch_frac) > 0.0
-    slow, fast = (
-        fabric_of(rows["tcp fallback"]),
-        fabric_of(next(r for r in read_collectives() if r.scale_out == "slingshot" and not r.condition)),
-    )
-    assert float(slow.scale_out.rate) < float(fast.scale_out.rate)
+    assert not setting_of(rows["nvls-off"]).sums
+    assert setting_of(rows["nvls"]).sums
+    slow = setting_of(rows["tcp fallback"])
+    fast = setting_of(next(r for r in read_collectives() if r.scale_out == "slingshot" and not r.condition))
+    assert (slow.out, fast.out) == ("tcp", "slingshot")
+    assert slow.out_bytes_per_s < fast.out_bytes_per_s
 
 
 def test_names_of_both_benchmarks_are_known(tmp_path: Path) -> None:
