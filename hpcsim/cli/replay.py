@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("trace", metavar="TRACE", help="job log, plain or compressed")
     parser.add_argument("--format-in", metavar="NAME", help="format of the log (default: found from the file)")
-    parser.add_argument("--nodes", type=int, required=True, metavar="N", help="nodes of the machine")
+    parser.add_argument(
+        "--nodes", type=_nodes, required=True, metavar="N", help="nodes of the machine; 'smallest': the smallest that hold every job"
+    )
     parser.add_argument("--cores-per-node", type=int, default=1, metavar="C", help="processors of a node (default: 1)")
     parser.add_argument("--gpus-per-node", type=int, metavar="G", help="count accelerators instead: a node has G of them")
     parser.add_argument(
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--locality", choices=("any", "node"), help="a job that states no nodes lies anywhere, or on as few nodes as hold equal parts"
     )
     parser.add_argument("--memory-per-node", metavar="SIZE", help="memory of a node, such as '256 GB': jobs are held to what they ask for")
-    parser.add_argument("--policy", default="easy", metavar="P[,P…]", help="scheduling policies, side by side (default: easy)")
+    _policy_arguments(parser)
     parser.add_argument(
         "--estimates",
         choices=("requested", "actual", "predicted", "regression"),
@@ -83,6 +85,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-jobs", type=int, metavar="N", help="read no more than so many jobs")
     parser.add_argument("--out", metavar="DIR", help="write jobs.csv, tables and report there (default: nothing is written)")
     parser.add_argument("--no-charts", action="store_true", help="with --out: tables only")
+
+
+def _policy_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policy",
+        default="easy",
+        metavar="P[,P…]",
+        help="scheduling policies, side by side; 'all' that the log can tell apart (default: easy)",
+    )
+    parser.add_argument("--give-up", metavar="TIME", help="with --policy all: leave out what takes more processor time, such as '10 min'")
+
+
+def _nodes(text: str) -> int | str:
+    return text if text == "smallest" else int(text)
 
 
 def column_map(given: list[str]) -> dict[str, str] | None:
@@ -209,6 +225,7 @@ def run(args: argparse.Namespace) -> int:
         hours=args.hourly,
         dependencies=None if args.dependencies is None else args.dependencies == "follow",
         policies=policy_list(args.policy),
+        give_up_s=None if args.give_up is None else parse_quantity(args.give_up, "time"),
         estimates=args.estimates,
         order=args.order,
         processors=args.procs,

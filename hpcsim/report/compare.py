@@ -121,6 +121,7 @@ _WORDS = {
     "facility_energy_j": ("longer or shorter", "power"),
     "carbon_kg_co2e": ("energy", "grid"),
     "cost_usd": ("quantity", "price"),
+    "mean_wait_s": ("jobs that wait so", "time of each"),
 }
 
 

@@ -82,4 +82,10 @@ _START_DRAWS = Table(
     ),
 )
 
-WAITS = (_WAIT_SPANS, _WAIT_JOBS, _WAIT_REASONS, _BINDING, _ROOM, _START_DRAWS)
+_REFUSED = Table(
+    "refused",
+    "Policies that were asked for with all others and not run, or given up.",
+    (text_column("policy", "Its name."), text_column("reason", "Why.")),
+)
+
+WAITS = (_REFUSED, _WAIT_SPANS, _WAIT_JOBS, _WAIT_REASONS, _BINDING, _ROOM, _START_DRAWS)

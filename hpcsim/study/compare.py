@@ -11,6 +11,7 @@ from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.units import readable
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.points import Mode
+from hpcsim.study.wait_terms import mean_waits
 from hpcsim.study.wording import exactly
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def terms_of(results: Results, metric: str) -> Terms:
     """Return the terms that a figure is the sum of: for each its amount and its rate, whose product it contributes.
 
     Known for ``wall_clock_s`` (steps × seconds a step), ``step_time_s``, ``facility_energy_j`` (seconds × power), ``carbon_kg_co2e``
-    (energy × intensity), ``cost_usd`` (quantity × price) and ``peak_memory_bytes``; empty for other figures.
+    (energy × intensity), ``cost_usd`` (quantity × price), ``peak_memory_bytes`` and ``mean_wait_s`` of batch jobs (share of the jobs that wait for
+    a cause × their time of it); empty for other figures.
     """
     total, tables = results.summary.get(metric), results.tables
     if not isinstance(total, (int, float)):
@@ -52,6 +54,8 @@ def terms_of(results: Results, metric: str) -> Terms:
             found[term] = (float(amount), float(usd) / float(amount) if amount else 0.0)
     elif metric == "peak_memory_bytes" and "memory" in tables and tables["memory"]["name"].nunique() == 1:
         found = {t: (1.0, float(b)) for t, b in zip(tables["memory"]["term"], tables["memory"]["size_bytes"])}
+    elif metric == "mean_wait_s":
+        found = mean_waits(results)
     rest = float(total) - math.fsum(a * r for a, r in found.values())
     if found and abs(rest) > 1e-9 * abs(float(total)):
         found[_REST.get(metric, "other parts")] = (1.0, rest)
@@ -257,7 +261,15 @@ def _figure_rows(answers: Sequence[Results], labels: list[str]) -> dict[str, lis
 def _term_rows(answers: Sequence[Results], labels: list[str]) -> dict[str, list[Any]]:
     rows: list[tuple[Any, ...]] = []
     for label, answer in zip(labels[1:], answers[1:]):
-        for metric in ("wall_clock_s", "step_time_s", "facility_energy_j", "carbon_kg_co2e", "cost_usd", "peak_memory_bytes"):
+        for metric in (
+            "wall_clock_s",
+            "step_time_s",
+            "facility_energy_j",
+            "carbon_kg_co2e",
+            "cost_usd",
+            "peak_memory_bytes",
+            "mean_wait_s",
+        ):
             before, after = terms_of(answers[0], metric), terms_of(answer, metric)
             if not before or not after:
                 continue

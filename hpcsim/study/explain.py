@@ -238,6 +238,7 @@ def explain_log(
         No such job, no machine for a log, a log that cannot be read.
     """
     from hpcsim.results.record import Results as Whole
+    from hpcsim.scheduling.machine import NodeClass
     from hpcsim.study.binding import House
     from hpcsim.study.floor import floor_of
     from hpcsim.study.forecast import forecast_start
@@ -270,10 +271,7 @@ def explain_log(
     if placement or locality or memory_per_node:
         floor, jobs, _ = floor_of(
             jobs.sorted_by_submit(),
-            nodes=nodes,
-            cores_per_node=cores_per_node,
-            gpus_per_node=gpus_per_node,
-            memory_bytes=memory_per_node,
+            NodeClass("node", nodes, cores_per_node, gpus_per_node or 0, memory_per_node or 0),
             placement=placement or "first-fit",
             locality=locality or "any",
         )

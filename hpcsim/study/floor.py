@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -34,13 +34,11 @@ class Floor:
 
 def floor_of(
     jobs: JobTable,
+    node: NodeClass,
     *,
-    nodes: int,
-    cores_per_node: int,
-    gpus_per_node: int | None,
-    memory_bytes: int | None,
     placement: str,
     locality: Literal["any", "node"],
+    unit: Literal["core", "accelerator"] | None = None,
 ) -> tuple[Floor, JobTable, list[Finding]]:
     """Return equal nodes for a replay, the jobs that they can hold, and what was dropped.
 
@@ -50,8 +48,10 @@ def floor_of(
     ----------
     jobs : JobTable
         By submission.
-    nodes, cores_per_node, gpus_per_node, memory_bytes
-        The machine; without accelerators jobs count cores.
+    node : NodeClass
+        The nodes; without accelerators jobs count cores.
+    unit : {"core", "accelerator"}, optional
+        What ``processors`` of the jobs counts; accelerators where the nodes have any without it.
     placement, locality : str
         As of :func:`~hpcsim.study.replay.replay`.
 
@@ -61,10 +61,10 @@ def floor_of(
         An unknown placement, or no job that fits.
     """
     make_placement(placement)
-    gpus = gpus_per_node or 0
-    cores = max(cores_per_node, gpus)
-    node = NodeClass("node", nodes, cores, gpus, int(memory_bytes or 0))
-    asking = Asking("accelerator" if gpus else "core", cores_per_gpu=cores / gpus if gpus else 1.0, locality=locality)
+    gpus, nodes = node.gpus, node.count
+    cores = max(node.cores, gpus)
+    node = replace(node, cores=cores)
+    asking = Asking(unit or ("accelerator" if gpus else "core"), cores_per_gpu=cores / gpus if gpus else 1.0, locality=locality)
     machine = Machine.of([node])
     kinds, kind = demands_of(jobs, machine, asking)
     if uses_shares(kinds):

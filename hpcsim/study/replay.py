@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.base.units import readable
 from hpcsim.cost import metrics
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.elastic import system_for
@@ -25,6 +26,7 @@ from hpcsim.scheduling.policies import make_policy
 from hpcsim.scheduling.prediction import PREDICTORS, Predictor
 from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares, watched_metrics
 from hpcsim.study.floor import Floor, floor_of
+from hpcsim.study.whole import NOT_SMALLEST, GaveUp, Patient, Refused, every_policy, smallest_nodes, spoken
 from hpcsim.workload.elastic import Elasticity, elastic_jobs, parse_elasticity
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
 
@@ -36,6 +38,7 @@ __all__ = ["Setup", "load_log", "policy_metrics", "replay"]
 NO_POLICY = problem_kind("no-policy", "no policy is named", "for example 'easy' or 'fcfs,easy'")
 POLICY_TWICE = problem_kind("policy-twice", "the policy {name!r} is named twice", "name each once")
 BAD_MACHINE = problem_kind("machine-size", "{name} is {value!r}; it must be a whole number from 1 to {most}", "")
+NONE_DONE = problem_kind("policies-given-up", "no policy was done within {limit} of processor time", "give more time")
 NO_JOBS_LEFT = problem_kind(
     "no-jobs-left", "none of the {jobs} jobs fits on {processors} processors", "give the number of processors of the log's machine"
 )
@@ -125,8 +128,6 @@ def _question(names: Sequence[str], trace: Trace, processors: int) -> str:
 
 
 def _answer(rows: dict[str, dict[str, float | int]]) -> str:
-    from hpcsim.base.units import readable
-
     best = min(rows, key=lambda name: (rows[name]["mean_bounded_slowdown"], name))
     figures = rows[best]
     lead = f"Of these, {best} has the lowest mean bounded slowdown" if len(rows) > 1 else f"Under {best} the mean bounded slowdown is"
@@ -219,10 +220,24 @@ def _changed(trace: Trace, processors: int, load: float | None, shake_s: float |
     return trace if jobs is trace.jobs else dataclasses.replace(trace, jobs=jobs)
 
 
+def _names_of(policies: Sequence[str], hours: Hours | None) -> tuple[list[str], bool]:
+    """Return the names of the policies, and whether all that the log can tell apart are meant."""
+    names = [policies] if isinstance(policies, str) else list(policies)
+    if not names:
+        raise NO_POLICY.error(path="policies")
+    if names == ["all"]:
+        return names, True
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            raise POLICY_TWICE.error(path="policies", name=name)
+        watching(make_policy(name), hours)
+    return names, False
+
+
 def replay(
     log: str | Path | JobTable | Trace,
     *,
-    nodes: int,
+    nodes: int | Literal["smallest"],
     cores_per_node: int = 1,
     gpus_per_node: int | None = None,
     policies: Sequence[str] = ("easy",),
@@ -246,6 +261,7 @@ def replay(
     elastic: Elasticity | str | None = None,
     stopping: Stopping | None = None,
     hours: str | Path | None = None,
+    give_up_s: float | None = None,
     check: bool = False,
 ) -> Results:
     """Replay a job log under one or several queueing policies.
@@ -255,12 +271,15 @@ def replay(
     log : path, JobTable or Trace
         The log; of a table or trace that is given, ``processors`` and ``cut`` are settled already.
     nodes, cores_per_node : int
-        The machine: ``nodes·cores_per_node`` processors, of which a job takes any. Larger jobs are dropped and counted.
+        The machine: ``nodes·cores_per_node`` processors, of which a job takes any. Larger jobs are dropped and counted. ``"smallest"``: the smallest
+        equal nodes that hold every job of the log (:func:`~hpcsim.study.whole.smallest_nodes`), with cores, accelerators and memory.
     gpus_per_node : int, optional
         Count accelerators instead: the machine has ``nodes·gpus_per_node``, a job takes as many as it asks for, and jobs without any are
         dropped and counted.
     policies : sequence of str
-        Names of policies.
+        Names of policies; ``"all"`` for all that the log can tell apart, the others are in the table ``refused`` with the reason.
+    give_up_s : float, optional [s]
+        With ``"all"``: a policy that takes more processor time is given up, and named in the table ``refused``.
     estimates : {"requested", "actual", "predicted", "regression"}
         What the policies are told of the run time: what was asked for, what it will be, or what is learned from the jobs that have ended: the mean
         of the user's last two, or a regression (:mod:`hpcsim.scheduling.prediction`).
@@ -324,17 +343,13 @@ def replay(
     from hpcsim.results.record import Results
 
     begun = time.perf_counter()
-    names = [policies] if isinstance(policies, str) else list(policies)
-    if not names:
-        raise NO_POLICY.error(path="policies")
     series = read_hours(hours) if hours is not None else None
-    for at, name in enumerate(names):
-        if name in names[:at]:
-            raise POLICY_TWICE.error(path="policies", name=name)
-        watching(make_policy(name), series)
+    names, every = _names_of(policies, series)
+    if isinstance(nodes, str) and nodes != "smallest":
+        raise NOT_SMALLEST.error(path="nodes", given=nodes)
     setup = load_log(
         log,
-        nodes=nodes,
+        nodes=_MOST_PROCESSORS // max(1, cores_per_node) if isinstance(nodes, str) else nodes,
         cores_per_node=cores_per_node,
         gpus_per_node=gpus_per_node,
         estimates="requested" if estimates == "predicted" or estimates == "regression" else estimates,
@@ -353,21 +368,20 @@ def replay(
     trace, total, cores, options = setup
     jobs = trace.jobs.sorted_by_submit()
     floor = None
-    if placement or locality or memory_per_node:
+    if isinstance(nodes, str) or placement or locality or memory_per_node:
+        given = None if isinstance(nodes, str) else NodeClass("node", nodes, cores_per_node, gpus_per_node or 0, memory_per_node or 0)
+        node = smallest_nodes(jobs) if given is None else given
+        total, cores = (total, cores) if given is not None else (node.count * node.cores, node.cores)
         floor, jobs, dropped = floor_of(
-            jobs,
-            nodes=nodes,
-            cores_per_node=cores_per_node,
-            gpus_per_node=gpus_per_node,
-            memory_bytes=memory_per_node,
-            placement=placement or "first-fit",
-            locality=locality or "any",
+            jobs, node, placement=placement or "first-fit", locality=locality or "any", unit="core" if given is None else None
         )
         trace = dataclasses.replace(trace, jobs=jobs, quality=(*trace.quality, *dropped))
     if elastic is not None:
         jobs = elastic_jobs(jobs, parse_elasticity(elastic) if isinstance(elastic, str) else elastic, capacity=total, seed=seed)
-    stage = _Stage(total, order, check, floor, cores, PREDICTORS.get(estimates), stopping, series)
+    names, refused = every_policy(jobs, elastic=jobs.law is not None, hours=series is not None) if every else (names, [])
+    stage = _Stage(total, order, check, floor, cores, PREDICTORS.get(estimates), stopping, series, give_up_s if every else None, refused)
     rows, ranges, tables = _side_by_side(trace, jobs, names, stage, power_w)
+    names = list(rows)
     wall_s = time.perf_counter() - begun
     return Results(
         name=Path(trace.file).name.partition(".")[0] or "replay",
@@ -377,9 +391,20 @@ def replay(
         summary={**rows[names[0]], "wall_s": wall_s},
         ranges=ranges,
         tables=tables,
-        notes=_notes(trace, estimates, options, order, floor.placement if floor else None),
+        notes=[*_notes(trace, estimates, options, order, floor.placement if floor else None), *_least(jobs), *_left_out(refused)],
         provenance=provenance(log=trace.file, log_header=dict(trace.header), options=dataclasses.asdict(options), order=order),
     )
+
+
+def _least(jobs: JobTable) -> list[str]:
+    """Return what the smallest machine for a log is, where its jobs ask for nodes, memory or accelerators."""
+    if jobs.nodes is None and jobs.memory_bytes is None:
+        return []
+    return [f"The smallest equal nodes that hold every job alone: {spoken(smallest_nodes(jobs))}."]
+
+
+def _left_out(refused: Sequence[Refused]) -> list[str]:
+    return ["Not run: " + "; ".join(f"{one.policy}, {one.reason}" for one in refused) + "."] if refused else []
 
 
 class _Stage(NamedTuple):
@@ -393,6 +418,8 @@ class _Stage(NamedTuple):
     learner: Callable[[], Predictor] | None
     stopping: Stopping | None
     hours: Hours | None
+    give_up_s: float | None
+    refused: list[Refused]
 
 
 def _side_by_side(
@@ -407,7 +434,11 @@ def _side_by_side(
     levels: list[dict[str, Any]] = []
     ranges: dict[str, tuple[float, float]] = {}
     for name in names:
-        outcome, cpu_s = _timed(jobs, name, stage)
+        try:
+            outcome, cpu_s = _timed(jobs, name, stage)
+        except GaveUp as error:
+            stage.refused.append(Refused(name, str(error)))
+            continue
         states = occupancy_of(jobs, outcome)
         rows[name] = policy_metrics(jobs, outcome, states=states, power_w=power_w) | {"cpu_s": cpu_s}
         rows[name] |= watched_metrics(jobs, outcome, states, power_w=power_w, hours=stage.hours)
@@ -418,12 +449,18 @@ def _side_by_side(
             _jobs_columns(jobs, outcome, name if len(names) > 1 else None, stage.cores, stage.floor.machine if stage.floor else None)
             | _dates(jobs, trace)
         )
+    names = list(rows)
+    if not names:
+        raise NONE_DONE.error(path="policies", limit=readable(stage.give_up_s or 0.0, "time"))
     tables = {
         "policies": frame("policies", {"policy": names} | {key: [row[key] for row in rows.values()] for key in next(iter(rows.values()))}),
         "jobs": frame("jobs", _joined(parts)),
         "quality": frame("quality", _quality(trace)),
     }
     tables["states"] = frame("states", _joined(levels))
+    if stage.refused:
+        left = {"policy": [one.policy for one in stage.refused], "reason": [one.reason for one in stage.refused]}
+        tables["refused"] = frame("refused", left)
     if by_user[0]["kind"]:
         tables["shares"] = frame("shares", {key: [x for part in by_user for x in part[key]] for key in by_user[0]})
     return rows, ranges, tables
@@ -434,16 +471,17 @@ def _timed(jobs: JobTable, name: str, stage: _Stage) -> tuple[Outcome, float]:
     how: dict[str, Any] = {"order": stage.order, "check": stage.check}
     learner, floor = stage.learner, stage.floor
     before = time.process_time()
+    chosen: Any = policy if stage.give_up_s is None else Patient(policy, stage.give_up_s)
     if floor is None and learner is None and not getattr(policy, "nodes_only", False):
-        outcome = run_jobs(jobs, stage.processors, policy, **how)
+        outcome = run_jobs(jobs, stage.processors, chosen, **how)
         return outcome, time.process_time() - before
     how |= {"predictor": learner() if learner else None, "stopping": stage.stopping}
     if floor is None:
-        outcome = run_as_pool(jobs, stage.processors, policy, **how)
+        outcome = run_as_pool(jobs, stage.processors, chosen, **how)
     else:
         clock = Clock()
         system = system_for(jobs)(
-            clock, floor.machine, policy, placement=floor.placement, asking=floor.asking, size=stage.processors, **how
+            clock, floor.machine, chosen, placement=floor.placement, asking=floor.asking, size=stage.processors, **how
         )
         system.submit(jobs, floor.demands)
         clock.run()

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,10 @@ from hypothesis import strategies as st
 import hpcsim
 from hpcsim.base.errors import InputError
 from hpcsim.cli.main import main
+from hpcsim.engine.jobs import run_jobs
 from hpcsim.study.compare import explained, terms_of
+from hpcsim.study.wait_terms import BLOCKED, CAPACITY, ORDER, PASSED, waits_by_cause
+from hpcsim.testing.policies import random_jobs
 
 SCENARIOS = Path(__file__).resolve().parents[2] / "scenarios"
 COUNT, PRICE, PUE = "cluster.nodes.a100.count", "cluster.prices.a100.hourly", "cluster.site.pue"
@@ -67,7 +71,7 @@ def test_a_price_alone_moves_money_through_the_price_alone(bloom: Any) -> None:
     result = hpcsim.compare(bloom, bloom.vary({PRICE: "3.6 USD/h"}), mode="estimate")
     figures = result.compare_figures[result.compare_figures["scenario"] != bloom.name]
     moved = set(figures["metric"][figures["change"] != 0])
-    assert moved == {"cost_usd", "cost_per_mtoken_usd"}
+    assert moved == {"cost_usd", "cost_per_mtoken_usd", "cost_per_device_hour_usd"}
     rows = result.compare_terms[(result.compare_terms["metric"] == "cost_usd") & (result.compare_terms["change"] != 0)]
     assert set(rows["term"]) == {"devices in use", "devices idle"}
     assert (rows["by_amount"] == 0).all()
@@ -140,3 +144,63 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert {"report.html", "compare_terms.csv", "summary.json"} <= {p.name for p in (tmp_path / "report").iterdir()}
     assert main(["compare", str(SCENARIOS / "bloom-176b.yaml")]) == 2
     assert "[compare-one]" in capsys.readouterr().err
+
+
+def _slowly(jobs: Any, size: int) -> list[dict[str, float]]:
+    """Count for every job the seconds of its wait by cause, instant by instant, by the definitions; all times are whole seconds."""
+    found = []
+    for row in range(len(jobs["start"])):
+        own = dict.fromkeys(("capacity", "passed", "order", "blocked"), 0.0)
+        for second in range(int(jobs["submit"][row]), int(jobs["start"][row])):
+            runs = [k for k in range(len(jobs["start"])) if jobs["start"][k] <= second < jobs["end"][k]]
+            idle = size - sum(jobs["processors"][k] for k in runs)
+            need = jobs["processors"][row]
+            later = sum(jobs["processors"][k] for k in runs if k > row)
+            before = any(jobs["submit"][k] <= second < jobs["start"][k] for k in range(row))
+            if idle < need:
+                own["passed" if idle + later >= need else "capacity"] += 1
+            else:
+                own["order" if before else "blocked"] += 1
+        found.append(own)
+    return found
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "easy", "sjf"])
+def test_causes_of_waits_are_what_they_say_second_by_second(policy: str) -> None:
+    seen = dict.fromkeys(("capacity", "passed", "order", "blocked"), 0.0)
+    for seed in range(6):
+        jobs = random_jobs(seed).sorted_by_submit()
+        outcome = run_jobs(jobs, 16, policy)
+        columns = {"submit": jobs.submit_s, "start": outcome.start_s, "end": outcome.end_s, "processors": jobs.processors}
+        turns = np.unique(np.concatenate([outcome.start_s, outcome.end_s]))
+        busy = [int(jobs.processors[(outcome.start_s <= turn) & (outcome.end_s > turn)].sum()) for turn in turns]
+        found = waits_by_cause(jobs.submit_s, outcome.start_s, outcome.end_s, jobs.processors, turns, 16 - np.array(busy))
+        for row, want in enumerate(_slowly(columns, 16)):
+            got = {name: found[key][row] for name, key in zip(want, (CAPACITY, PASSED, ORDER, BLOCKED), strict=True)}
+            assert got == want
+            seen = {name: seen[name] + want[name] for name in seen}
+        assert sum(waits.sum() for waits in found.values()) == pytest.approx(outcome.wait_s.sum(), rel=1e-12)
+    assert seen["capacity"] > 0
+    assert seen["order"] > 0
+    assert (seen["passed"] > 0) == (policy != "fcfs")
+
+
+def test_a_policy_that_lets_nobody_pass_waits_for_the_order_of_the_queue() -> None:
+    scenario = {
+        "schema": 1,
+        "name": "queue",
+        "question": "What does backfilling save?",
+        "cluster": {"nodes": {"n": {"type": "cpu-2s", "count": 8, "cores": 8}}},
+        "workload": {"jobs": {"synthetic": {"load": 0.9, "duration": "2 days", "max_processors": 64}, "nodes": "n", "unit": "core"}},
+        "scheduler": {"policy": "easy"},
+    }
+    results = hpcsim.compare(scenario, vary=[{"scheduler.policy": "fcfs"}])
+    terms = results.compare_terms[results.compare_terms["metric"] == "mean_wait_s"]
+    figures = results.compare_figures[results.compare_figures["metric"] == "mean_wait_s"].set_index("scenario")
+    assert terms["change"].sum() == pytest.approx(figures["change"].iloc[1], rel=1e-9)
+    assert terms["before"].sum() == pytest.approx(figures["value"].iloc[0], rel=1e-9)
+    assert (terms["by_amount"] + terms["by_rate"]).tolist() == pytest.approx(terms["change"].tolist(), rel=1e-9)
+    change = terms.set_index("term")["change"]
+    assert change[ORDER] > 0
+    assert "mean wait" in results.answer
+    assert "most through order" in results.answer
