@@ -21,7 +21,7 @@ from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.stopping import Stopping
 from hpcsim.run.hours import Hours, read_hours
 from hpcsim.run.policies import watching
-from hpcsim.scheduling.machine import Machine, hostlist
+from hpcsim.scheduling.machine import Machine, NodeClass, hostlist
 from hpcsim.scheduling.policies import make_policy
 from hpcsim.scheduling.prediction import PREDICTORS, Predictor
 from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares, watched_metrics
