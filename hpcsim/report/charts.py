@@ -10,7 +10,7 @@ from hpcsim.report.changes import change_charts
 from hpcsim.report.comparison import comparison
 from hpcsim.report.plan import plan_charts
 from hpcsim.report.policies import busiest_stretch, by_size, detail, over_time, users
-from hpcsim.report.power import power
+from hpcsim.report.power import node_power, power
 from hpcsim.report.schedule import gantt, pool_unit, slowdowns, utilisation, waits
 from hpcsim.report.sensitivity import sensitivity_charts
 from hpcsim.report.style import Chart
@@ -58,6 +58,8 @@ def charts(results: Results) -> list[Chart]:
     found += _of_schedule(results)
     if "power" in tables:
         found.append(power(tables["power"]))
+        if "node_power" in tables and len(tables["node_power"]) and len(tables["power"]):
+            found.append(node_power(tables["node_power"], tables["node_states"], tables["power"]))
     if "energy" in tables and len(tables["energy"]) > 1:
         found.append(bars.energy(tables["energy"]))
     if "costs" in tables:

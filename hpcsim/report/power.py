@@ -11,7 +11,7 @@ from hpcsim.report.schedule import stack
 from hpcsim.report.style import COMPONENTS, Chart, drawn, legend, note, sheet, time_axis, value_axis
 from hpcsim.results.quantities import brief
 
-__all__ = ["power"]
+__all__ = ["node_power", "power"]
 
 _PARTS = ("idle", "compute", "network", "storage", "cooling")
 _BINS = 240
@@ -66,3 +66,39 @@ def power(table: pd.DataFrame) -> Chart:
         )
     text = "Electrical power by component over time." + (f" Means over {_BINS} equal spans of time." if binned else "")
     return Chart("power", message, text, figure)
+
+
+@drawn
+def node_power(intervals: pd.DataFrame, states: pd.DataFrame, power: pd.DataFrame) -> Chart:
+    """Draw how many nodes are on, move between on and off, and are off over time.
+
+    Parameters
+    ----------
+    intervals, states, power : DataFrame
+        Tables ``node_power``, ``node_states`` and ``power``, whose first and last times are those of the picture.
+    """
+    first, last = float(power["start_s"].iloc[0]), float(power["end_s"].iloc[-1])
+    nodes = float(states["node_s"].sum()) / (last - first)
+    off = float(states["node_s"][states["state"] == "off"].sum()) / (nodes * (last - first))
+    message = f"Nodes are switched off {100.0 * off:.0f} % of their time"
+    edges = np.linspace(first, last, _BINS + 1)
+    figure, (axes,) = sheet(message)
+    seconds = time_axis(axes, last - first)
+
+    def level(*names: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        mine = intervals[intervals["state"].isin(names)]
+        return means(mine["start_s"].to_numpy(float), mine["end_s"].to_numpy(float), np.ones(len(mine)), edges)
+
+    moving, away = level("booting", "shutting down"), level("off")
+    layers = {"on": nodes - moving - away, "booting or shutting down": moving, "off": away}
+    colours = [COMPONENTS["busy"], COMPONENTS["network"], COMPONENTS["free"]]
+    stack(axes, (edges - edges[0]) / seconds, list(layers.values()), colours)
+    legend(figure, [Patch(color=colour) for colour in colours], list(layers))
+    axes.set_ylim(0, nodes * 1.02)
+    axes.set_ylabel("nodes")
+    return Chart(
+        "node-power",
+        message,
+        f"Nodes by what they do over time, means over {_BINS} equal spans. Nodes that are on have jobs, or are idle.",
+        figure,
+    )

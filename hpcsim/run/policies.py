@@ -109,7 +109,7 @@ def watching(policy: Policy, hours: Hours | None) -> Policy:
         return policy
     series = None if hours is None else hours.usd_per_j if policy.signal == "price" else hours.carbon_kg_co2e_per_j
     if series is None:
-        raise NO_SERIES.error(path="scheduler.policy", name=policy.name, signal=policy.signal)
+        raise NO_SERIES.error(name=policy.name, signal=policy.signal)
     return dataclasses.replace(policy, hours=Hourly(tuple(series.tolist())))
 
 

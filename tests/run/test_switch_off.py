@@ -13,6 +13,7 @@ import hpcsim
 from hpcsim.base.errors import InputError
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.machine import MachineSystem
+from hpcsim.report.charts import charts
 from hpcsim.scheduling.placement import make_placement
 from hpcsim.scheduling.sleeping import AwakeFirst, SleepRule
 from hpcsim.testing.policies import random_machine
@@ -133,3 +134,11 @@ def test_a_rule_out_of_range_is_refused_with_its_place(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         run(tmp_path, [(0, 10, 8)], {**RULE, "after": "-1 s"})
     assert "switch_off.after" in str(caught.value)
+
+
+def test_a_picture_shows_what_nodes_do(tmp_path: Path) -> None:
+    """2,150 of 4,000 node-seconds are off; without the rule there is no such picture."""
+    found = {chart.name: chart for chart in charts(run(tmp_path, [(0, 1000, 8), (500, 100, 16)], RULE))}
+    assert found["node-power"].title == "Nodes are switched off 54 % of their time"
+    assert found["node-power"].svg().lstrip().startswith(("<svg", "<?xml"))
+    assert "node-power" not in {chart.name for chart in charts(run(tmp_path, [(0, 1000, 8)], None))}
