@@ -135,6 +135,14 @@ def test_replay_charges_what_changing_costs(tmp_path: Path) -> None:
     assert np.isclose(on_nodes.policies["utilisation_frac"][0], 1.0)
 
 
+@pytest.mark.parametrize("policy", ["srpt", "equipartition"])
+def test_a_log_of_accelerators_is_replayed_on_a_pool(tmp_path: Path, policy: str) -> None:
+    """What else a row asks for counts for nothing where jobs take any of a number of accelerators."""
+    (tmp_path / "log.csv").write_text("submit,run,gpus,nodes,memory_bytes\n0,8,4,2,1e15\n2,4,4,2,1e15\n")
+    results = replay(tmp_path / "log.csv", nodes=2, gpus_per_node=2, trace_format="csv", policies=(policy,))
+    assert results.jobs["end_s"].tolist() == ([12.0, 6.0] if policy == "srpt" else [8.0, 12.0])
+
+
 def test_costs_of_stopping_by_text() -> None:
     assert stopping_of("save=60 s,restore=2 min,interval=1 h,resubmit=30 s,notice=false") == Stopping(60.0, 120.0, 3600.0, 30.0, False)
     assert stopping_of(None) is None
