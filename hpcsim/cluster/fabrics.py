@@ -156,6 +156,8 @@ def resolve_fabric(desk: Desk, spec: FabricSpec) -> Fabric | None:
         path=path,
         type=design.id if design is not None and not value.own_shape else "",
         routing=value("routing", default_routing(topology, category)),
+        hash_seed=spec.hash_seed,
+        collides=spec.routing == "ecmp",
         rails=value("rails", 1),
         planes=value("planes", 1),
         taper=value("taper"),

@@ -312,6 +312,8 @@ class Fabric:
         Catalog fabric that the shape is taken from; empty where there is none.
     routing : str
         One of :data:`hpcsim.cluster.routing.ROUTINGS`.
+    hash_seed, collides : int, bool
+        Seed of the hash that picks ways, and whether it was asked for, so that flows of one job are charged for meeting each other.
     rails, planes : int
         Leaf switches, and separate networks, that a node's ports are spread over.
     taper : tuple of float, or None
@@ -349,6 +351,8 @@ class Fabric:
     path: str = "cluster.fabric"
     type: str = ""
     routing: str = "d-mod-k"
+    hash_seed: int = 0
+    collides: bool = False
     rails: int = 1
     planes: int = 1
     taper: tuple[float, ...] | None = None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from hpcsim.cluster.links import Links
 from hpcsim.cluster.parts import Cluster
 from hpcsim.cluster.routing import Router, router
-from hpcsim.cost.maxmin import Routes
+from hpcsim.cost.maxmin import Routes, fair_rates
 
 __all__ = ["Way", "Ways"]
 
@@ -55,12 +55,15 @@ class Ways:
     capacity_bytes_per_s : array, shape (links,)
     offsets : dict of str to int
         Number of the first node of each group.
+    collides : bool
+        Whether parts of a pair that meet on a cable hold it up.
     """
 
     def __init__(self, cluster: Cluster) -> None:
         self._storage = list(cluster.storage)
         self._pairs: Router | None = None
         self._spread: Router | None = None
+        self.collides = cluster.fabric is not None and cluster.fabric.collides
         self.offsets: dict[str, int] = {}
         at = 0
         for group in cluster.groups.values():
@@ -68,7 +71,7 @@ class Ways:
             at += group.total
         if cluster.fabric is not None:
             routing = cluster.fabric.routing
-            self._pairs = router(cluster, "spray" if routing in _SPREAD else routing)
+            self._pairs = router(cluster, "spray" if routing in _SPREAD else routing, seed=cluster.fabric.hash_seed)
             self._spread = self._pairs.spread()
             self.capacity_bytes_per_s: FloatArray = self._pairs.links.capacity_bytes_per_s
         else:
@@ -79,6 +82,18 @@ class Ways:
     def links(self) -> Links | None:
         """The links of the fabric; None without one."""
         return self._pairs.links if self._pairs else None
+
+    def slowest_s(self, way: Way, size_bytes: FloatArray, capacity: FloatArray) -> FloatArray:
+        """Return how long pairs take that send so much each, all at once with nobody else, shape (pairs,) [s].
+
+        Where a hash deals a pair's parts out to cables (see ``Fabric.collides``), the last of them counts; spread parts make up for each other.
+        """
+        rate = fair_rates(capacity, way.routes, weight=way.share)
+        seconds = np.zeros(size_bytes.size)
+        if self.collides:
+            np.maximum.at(seconds, way.pair, size_bytes[way.pair] * way.share / rate)
+            return seconds
+        return np.asarray(size_bytes / np.bincount(way.pair, rate, size_bytes.size))
 
     def port_capacities(self) -> FloatArray:
         """Return the capacities with nothing but the nodes' ports in the way, shape (links,) [B/s]."""

@@ -41,6 +41,8 @@ _TIE = 1e-12
 _ROUNDING = 1e-14
 """Relative change of a level that may be rounding."""
 _NEVER = float(np.finfo(np.float64).max)
+_NARROW = 0.05
+"""Share of a link that its own routes have left, below which what others take is added up anew."""
 _ROUNDS = 64
 """Rounds of updating after which it is cheaper to begin anew."""
 
@@ -321,6 +323,8 @@ class Sharing:
         self._capacity = np.append(capacities, np.inf)
         self._link_level = np.full(self._pad + 1, np.inf)
         self._load = np.zeros(self._pad + 1)
+        self._own_mass, self._own_used = np.zeros(self._pad + 1), np.zeros(self._pad + 1)  # of the routes that a link limits
+        self._whole = self._once_each = True  # masses are whole numbers; no route goes over a link twice
         self._marked = np.zeros(self._pad + 1, dtype=np.bool_)
         self._tolerance = max(tolerance, _ROUNDING)
         self._brim = self._capacity * (1 + max(_TIE, tolerance))
@@ -370,6 +374,8 @@ class Sharing:
         grown[: self._table.shape[0], :first] = self._table
         grown[: table.shape[0], first:] = table
         self._table = grown
+        ordered = np.sort(table, axis=0)
+        self._once_each &= not bool(((ordered[1:] == ordered[:-1]) & (ordered[1:] != self._pad)).any())
         zeros, new = np.zeros(table.shape[1]), np.zeros(table.shape[1], dtype=np.bool_)
         self.level, self.mass, self._used = (np.concatenate([old, zeros]) for old in (self.level, self.mass, self._used))
         self._indexed, self._moved = np.concatenate([self._indexed, new]), np.concatenate([self._moved, new])
@@ -391,7 +397,7 @@ class Sharing:
         self._begin = np.cumsum(self._degree) - self._degree
         self._indexed, self._stale = wanted, False
         self.indexed = int(ids.size)
-        self._load[:-1] = self.load_bytes_per_s
+        self._count()
 
     def update(self, routes: IntArray, mass: FloatArray) -> IntArray:
         """Set the mass of some routes, each named once, and return the routes whose level is another than before."""
@@ -401,12 +407,15 @@ class Sharing:
         if routes.size * 4 > self._active:
             self._moved[routes] = True
             return self._anew()
+        np.add.at(self._own_mass, self._bottleneck[routes], mass - before)
         new = routes[(before == 0) & (mass > 0)]
         if self._stale or not self._indexed[new].all():
             recent = np.flatnonzero(self._indexed)
             self.index(np.concatenate([recent, routes]) if recent.size < 2 * self._active + 1024 else routes)
         table = self._table.take(routes, axis=1)
         gone = mass == 0
+        if self._whole and not (mass == np.rint(mass)).all():
+            self._whole = False
         self._set(routes, np.where(gone, 0.0, self.level[routes]), np.where(gone, self._pad, self._bottleneck[routes]), table)
         if new.size:
             self._seed(new)
@@ -436,8 +445,15 @@ class Sharing:
         self._moved |= level != self.level
         self.level, self._bottleneck, self._link_level = level, bottleneck, filled.link_level
         self._used = self.mass * level
-        self._load[:-1] = self.load_bytes_per_s
+        self._whole = bool((self.mass == np.rint(self.mass)).all())
+        self._count()
         return self._reported()
+
+    def _count(self) -> None:
+        """Add up anew what is on each link, and what of it the link limits: kept up to date by sums, they gather rounding."""
+        self._load[:-1] = self.load_bytes_per_s
+        self._own_mass = np.bincount(self._bottleneck, self.mass, self._pad + 1).astype(np.float64)
+        self._own_used = np.bincount(self._bottleneck, self._used, self._pad + 1).astype(np.float64)
 
     def _reported(self) -> IntArray:
         moved = np.flatnonzero(self._moved)
@@ -455,9 +471,16 @@ class Sharing:
 
     def _set(self, routes: IntArray, level: FloatArray, bottleneck: IntArray, table: IntArray) -> None:
         """Set level and bottleneck of some routes and keep the books of the links."""
-        used = level * self.mass.take(routes)
-        change = used - self._used.take(routes)
-        np.add.at(self._load, table.ravel(), np.concatenate([change] * table.shape[0]))
+        mass = self.mass.take(routes)
+        used, before, old = level * mass, self._used.take(routes), self._bottleneck.take(routes)
+        np.add.at(self._load, table.ravel(), np.concatenate([used - before] * table.shape[0]))
+        np.subtract.at(self._own_used, old, before)
+        np.add.at(self._own_used, bottleneck, used)
+        moved = (old != bottleneck).nonzero()[0]
+        if moved.size:
+            part = mass.take(moved)
+            np.subtract.at(self._own_mass, old.take(moved), part)
+            np.add.at(self._own_mass, bottleneck.take(moved), part)
         self.level[routes], self._used[routes], self._bottleneck[routes] = level, used, bottleneck
 
     def _entries(self, links: IntArray) -> tuple[IntArray, IntArray, IntArray]:
@@ -496,9 +519,9 @@ class Sharing:
                 if not links.size:
                     return self._reported()
                 self.rounds += 1
-                routes, owner, begin = self._entries(links)
-                links = self._move(self._press(links, routes, owner, begin))
-                work += routes.size
+                following = self._press(links)
+                links = self._move(following)
+                work += following.size + links.size
                 if work > enough:
                     break
         return self._anew()
@@ -512,8 +535,31 @@ class Sharing:
         self.rounds += abs(rounds)
         return self._reported() if rounds >= 0 else self._anew()
 
-    def _press(self, links: IntArray, routes: IntArray, owner: IntArray, begin: IntArray) -> IntArray:
+    def _press(self, links: IntArray) -> IntArray:
         """Bring the levels of ``links`` up to date and return the routes that may have to follow."""
+        capacity, weight = self._capacity.take(links), self._own_mass.take(links)
+        left = capacity - (self._load.take(links) - self._own_used.take(links))
+        level = left / weight
+        # what others take nearly all of is added up anew: the difference of two sums is all rounding there
+        doubtful = ((left < _NARROW * capacity) | (weight <= 0)).nonzero()[0] if self._whole and self._once_each else np.arange(links.size)
+        if doubtful.size:
+            level[doubtful] = self._levels(links.take(doubtful))
+        old = self._link_level.take(links)
+        changed: IntArray = (np.abs(level - old) > self._tolerance * np.minimum(level, old)).nonzero()[0]
+        # what goes over unchanged links alone has nothing to follow
+        if not changed.size:
+            return changed
+        links, level = links.take(changed), level.take(changed)
+        self._link_level[links] = level
+        routes, owner, _ = self._entries(links)
+        follow = self.level.take(routes) > (level * (1 + self._tolerance)).take(owner)
+        follow |= self._bottleneck.take(routes) == links.take(owner)
+        following: IntArray = routes.take(follow.nonzero()[0])
+        return following
+
+    def _levels(self, links: IntArray) -> FloatArray:
+        """Return the levels of some links from the routes on each."""
+        routes, owner, begin = self._entries(links)
         demand, mass = self.level.take(routes), self.mass.take(routes)
         here = self._bottleneck.take(routes) == links.take(owner)
         capacity = self._capacity.take(links)
@@ -522,7 +568,7 @@ class Sharing:
         mass -= mass_here
         mass *= demand
         elsewhere = np.add.reduceat(mass, begin)
-        level = (capacity - elsewhere) / weight
+        level: FloatArray = (capacity - elsewhere) / weight
         odd = ((level <= 0) | (weight == 0)).nonzero()[0]
         if odd.size:
             over = (weight.take(odd) > 0) | (elsewhere.take(odd) > self._brim.take(links[odd]))
@@ -530,14 +576,7 @@ class Sharing:
             odd = odd[over]
             if odd.size:
                 level[odd] = self._odd(odd, capacity, demand, here, routes, owner, begin)
-        old = self._link_level.take(links)
-        changed = np.abs(level - old) > self._tolerance * np.minimum(level, old)
-        self._link_level[links] = np.where(changed, level, old)
-        # what goes over unchanged links alone has nothing to follow
-        place = changed.take(owner).nonzero()[0]
-        follow = here.take(place) | (demand.take(place) > (level * (1 + self._tolerance)).take(owner.take(place)))
-        following: IntArray = routes.take(place[follow])
-        return following
+        return level
 
     def _odd(
         self, odd: IntArray, capacity: FloatArray, demand: FloatArray, here: BoolArray, routes: IntArray, owner: IntArray, begin: IntArray

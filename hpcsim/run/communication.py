@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.units import readable
-from hpcsim.cluster.ways import Way
-from hpcsim.cost.maxmin import fair_rates
 from hpcsim.engine.clock import Due
 from hpcsim.engine.contention import Activity, Load, Member
 from hpcsim.run.network import Network
@@ -133,8 +131,9 @@ class BatchTraffic:
             way = ways.between(nodes[source], nodes[target])
         if not way.pair.size:
             return None
-        alone_s = _unit_s(way, part, ways.capacity_bytes_per_s)
-        port_s = alone_s if self._ports is None or spec.storage is not None else min(_unit_s(way, part, self._ports), alone_s)
+        alone_s = float(ways.slowest_s(way, part, ways.capacity_bytes_per_s).max())  # until each node has sent one byte
+        apart = self._ports is not None and spec.storage is None
+        port_s = min(float(ways.slowest_s(way, part, self._ports).max()), alone_s) if apart and self._ports is not None else alone_s
         send_frac = spec.time if spec.time is not None else (spec.rate or 0.0) * port_s
         if send_frac > 1.0:
             self.over += 1
@@ -170,9 +169,3 @@ class BatchTraffic:
         if self.over:
             said.append(f"{self.over:,} of them are to send more than their ports carry in the log's run time; they send all the time.")
         return said
-
-
-def _unit_s(way: Way, part: FloatArray, capacity: FloatArray) -> float:
-    """Return how long it takes until each node has sent one byte, alone: the slowest of the pairs [s]."""
-    rate = np.bincount(way.pair, fair_rates(capacity, way.routes, weight=way.share), part.size)
-    return float((part / rate).max())

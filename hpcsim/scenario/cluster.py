@@ -174,6 +174,10 @@ class FabricSpec(Spec):
     routing: Routing | None = Field(
         None, description="which way flows take; by default the type's, else what the link and the shape are usually run with"
     )
+    hash_seed: Annotated[int, Count(0, 2**31)] = Field(
+        0,
+        description="seed of the hash by which ecmp, adaptive and valiant pick ways; with routing: ecmp a run meets collisions of its own flows",
+    )
     per_node: Annotated[int, Count(1, 1024)] = Field(1, description="network ports of a node")
     latency: Annotated[float, Quantity("time", zero=True)] | None = Field(
         None, description="one-way latency of a message between nodes; the link's by default"

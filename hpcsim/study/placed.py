@@ -14,7 +14,7 @@ from hpcsim.cost.parallelism import Layout
 from hpcsim.study.candidates import Job
 from hpcsim.workload.traffic import Meeting
 
-__all__ = ["MET", "Meetings", "at_oversubscription", "charged_in_full", "divided", "few_of_each"]
+__all__ = ["MET", "Meetings", "at_oversubscription", "charged_in_full", "collides", "divided", "few_of_each"]
 
 _EACH = 3
 """Layouts of each way to divide the devices, and each schedule, that an oversubscribed fabric is tried with."""
@@ -25,6 +25,12 @@ MET = "met_oversubscription"
 def charged_in_full(job: Job) -> float:
     """Return the oversubscription that the search charges every layout: the fabric's, as if all nodes sent up at once; 1 for none."""
     return float(np.max(np.asarray(job.fabric.oversubscription)))
+
+
+def collides(job: Job) -> bool:
+    """Return whether a hash was asked for, so that flows of one job meet each other."""
+    fabric = job.cluster.fabric
+    return fabric is not None and fabric.collides and job.nodes > 1
 
 
 def at_oversubscription(job: Job, ratio: float) -> Job:
@@ -56,8 +62,8 @@ class Meetings:
         self._meeting = Meeting(job.cluster)
 
     def of(self, row: Mapping[str, Any]) -> float:
-        """Return the oversubscription that the traffic of a layout meets; at most what is charged."""
+        """Return the oversubscription that the traffic of a layout meets; at most what is charged, but for collisions."""
         group = self._job.group
         domain = max(group.domain // group.per_node, 1)
         met = self._meeting.of(row, group=group.name, nodes=self._job.nodes, per_node=group.per_node, domain=domain)
-        return self._charged if met is None else min(met, self._charged)
+        return self._charged if met is None else met if collides(self._job) else min(met, self._charged)

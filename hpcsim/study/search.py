@@ -25,7 +25,7 @@ from hpcsim.cost.step_cost import TERMS, StepCost
 from hpcsim.run.quick import quick_scenario
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.candidates import Job, evaluate, exact_steps, job_of, joined, located, passes_of, pieces
-from hpcsim.study.placed import MET, Meetings, at_oversubscription, charged_in_full, divided, few_of_each
+from hpcsim.study.placed import MET, Meetings, at_oversubscription, charged_in_full, collides, divided, few_of_each
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -487,7 +487,7 @@ def layout_search(
     key = OBJECTIVES[objective]
     began = time.process_time()
     try:
-        narrow = charged_in_full(job) > 1.0
+        narrow = charged_in_full(job) > 1.0 or collides(job)
         whole = at_oversubscription(job, 1.0) if narrow else job
         most = 0 if narrow else top + _MOST_EXACT // 2
         axes = given if fixed is None else fixed

@@ -22,7 +22,6 @@ from hpcsim.cluster.ways import Ways
 from hpcsim.cost.collectives import algorithms, textbook
 from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_pattern
 from hpcsim.cost.laws import distributed
-from hpcsim.cost.maxmin import fair_rates
 from hpcsim.cost.patterns import Pattern, Round, star_seconds
 from hpcsim.scenario.workload import PatternSpec
 from hpcsim.workload.communication import partners
@@ -211,7 +210,8 @@ def _run(spec: PatternSpec, at: _Place, cluster: Cluster, path: str) -> _Parts:
 
 def _placed(parts: _Parts, cluster: Cluster, group: NodeGroup) -> float:
     """Return by what factor the messages of the first nodes are slower over the fabric than their ports alone would have them; at least 1."""
-    if parts.moves is None or cluster.fabric is None or cluster.fabric_size is None or cluster.fabric_size.oversubscription <= 1.0:
+    fabric, shape = cluster.fabric, cluster.fabric_size
+    if parts.moves is None or fabric is None or shape is None or (shape.oversubscription <= 1.0 and not fabric.collides):
         return 1.0
     source, target, size = parts.moves
     sent = (size > 0) & (source >= 0) & (target >= 0)
@@ -220,10 +220,7 @@ def _placed(parts: _Parts, cluster: Cluster, group: NodeGroup) -> float:
         return 1.0
     first = ways.offsets[group.name]
     way = ways.between(source[sent] + first, target[sent] + first)
-    seconds = [
-        float((size[sent] / np.bincount(way.pair, fair_rates(capacity, way.routes, weight=way.share))).max())
-        for capacity in (ways.port_capacities(), ways.capacity_bytes_per_s)
-    ]
+    seconds = [float(ways.slowest_s(way, size[sent], capacity).max()) for capacity in (ways.port_capacities(), ways.capacity_bytes_per_s)]
     return max(seconds[1] / seconds[0], 1.0)
 
 
@@ -316,7 +313,7 @@ def plan_pattern(name: str, spec: PatternSpec, cluster: Cluster) -> TaskPlan:
     notes = parts.notes
     if placed > 1.0:
         notes += (
-            f"On the first nodes in their order, {name} sends {placed:.3g} times slower than their ports: the fabric is oversubscribed.",
+            f"On the first nodes in their order, {name} sends {placed:.3g} times slower than their ports: the fabric is oversubscribed, or its hash puts several on one cable.",
         )
     if group.given_speed_flop_per_s is None:
         notes += (f"The speed of a node of {group.name} is the sustained {spec.precision} rate of its devices.",)

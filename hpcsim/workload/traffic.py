@@ -17,7 +17,6 @@ import numpy.typing as npt
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cluster.ways import Ways
 from hpcsim.cost.collectives import Fabric
-from hpcsim.cost.maxmin import fair_rates
 from hpcsim.cost.software import Software
 from hpcsim.cost.training import StepCost
 
@@ -167,11 +166,10 @@ class Meeting:
         for kind in KINDS:
             source, target = node_pairs(kind, layout, nodes=nodes, per_node=per_node, domain=domain)
             if source.size:
-                rates = []
+                seconds, ones = [], np.ones(source.size)
                 for over, capacity in ((self._sound, self._sound.port_capacities()), (self._ways, self._ways.capacity_bytes_per_s)):
-                    way = over.between(source + first, target + first)
-                    rates.append(np.bincount(way.pair, fair_rates(capacity, way.routes, weight=way.share)))
-                worst = max(worst, float((rates[0] / rates[1]).max()))
+                    seconds.append(over.slowest_s(over.between(source + first, target + first), ones, capacity))
+                worst = max(worst, float((seconds[1] / seconds[0]).max()))
         return worst
 
 
@@ -187,18 +185,24 @@ def met_oversubscription(
 def placed_fabric(
     fabric: Fabric, layout: Mapping[str, Any], cluster: Cluster, group: NodeGroup, *, nodes: int, name: str
 ) -> tuple[Fabric, tuple[str, ...]]:
-    """Return a run's fabric with the oversubscription that its traffic meets on the first nodes in their order, and a note where that is less.
+    """Return a run's fabric with the oversubscription that its traffic meets on the first nodes in their order, and a note where that is another.
 
     The fabric as it comes is charged in full, as if all nodes of every leaf sent up at once. Where nodes pass on what is meant for others it
-    stays so.
+    stays so. Where a hash picks ways (``Fabric.collides``), a run meets itself too, whatever the oversubscription.
     """
     charged = float(np.asarray(fabric.oversubscription))
-    if charged <= 1.0 or cluster.fabric is None:
+    if cluster.fabric is None or nodes < 2 or (charged <= 1.0 and not cluster.fabric.collides):
         return fabric, ()
     domain = max(group.domain // group.per_node, 1)
     met = met_oversubscription(cluster, layout, group=group.name, nodes=nodes, per_node=group.per_node, domain=domain)
-    if met is None or met >= charged:
+    if met is None or (met >= charged and not cluster.fabric.collides) or met == charged:
         return fabric, ()
+    if cluster.fabric.collides:
+        said = (
+            f"Training {name}: the hash puts flows of its own on one cable; its traffic, on nodes in their order, goes {met:.3g} times slower "
+            "than its ports. cluster.fabric.hash_seed draws anew."
+        )
+        return dataclasses.replace(fabric, oversubscription=met), (said,)
     said = f"Training {name}: the fabric is oversubscribed {charged:.3g}:1; its traffic, on nodes in their order, meets {met:.3g}:1."
     return dataclasses.replace(fabric, oversubscription=met), (said,)
 

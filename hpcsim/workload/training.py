@@ -290,9 +290,7 @@ def _settled(spec: TrainingSpec, start: Outset, cluster: Cluster, name: str) -> 
         layout, cost, searched = choose(spec.layout, setting, start.network, path, start.layout, start.cost)
     except InputError as error:
         raise InputError([_under(p, path) for p in error.problems]) from None
-    met: tuple[str, ...] = ()
-    if float(np.asarray(setting.fabric.oversubscription)) > 1.0:
-        fabric, met = placed_fabric(setting.fabric, layout.row(), cluster, start.group, nodes=start.nodes, name=name)
+    fabric, met = placed_fabric(setting.fabric, layout.row(), cluster, start.group, nodes=start.nodes, name=name)
     if met:
         setting = dataclasses.replace(setting, fabric=fabric)
         cost = setting.cost(layout, check=False)

@@ -158,3 +158,17 @@ def test_a_loose_tolerance_stays_near() -> None:
         left = left[1:]
         table = Routes.of([routes.links[routes.first[i] : routes.first[i + 1]] for i in left])
         assert sharing.level[left] == pytest.approx(fair_rates(capacities, table), rel=0.05)
+
+
+def test_what_a_link_limits_is_kept_by_sums_that_agree_with_a_count() -> None:
+    """Through starts, ends and several flows on one route, in whole numbers exactly."""
+    capacities, routes = _network(5, 40, 200)
+    sharing, rng = Sharing(capacities, routes), np.random.default_rng(5)
+    sharing.update(np.arange(150), np.ones(150))
+    for _ in range(60):
+        some = rng.choice(200, 4, replace=False)
+        sharing.update(some, rng.integers(0, 4, 4).astype(float))
+        mass = np.bincount(sharing._bottleneck, sharing.mass, capacities.size + 1)[:-1]
+        assert sharing._own_mass[:-1].tolist() == mass.tolist()
+        used = np.bincount(sharing._bottleneck, sharing.mass * sharing.level, capacities.size + 1)[:-1]
+        assert sharing._own_used[:-1] == pytest.approx(used, rel=1e-12, abs=1e-12)
