@@ -17,7 +17,7 @@ from hpcsim.cluster.parts import BillRow, Fabric, FabricSize
 
 __all__ = ["bill_of"]
 
-_COPPER = "dac-400g-2m"
+_COPPER, _FIBRE = "dac-400g-2m", "fibre-mpo-30m"
 _TRANSCEIVERS = ("transceiver-100g-sr4", "transceiver-200g-sr4", "transceiver-400g-dr4", "transceiver-800g-2xdr4", "transceiver-1600g")
 _SLACK = 1.1
 """A port whose rate is up to a tenth above a transceiver's nominal rate takes that one (line rates and data rates are both in use)."""
@@ -93,8 +93,10 @@ def _cables(desk: Desk, fabric: Fabric, tier: str, number: int, count: int, rate
     if optic is None:
         return [BillRow("cable", "fibre", tier, count, rate, math.nan, math.nan)]
     each_w, each_usd = (desk.fact(fabric.path, optic.fact(name)) for name in ("power_w", "price_usd"))
+    strand = desk.catalog.link(_FIBRE)
+    strand_w, strand_usd = (desk.fact(fabric.path, strand.fact(name)) for name in ("power_w", "price_usd"))
     return [
-        BillRow("cable", "fibre", tier, count, rate, 0.0, math.nan),
+        BillRow("cable", "fibre", tier, count, rate, strand_w, strand_usd),
         BillRow("transceiver", optic.id, tier, 2 * count, rate, each_w, each_usd),
     ]
 

@@ -11,8 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
+from hpcsim.catalog.lookup import default
+from hpcsim.cluster.build import resolve
 from hpcsim.cluster.parts import Fabric, FabricSize
+from hpcsim.cluster.routing import router
 from hpcsim.cluster.topologies import TOPOLOGIES, FatTree, FatTreeShape, Request, SingleSwitch, Wiring, fat_tree_shape
+from hpcsim.scenario.cluster import ClusterSpec
 from hpcsim.testing.topologies import check_topology, sample_requests
 
 
@@ -212,3 +216,31 @@ def test_fullest_leaf_by_counting(counts, width):
     ports = [p for n, p in counts for _ in range(n)]
     expected = max(sum(ports[i : i + width]) for i in range(0, len(ports), width))
     assert _fullest_leaf(tuple(counts), width) == expected
+
+
+@pytest.mark.parametrize("routing", ["minimal", "ecmp", "spray", "adaptive"])
+@pytest.mark.parametrize(("cables", "groups"), [(2, 3), (2, 5), (4, 3)])
+def test_all_cables_between_two_groups_are_used(routing: str, cables: int, groups: int) -> None:
+    """Over all pairs of two groups every cable carries its part, in both directions; evenly where nothing is drawn by a hash."""
+    spec = {
+        "topology": "dragonfly",
+        "link": "200 Gbit/s",
+        "latency": "1 us",
+        "routers": 4,
+        "hosts": 2,
+        "groups": groups,
+        "global_cables": cables,
+    }
+    cluster = resolve(ClusterSpec.model_validate({"nodes": {"g": {"cores": 1, "count": 8 * groups}}, "fabric": spec}), default())
+    found, nodes = router(cluster, routing), 8 * groups
+    a, b = (axis.ravel() for axis in np.indices((nodes, nodes)))
+    apart = a // 8 != b // 8
+    paths = found.routes(a[apart], b[apart])
+    load = np.bincount(paths.routes.links, np.repeat(paths.share, np.diff(paths.routes.first)), found.links.count)
+    over = load[found.links.tier == found.links.tiers.index("global")]
+    assert over.size == groups * (groups - 1) * cables
+    mean = 64 / cables
+    assert over.sum() >= mean * over.size
+    assert (over > 0.4 * mean).all()
+    if routing in ("minimal", "spray"):
+        assert over == pytest.approx(np.full(over.size, mean))
