@@ -471,4 +471,4 @@ def test_check_loads_nothing_slow() -> None:
     scenarios = sorted(str(p) for p in (ROOT / "scenarios").glob("*.yaml"))
     loaded = loaded_by(f"from hpcsim.cli.main import main\nassert main(['check', *{scenarios!r}]) == 0")
     assert "pydantic" in loaded
-    assert loaded & {"pandas", "matplotlib", "scipy"} == set()
+    assert loaded & {"pandas", "matplotlib", "scipy", "networkx"} == set()

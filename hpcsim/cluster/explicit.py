@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import networkx as nx
 import numpy as np
 import numpy.typing as npt
 
@@ -193,6 +192,8 @@ def _halves(wiring: Wiring, request: Request) -> tuple[float | None, float]:
     n = request.nodes
     if n < 2 or n > _MOST_FLOW:
         return None, 1.0
+    import networkx as nx  # slow to load, and seldom needed
+
     rates = wiring.rates(request.fabric) * wiring.cables
     flow = nx.DiGraph()
     for a, b, rate in zip(wiring.a.tolist(), wiring.b.tolist(), rates.tolist()):
@@ -237,6 +238,8 @@ def graphml_cables(file: Path, request: Request) -> tuple[Cable, ...]:
     InputError
         No such file, no GraphML, another number of nodes than the cluster has, or values that are no quantities; all of them.
     """
+    import networkx as nx  # slow to load, and seldom needed
+
     fabric, path = request.fabric, f"{request.fabric.path}.file"
     try:
         g = nx.read_graphml(file)
