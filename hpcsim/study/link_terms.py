@@ -3,7 +3,9 @@
 Every term is a logarithm over its prior, what was known before a timing was looked at: the library's own constants, what a plug-in declares,
 or the family's usual value (``prior`` in the catalog's ``link-kinds``). A curve counts as at most fifteen independent timings; a
 timing is as uncertain as its share of start-up and steps says; outliers count by their absolute value (Huber 1964). Then every group of rows
-is left out in turn, the terms are fitted from their priors without it, and it is predicted: refits and interval widths know nothing of it.
+is left out in turn, the terms are fitted from their priors without it, and it is predicted. The terms know
+nothing of it then; what goes with all machines does: the mechanisms, some priors and spreads, the constants of MPI and the interval's two widths
+were settled with left-out errors in view.
 """
 
 from __future__ import annotations
