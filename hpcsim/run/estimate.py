@@ -56,6 +56,18 @@ def _at_work(item: Item, group: str, after_s: float, busy_s: float, draw_w: floa
     return [row for row in rows if row[2] > row[1]]
 
 
+def _down(items: list[Item], bound: Bound, names: list[str]) -> Down:
+    """Return the nodes that are expected to be under repair: failures times repair, at the end of each run, as few at once as that takes."""
+    rows: list[tuple[int, float, float, int]] = []
+    for item in items:
+        out_s, wall_s = item.failures * bound.repair_s, item.end_s - item.start_s
+        if out_s > 0 and isinstance(item.plan, TrainingPlan):
+            group = item.plan.group
+            nodes = min(math.ceil(out_s / wall_s), group.count + group.spares)
+            rows.append((names.index(group.name), item.end_s - min(out_s / nodes, wall_s), item.end_s, nodes))
+    return Down.of(rows)
+
+
 def _lost_s(work_s: float, cycle: Cycle, failures_per_s: float) -> float:
     """Return the work that is expected to be done more than once [s].
 
@@ -152,7 +164,7 @@ def _record(bound: Bound, seed: int) -> Record:
         if batch and node_span_w(batch.bound.group) > 0
         else ()
     )
-    return Record(bound, "estimate", seed, begin_s, end_s, items, batch, Usage.of(rows), Down.of([]), notes=notes)
+    return Record(bound, "estimate", seed, begin_s, end_s, items, batch, Usage.of(rows), _down(items, bound, names), notes=notes)
 
 
 def estimate(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Catalog | None = None) -> Results:

@@ -99,3 +99,14 @@ def test_a_sustained_rate_above_the_peak_is_refused() -> None:
             hpcsim.estimate(device(**changes))
         (problem,) = caught.value.problems
         assert (problem.code, problem.path) == ("rate-above-peak", "cluster.nodes.g.accelerator.matmul.bf16")
+
+
+def test_nodes_under_repair_draw_nothing_in_closed_form_either() -> None:
+    scenario = hpcsim.load(BASE).vary({"cluster.nodes.g.spares": 2})
+
+    def mean_w(results: Any) -> float:
+        return float(results.summary["facility_energy_j"] / results.summary["wall_clock_s"])
+
+    runs = [hpcsim.simulate(scenario, seed=seed) for seed in range(12)]
+    assert mean_w(hpcsim.estimate(scenario)) == pytest.approx(sum(map(mean_w, runs)) / len(runs), rel=0.015)
+    assert mean_w(hpcsim.estimate(scenario.vary({"failures.node.repair": "1 s"}))) > 1.02 * mean_w(hpcsim.estimate(scenario))
