@@ -314,7 +314,24 @@ def _terms(job: _Job) -> dict[str, Array]:
     return {name: np.asarray(np.broadcast_to(terms[name], shape), dtype=np.float64) for name in TERMS}
 
 
-def _hint(reasons: Mapping[str, npt.NDArray[np.bool_]], broken: list[str]) -> str:
+def _numbers(layout: Layout, model: Model | None, global_batch: Array, sequence: Array | None) -> dict[str, str]:
+    """Return the numbers behind the rules, for one layout."""
+
+    def of(*names: str) -> str:
+        return "·".join(f"{name} {int(np.asarray(getattr(layout, name)))}" for name in names)
+
+    found = {"batch": f"{of('dp', 'micro_batch')}, global batch {int(np.asarray(global_batch))}"}
+    if model is not None:
+        found |= {
+            "layers": f"{of('pp', 'vpp')}, {int(np.asarray(model.all_layers))} layers",
+            "heads": f"{of('tp')}, {int(np.asarray(model.heads))} heads",
+        }
+    if sequence is not None:
+        found["sequence"] = f"{of('cp', 'tp')}, sequence {int(np.asarray(sequence))}"
+    return found
+
+
+def _hint(broken: list[str], numbers: Mapping[str, str]) -> str:
     says = {
         "world-size": "dp·tp·pp·cp must equal the devices",
         "batch": "dp·micro_batch must divide the global batch",
@@ -327,14 +344,16 @@ def _hint(reasons: Mapping[str, npt.NDArray[np.bool_]], broken: list[str]) -> st
         "sequence-parallel": "sequence parallelism needs tp above 1",
         "replicas": "replicate must divide dp·cp, and needs a ZeRO stage above 0",
     }
-    return "; ".join(says.get(name, name) for name in broken)
+    return "; ".join(says.get(name, name) + (f" – here {numbers[name]}" if name in numbers else "") for name in broken)
 
 
 def _check(layout: Layout, model: Model | None, devices: Array, global_batch: Array, sequence: Array | None) -> None:
     _, reasons = validity(layout, model, devices=devices, global_batch=global_batch, sequence=sequence)
     broken = [name for name, bad in reasons.items() if np.any(bad)]
     if broken:
-        raise BAD_LAYOUT.error(path="layout", reasons=", ".join(broken), hint=_hint(reasons, broken))
+        one = not layout.shape and np.ndim(global_batch) == 0 and np.ndim(0 if sequence is None else sequence) == 0
+        numbers = _numbers(layout, model, global_batch, sequence) if one else {}
+        raise BAD_LAYOUT.error(path="layout", reasons=", ".join(broken), hint=_hint(broken, numbers))
 
 
 def _transformer_step(

@@ -205,7 +205,9 @@ def _scenario(item: Mapping[str, Any], number: int, folder: Path, catalog: Catal
             scenario = scenario.vary(dict(item["set"]))
         bound = bind(scenario, catalog=catalog)
     except InputError as error:
-        problems.absorb(error, path=f"[{number - 1}]")
+        head = f"measurement {number}: "
+        said = [dataclasses.replace(p, message=head + p.message.removeprefix(head)) for p in error.problems]
+        problems.absorb(InputError(said), path=f"[{number - 1}]")
         return None
     except (TypeError, ValueError, KeyError) as error:
         problems.add(MIXED(file=file, number=number, why=f"it cannot be read ({error})"))

@@ -49,6 +49,11 @@ NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {pat
 TOO_MANY_NODES = problem_kind(
     "training-count", "{asked} nodes are asked for, {group} has {count}", "ask for at most {count}, or enlarge the group"
 )
+NO_SEQUENCE = problem_kind(
+    "model-without-sequence",
+    "{model} has no sequences, and sequence is {sequence}",
+    "leave sequence out, or say 1, and give samples rather than tokens",
+)
 NO_FABRIC = problem_kind(
     "training-without-fabric",
     "{nodes} nodes work on one model, but the cluster has no fabric",
@@ -255,6 +260,8 @@ def outset_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog,
 
     said = spec.model if isinstance(spec.model, str) else spec.model.model_dump_json()
     network, model, count = kept("network", lambda: (name, said, id(catalog), str(folder)), read)
+    if isinstance(model, Work) and spec.sequence != 1:
+        raise NO_SEQUENCE.error(path=f"{path}.sequence", model=network.id, sequence=spec.sequence)
     nodes = spec.count or group.count
     if nodes > group.count:
         raise TOO_MANY_NODES.error(path=f"{path}.count", asked=nodes, group=group.name, count=group.count)

@@ -108,6 +108,18 @@ def test_a_framework_that_nobody_knows_is_said(hpcsim_command: Any, tmp_path: Pa
     assert "'megtron-core' is no software that hpcsim was compared with" in " ".join(typed.split())
 
 
+def test_a_layout_that_cannot_be_is_said_with_its_numbers_and_its_measurement(hpcsim_command: Any, tmp_path: Path) -> None:
+    (tmp_path / "first.yaml").write_text(SCENARIO)
+    bad = {"workload.training.gpt2.layout": {"tp": 1, "pp": 1, "dp": 16, "micro_batch": 64}}
+    items = [{"scenario": "first.yaml", "measured": "1 s"}, {"scenario": "first.yaml", "set": bad, "measured": "1 s"}]
+    (tmp_path / "steps.yaml").write_text(yaml.safe_dump([*items, {"scenario": "first.yaml", "measured": "0 s"}]))
+    done = hpcsim_command("calibrate", "steps.yaml")
+    first, second = done.err.splitlines()
+    assert "measurement 2: the layout cannot be: batch" in first
+    assert "here dp 16·micro_batch 64, global batch 512" in first
+    assert second.count("measurement 3: ") == 1
+
+
 def test_names_of_numbers(hpcsim_command: Any) -> None:
     assert "did you mean mfu_frac?" in hpcsim_command("explain", "mfu").err
     assert "did you mean" not in hpcsim_command("explain", "nonsense").err
