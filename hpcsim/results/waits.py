@@ -53,7 +53,9 @@ _BINDING = Table(
     "For how long the job that had waited longest lacked what, or had it kept from it, on a machine of nodes.",
     (
         text_column("reason", "What it lacked: a resource, a limit, its partition; or who kept what was free."),
-        real_column("span_s", "s", "For how long. Where it lacked several things, each counts."),
+        real_column(
+            "span_s", "s", "For how long. Where it lacked several things, each counts.", formula="Σ length of the spans that have it"
+        ),
         real_column("waiting_frac", "1", "Part of the time in which any job waited.", formula="span/time in which any job waited"),
     ),
 )

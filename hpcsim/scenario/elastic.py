@@ -10,18 +10,19 @@ from pydantic import Field
 from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.scenario.fields import Count, NamedMap, Share, Spec
 
-__all__ = ["ElasticSpec"]
+__all__ = ["KEYS_OF_LAW", "ElasticSpec"]
 
 NOT_OF_LAW = problem_kind("elastic-key", "{key} says nothing about the law {law}", "it belongs to: {laws}")
 MISSING_OF_LAW = problem_kind("elastic-missing", "the law {law} needs {key}", "add {key}")
 NO_NUMBER = problem_kind("elastic-table-key", "{key!r} is no number of processors", "whole numbers, such as {{1: 1, 2: 1.9, 4: 3.5}}")
 
-_OF_LAW = {
+KEYS_OF_LAW = {
     "amdahl": ("serial",),
     "downey": ("parallelism", "variance"),
     "table": ("table",),
     "training": ("run", "noise_scale", "max_batch"),
 }
+"""Keys of an elastic part that belong to one law only."""
 
 
 class ElasticSpec(Spec):
@@ -56,9 +57,9 @@ class ElasticSpec(Spec):
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
         """Keys belong to the law."""
         law = str(given.get("law", "downey"))
-        if law not in _OF_LAW:
+        if law not in KEYS_OF_LAW:
             return
-        for name, keys in _OF_LAW.items():
+        for name, keys in KEYS_OF_LAW.items():
             for key in keys:
                 if name != law and given.get(key) not in (None, {}):
                     yield NOT_OF_LAW(path=key, key=key, law=law, laws=name)

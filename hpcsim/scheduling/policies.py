@@ -16,13 +16,12 @@ import math
 from bisect import insort
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.base.registry import Registry
 from hpcsim.scheduling.machine import CORES, Allocation
-from hpcsim.scheduling.room import Room, Shadow, Verdict, easy_in_room, heads_in_room
+from hpcsim.scheduling.room import Order, Room, Shadow, Verdict, easy_in_room, heads_in_room, shortest_first
 from hpcsim.scheduling.waiting import Waiting
 
 __all__ = [
@@ -331,7 +330,7 @@ def _heads_in(view: View, room: Room) -> Decision:
     return Decision(start, None, places=places)
 
 
-def _easy_in(view: View, room: Room, order: Callable[[Sequence[int]], Sequence[int]] | None = None) -> Decision:
+def _easy_in(view: View, room: Room, order: Order | None = None) -> Decision:
     known = view.memo if isinstance(view.memo, Shadow) else None
     start, places, shadow, _ = verdict = easy_in_room(view, room, order, known=known)
     same = shadow is known and known is not None and view.reservation is not None
@@ -502,4 +501,4 @@ class EasyShortestFirst:
         """Return the heads that fit, and those that may pass the first that does not."""
         if view.room is None:
             return _easy(view, shortest=True)
-        return _easy_in(view, view.room, partial(sorted, key=view.estimate_s.__getitem__))
+        return _easy_in(view, view.room, shortest_first(view.room))

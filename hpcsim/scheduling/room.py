@@ -26,9 +26,9 @@ from hpcsim.scheduling.waiting import Waiting, most_s
 if TYPE_CHECKING:
     from hpcsim.scheduling.policies import View
 
-__all__ = ["Room", "Shadow", "Verdict", "any_fits", "easy_in_room", "heads_in_room", "shadow_of"]
+__all__ = ["Room", "Shadow", "Verdict", "any_fits", "easy_in_room", "heads_in_room", "shadow_of", "shortest_first"]
 
-Order = Callable[[Sequence[int]], Sequence[int]]
+Order = Callable[[Integers], Integers]
 
 
 @dataclass(slots=True, eq=False)
@@ -160,6 +160,11 @@ def any_fits(view: View, room: Room) -> bool:
     """Return whether any waiting job could start now, windows aside."""
     kinds = room.kind[np.array(view.queue[view.head :], dtype=np.int64)]
     return any(room.free.fits(kind) for kind in np.flatnonzero(np.bincount(kinds)).tolist())
+
+
+def shortest_first(room: Room) -> Order:
+    """Return the order of candidates by estimate; equal ones stay as they are."""
+    return lambda jobs: jobs[np.argsort(room.estimate_s[jobs], kind="stable")]
 
 
 class Left:
@@ -443,8 +448,12 @@ def easy_in_room(view: View, room: Room, order: Order | None = None, *, known: S
             work.run_by_kind(room.waiting, fitting)
             return work.verdict()
         candidates = np.array(queue[at + 1 :], dtype=np.int64)
+        if room.waiting is not None and len(candidates):
+            able = np.zeros(len(room.demands), dtype=np.bool_)
+            able[left.fitting(room.waiting.lines)] = True
+            candidates = candidates[able[room.kind[candidates]]]
     if order is not None and len(candidates):
-        candidates = np.array(order(candidates.tolist()), dtype=np.int64)
+        candidates = order(candidates)
     work = _Backfill(view, room, left, start, places, known, head)
     if len(candidates):
         work.run(candidates)

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from hpcsim.base.units import DIMENSIONS, exact_text
 from hpcsim.scenario.cluster import FABRIC_KEYS, FABRIC_SHAPES, FabricSpec, PriceSpec
+from hpcsim.scenario.elastic import KEYS_OF_LAW, ElasticSpec
 from hpcsim.scenario.fields import Count, Name, Quantity, Share
 from hpcsim.scenario.spec import PublishedSpec, ScenarioSpec
 from hpcsim.scenario.workload import (
@@ -143,6 +144,17 @@ def _synchrony(draw: st.DrawFn) -> Data:
     return {**data, "mode": mode}
 
 
+@st.composite
+def _elastic(draw: st.DrawFn) -> Data:
+    law = draw(st.sampled_from(list(KEYS_OF_LAW)))
+    data = draw(_keys(ElasticSpec, ("law", "table", *(key for name, keys in KEYS_OF_LAW.items() if name != law for key in keys))))
+    if law == "table":
+        data["table"] = {str(size): draw(st.floats(0.1, 10)) for size in draw(st.sets(st.integers(1, 64), min_size=1, max_size=3))}
+    if law == "training":
+        data.setdefault("run", draw(texts()))
+    return {**data, "law": law}
+
+
 _PATTERNS: tuple[Data, ...] = (
     {"kind": "halo", "work": "1 PFLOP", "grid": [64, 64]},
     {"kind": "transpose", "work": "2 TFLOP", "grid": [128, 128, 128]},
@@ -181,6 +193,8 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         return _workload()
     if model is SynchronySpec:
         return _synchrony()
+    if model is ElasticSpec:
+        return _elastic()
     if model is ScenarioSpec:
         return scenario_data()
     exclusive = {TrainingSpec: ("tokens", "steps", "samples"), JobsSpec: ("trace", "synthetic"), SyntheticSpec: ("jobs", "load")}

@@ -73,7 +73,7 @@ def test_an_impossible_goal_is_answered(tmp_path, capsys) -> None:
         ("plan.goals.train.xrays.within=1 day", "no-such-path"),
         ("plan.limits.budget=3", "unitless-quantity"),
         ("plan.options.nodes.h100.type=dgx-h1000", "unknown-catalog-name"),
-        ("plan.limits.data_in=[ATA]", "plan-ruled-out"),
+        ("plan.limits.data_in=[ATA]", "plan-region"),
         ("plan.options.prices=[nowhere.csv]", "file-missing"),
         ("plan=null", "no-plan"),
     ],

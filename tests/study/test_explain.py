@@ -95,8 +95,9 @@ def test_everything_twice_as_fast_halves_the_step() -> None:
     s = setup_of(plan, scenario.workload.training[plan.name], bound.cluster, bound.catalog)
 
     def twice(link: object) -> object:
-        half = {key: np.asarray(getattr(link, key)) / 2 for key in ("latency_s", "startup_s")}
-        return dataclasses.replace(link, bytes_per_s=np.asarray(link.bytes_per_s) * 2, **half)  # type: ignore[type-var, attr-defined]
+        half = {key: np.asarray(getattr(link, key)) / 2 for key in ("latency_s", "startup_s", "base_s", "bare_s")}
+        double = {key: np.asarray(getattr(link, key)) * 2 for key in ("bytes_per_s", "low_latency_bytes_per_s")}
+        return dataclasses.replace(link, **half, **double)  # type: ignore[type-var]
 
     device = dataclasses.replace(
         s.device,

@@ -65,8 +65,9 @@ def test_what_is_not_hidden_takes_its_time_times_the_slowdown() -> None:
     assert found.busy_s == pytest.approx(exposed, rel=1e-2)
     for slowdown in (1.0, 1.5, 2.0):
         grown = found.step_s + (slowdown - 1) * found.busy_s
-        assert found.step_s * found.stretch(slowdown) == pytest.approx(grown, rel=1e-6)
-        assert found.duty_frac(slowdown) == pytest.approx(slowdown * found.busy_s / grown, rel=1e-6)
+        assert found.step_s * found.stretch(slowdown) == pytest.approx(grown, rel=1e-4)  # at half the rate another protocol may be quicker
+        assert found.step_s * found.stretch(slowdown) <= grown * (1 + 1e-9)
+        assert found.duty_frac(slowdown) == pytest.approx(slowdown * found.busy_s / grown, rel=1e-4)
 
 
 def test_what_is_hidden_costs_nothing_until_it_no_longer_fits() -> None:
