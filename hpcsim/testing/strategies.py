@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from hpcsim.base.units import DIMENSIONS, exact_text
 from hpcsim.scenario.cluster import FABRIC_KEYS, FABRIC_SHAPES, FabricSpec, PriceSpec
+from hpcsim.scenario.communication import CommunicationSpec
 from hpcsim.scenario.elastic import KEYS_OF_LAW, ElasticSpec
 from hpcsim.scenario.fields import Count, Name, Quantity, Share
 from hpcsim.scenario.spec import PublishedSpec, ScenarioSpec
@@ -155,6 +156,14 @@ def _elastic(draw: st.DrawFn) -> Data:
     return {**data, "law": law}
 
 
+@st.composite
+def _communication(draw: st.DrawFn) -> Data:
+    data = draw(_keys(CommunicationSpec, ("rate", "time", "storage", "write")))
+    amount = draw(st.sampled_from([{"rate": draw(quantities("data rate"))}, {"time": draw(st.floats(0.0, 0.99))}]))
+    tier = {"storage": draw(texts()), "write": draw(st.booleans())} if data["pattern"] == "storage" else {}
+    return {**data, **amount, **tier}
+
+
 _PATTERNS: tuple[Data, ...] = (
     {"kind": "halo", "work": "1 PFLOP", "grid": [64, 64]},
     {"kind": "transpose", "work": "2 TFLOP", "grid": [128, 128, 128]},
@@ -193,6 +202,8 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         return _workload()
     if model is SynchronySpec:
         return _synchrony()
+    if model is CommunicationSpec:
+        return _communication()
     if model is ElasticSpec:
         return _elastic()
     if model is ScenarioSpec:
