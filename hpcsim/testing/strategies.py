@@ -159,8 +159,9 @@ def _elastic(draw: st.DrawFn) -> Data:
 @st.composite
 def _communication(draw: st.DrawFn) -> Data:
     data = draw(_keys(CommunicationSpec, ("rate", "time", "storage", "write")))
-    amount = draw(st.sampled_from([{"rate": draw(quantities("data rate"))}, {"time": draw(st.floats(0.0, 0.99))}]))
-    tier = {"storage": draw(texts()), "write": draw(st.booleans())} if data["pattern"] == "storage" else {}
+    amounts: list[Data] = [{"rate": draw(quantities("data rate"))}, {"time": draw(st.floats(0.0, 0.99))}]
+    amount = draw(st.sampled_from(amounts))
+    tier: Data = {"storage": draw(texts()), "write": draw(st.booleans())} if data["pattern"] == "storage" else {}
     return {**data, **amount, **tier}
 
 
