@@ -19,11 +19,14 @@ __all__ = ["verify_machine", "verify_place"]
 def verify_place(system: MachineSystem, job: int, place: Allocation) -> None:
     """Check an allocation against what is free before it is taken."""
     kind = system._kind[job]
-    demand, capacity = system._demands[kind], system.free_nodes.capacity(kind, system.room.usable(job, system.clock._now))
+    demand, capacity = system._demands[kind], system.free_nodes.each(kind, system.room.usable(job, system.clock._now))
     name = system.policy.name
     if sum(place.counts) != demand.chunks or len(set(place.nodes)) != len(place.nodes) or list(place.nodes) != sorted(place.nodes):
         raise PolicyFault(f"policy {name!r} places job {job} on {place}; it has {demand.chunks} chunks")
     over = [node for node, count in zip(place.nodes, place.counts, strict=True) if not 1 <= count <= capacity[node]]
+    classes = np.unique(system.machine.group[list(place.nodes)])
+    if system.machine.ladder and len(classes) > 1:
+        raise PolicyFault(f"policy {name!r} places job {job} on {place}, nodes of several classes")
     if over or not system.free_nodes._could(demand):
         raise PolicyFault(f"policy {name!r} places job {job} on {place}, where there is no room")
 

@@ -71,6 +71,8 @@ class Machine:
         What the nodes are, class after class.
     group : int64 array, shape (nodes,)
         Index of the class of each node.
+    first : int64 array, shape (classes,)
+        Number of the first node of each class.
     switch : int64 array, shape (levels, nodes)
         Number of the switch above each node at each level, the lowest first; no levels where the fabric is not known.
     pools : tuple of Pool
@@ -83,17 +85,21 @@ class Machine:
         Devices are kept apart, since jobs take shares of them.
     torus : tuple of int
         Sizes of the torus whose points the nodes are; empty where they are none.
+    ladder : tuple of int
+        Classes in the order in which a job tries them; it then has nodes of one class only. Empty where its chunks may lie on nodes of several.
     """
 
     total: Integers
     classes: tuple[NodeClass, ...]
     group: Integers
+    first: Integers
     switch: Integers
     pools: tuple[Pool, ...] = ()
     sets: tuple[Bools, ...] = ()
     windows: tuple[Window, ...] = ()
     shares: bool = False
     torus: tuple[int, ...] = ()
+    ladder: tuple[int, ...] = ()
 
     @classmethod
     def of(
@@ -106,6 +112,7 @@ class Machine:
         windows: Iterable[Window] = (),
         shares: bool = False,
         torus: tuple[int, ...] = (),
+        ladder: tuple[int, ...] = (),
     ) -> Machine:
         """Return the machine with these classes of nodes; ``sets`` are sets of nodes beyond that of all.
 
@@ -113,6 +120,8 @@ class Machine:
         ------
         InputError
             No nodes, or a class out of range.
+        ValueError
+            A ladder that leaves out a class, or has one twice.
 
         Examples
         --------
@@ -129,6 +138,8 @@ class Machine:
                 raise BAD_CLASS.error(name="memory", group=kind.name, value=kind.memory_bytes, bound="at least 0 and below 32 TB")
         if not kinds:
             raise NO_NODES.error()
+        if ladder and sorted(ladder) != list(range(len(kinds))):
+            raise ValueError(f"the ladder {ladder} is no order of {len(kinds)} classes")
         counts = [kind.count for kind in kinds]
         known = [(kind.cores, kind.gpus, kind.memory_bytes or _CLOSED >> 8) for kind in kinds]
         total = np.repeat(np.array(known, dtype=np.int64).T, counts, axis=1)
@@ -139,12 +150,14 @@ class Machine:
             total=total,
             classes=kinds,
             group=np.repeat(np.arange(len(kinds)), counts),
+            first=np.cumsum([0, *counts[:-1]]),
             switch=levels,
             pools=tuple(pools),
             sets=(everything, *(np.array(one, dtype=np.bool_) for one in sets)),
             windows=tuple(windows),
             shares=shares,
             torus=tuple(torus),
+            ladder=tuple(ladder) if len(kinds) > 1 else (),
         )
 
     @property
@@ -156,6 +169,31 @@ class Machine:
     def cores(self) -> int:
         """Cores of all nodes."""
         return int(self.total[CORES].sum())
+
+    def on_one_class(self, chunks: Integers, need: int) -> Integers:
+        """Return the chunks that nodes can take, shape (nodes,), of the first class of the ladder that can take ``need`` alone; else none at all.
+
+        Examples
+        --------
+        >>> machine = Machine.of([NodeClass("gpu", 2, 64, 8), NodeClass("cpu", 2, 64)], ladder=(1, 0))
+        >>> machine.on_one_class(np.array([3, 3, 2, 1]), 3).tolist(), machine.on_one_class(np.array([3, 3, 2, 1]), 4).tolist()
+        ([0, 0, 2, 1], [3, 3, 0, 0])
+        """
+        first = self.first
+        sums = np.add.reduceat(chunks, first)
+        held = np.zeros_like(chunks)
+        for at in self.ladder:
+            if sums[at] >= need:
+                mine = slice(int(first[at]), int(first[at]) + self.classes[at].count)
+                held[mine] = chunks[mine]
+                break
+        return held
+
+    def enough(self, chunks: Integers, need: int) -> Bools:
+        """Return whether chunks that nodes can take, shape (…, nodes), are enough: on nodes of one class where there is a ladder."""
+        if not self.ladder:
+            return np.asarray(chunks.sum(axis=-1) >= need)
+        return np.asarray((np.add.reduceat(chunks, self.first, axis=-1) >= need).any(axis=-1))
 
     def with_feature(self, name: str) -> Bools:
         """Return which nodes have a feature; the name of a class is one.
@@ -174,7 +212,7 @@ class Machine:
     def node_name(self, node: int) -> str:
         """Return the name of a node: that of its class, and its number in it."""
         kind = int(self.group[node])
-        return f"{self.classes[kind].name}{node - int(np.searchsorted(self.group, kind))}"
+        return f"{self.classes[kind].name}{node - int(self.first[kind])}"
 
     def holds(self, demand: Demand) -> bool:
         """Return whether the machine, empty and whole, could hold a job."""
@@ -272,10 +310,11 @@ class Free:
 
     # -- questions ----------------------------------------------------------------------------------------------------------------
 
-    def capacity(self, kind: int, usable: Bools | None = None) -> Integers:
+    def capacity(self, kind: int, usable: Bools | None = None, within: Integers | None = None) -> Integers:
         """Return how many chunks of a kind of demand each node can take now, shape (nodes,).
 
-        It must not be changed.
+        It must not be changed. Where a job has nodes of one class only, it is 0 on all nodes but those of the first class of the ladder that
+        can take the whole job; on all, where none can.
 
         Parameters
         ----------
@@ -283,10 +322,24 @@ class Free:
             Number of the demand.
         usable : bool array, shape (nodes,), optional
             Nodes that count; all that the demand may use without it.
+        within : int64 array, shape (nodes,), optional
+            Chunks at most on each node.
         """
         last = self._last
-        if usable is None and last is not None and last[0] == kind:
+        if usable is None and within is None and last is not None and last[0] == kind:
             return last[1]
+        chunks = self.each(kind, usable)
+        if within is not None:
+            np.minimum(chunks, within, out=chunks)
+        machine = self.machine
+        if machine.ladder:
+            chunks = machine.on_one_class(chunks, self.demands[kind].chunks)
+        if usable is None and within is None:
+            self._last = kind, chunks
+        return chunks
+
+    def each(self, kind: int, usable: Bools | None = None) -> Integers:
+        """Return how many chunks of a kind of demand each node can take now, whatever the others can, shape (nodes,); parameters as of :meth:`capacity`."""
         demand = self.demands[kind]
         free = self.free
         chunks = free[CORES] // demand.cores if demand.cores > 1 else free[CORES].copy()
@@ -305,9 +358,7 @@ class Free:
             np.maximum(chunks, 0, out=chunks)
         if demand.where:
             chunks[~self.machine.sets[demand.where]] = 0
-        if usable is None:
-            self._last = kind, chunks
-        else:
+        if usable is not None:
             chunks[~usable] = 0
         return np.asarray(chunks)
 
@@ -499,11 +550,10 @@ def hostlist(machine: Machine, nodes: Iterable[int]) -> str:
     >>> hostlist(Machine.of([NodeClass("gpu", 6, 64, 8), NodeClass("cpu", 2, 128)]), [0, 1, 2, 5, 7])
     'gpu[0-2,5],cpu1'
     """
-    first = np.searchsorted(machine.group, np.arange(len(machine.classes)))
     runs: dict[int, list[list[int]]] = {}
     for node in sorted(nodes):
         kind = int(machine.group[node])
-        number = node - int(first[kind])
+        number = node - int(machine.first[kind])
         row = runs.setdefault(kind, [])
         if row and row[-1][1] == number - 1:
             row[-1][1] = number

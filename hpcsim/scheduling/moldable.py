@@ -80,7 +80,7 @@ class _Pass:
 
         def chunks() -> int:
             enough = all(amount <= growth.pools[pool] for pool, amount in demand.pooled)
-            return growth.chunks if enough else 0
+            return max(growth.chunks) if enough else 0
 
         times, counts = [now], [chunks()]
         for end, job, place in self.releases:

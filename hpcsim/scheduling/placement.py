@@ -9,16 +9,16 @@ of fragmentation: scheduling GPU-sharing workloads with fragmentation gradient d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.registry import Registry
-from hpcsim.scheduling.machine import CORES, GPUS, Demand, Free
+from hpcsim.scheduling.machine import CORES, GPUS, Demand, Free, Machine
 
-__all__ = ["Choice", "Placement", "make_placement", "placements"]
+__all__ = ["Choice", "LadderFirst", "Placement", "by_level", "make_placement", "placements"]
 
 Integers = npt.NDArray[np.int64]
 Choice = tuple[list[int], list[int]]
@@ -189,3 +189,63 @@ def _level(room: Integers, chunks: int) -> int:
         else:
             low = middle + 1
     return low
+
+
+def by_level(base: Placement, level: npt.NDArray[np.integer], demand: Demand, capacity: Integers, free: Free) -> Choice:
+    """Fill all nodes of the lowest levels, and let a placement choose among those of the last level that a job needs.
+
+    Parameters
+    ----------
+    base : Placement
+        Chooses among nodes of one level.
+    level : int array, shape (nodes,)
+        From 0.
+    demand, capacity, free
+        As of :meth:`Placement.choose`.
+    """
+    have, last = 0, 0
+    for last in range(int(level.max()) + 1):
+        inside = np.where(level == last, capacity, 0)
+        more = int(inside.sum())
+        if have + more >= demand.chunks:
+            break
+        have += more
+    if not have:
+        return base.choose(demand, inside, free)
+    nodes, counts = base.choose(demand._replace(chunks=demand.chunks - have), inside, free)
+    every = np.where(level < last, capacity, 0)
+    every[nodes] = counts
+    chosen = np.flatnonzero(every)
+    return chosen.tolist(), every[chosen].tolist()
+
+
+class LadderFirst:
+    """Jobs that may lie on nodes of several classes: those of the first class first, all of them before one of the next.
+
+    Parameters
+    ----------
+    base : Placement
+        Chooses among nodes of a class.
+    machine : Machine
+        Its classes.
+    ladder : sequence of int
+        The classes in the order in which jobs take their nodes.
+
+    Examples
+    --------
+    >>> from hpcsim.scheduling.machine import NodeClass
+    >>> machine = Machine.of([NodeClass("gpu", 1, 4, 1), NodeClass("cpu", 2, 4)])
+    >>> free = Free(machine, [Demand(3), Demand(9)])
+    >>> place = LadderFirst(FirstFit(), machine, (1, 0))
+    >>> place.choose(free.demands[0], free.capacity(0), free), place.choose(free.demands[1], free.capacity(1), free)
+    (([1], [3]), ([0, 1, 2], [1, 4, 4]))
+    """
+
+    def __init__(self, base: Placement, machine: Machine, ladder: Sequence[int]) -> None:
+        self.base = base
+        self.name = base.name
+        self._level: Integers = np.argsort(np.array(ladder))[machine.group]
+
+    def choose(self, demand: Demand, capacity: Integers, free: Free, /) -> Choice:
+        """Return nodes of the first classes that do."""
+        return by_level(self.base, self._level, demand, capacity, free)

@@ -173,7 +173,7 @@ def _holds(free: Free, kind: int, place: Allocation) -> bool:
     demand = free.demands[kind]
     if not free._could(demand):
         return False
-    capacity = free.capacity(kind)
+    capacity = free.each(kind)
     if any(capacity[node] < count for node, count in zip(place.nodes, place.counts, strict=True)):
         return False
     devices = free.devices

@@ -137,11 +137,9 @@ class Room:
         """Return where the placement puts a job that fits, or None where ``within``, chunks on each node, leaves it no room."""
         kind = int(self.kind[job])
         demand = self.demands[kind]
-        capacity = free.capacity(kind, self.usable(job, now_s) if self.machine.windows else None)
-        if within is not None:
-            capacity = np.minimum(capacity, within)
-            if int(capacity.sum()) < demand.chunks:
-                return None
+        capacity = free.capacity(kind, self.usable(job, now_s) if self.machine.windows else None, within)
+        if within is not None and int(capacity.sum()) < demand.chunks:
+            return None
         nodes, counts = self.placement.choose(demand, capacity, free)
         return free.allocate(kind, nodes, counts)
 
@@ -374,7 +372,7 @@ class _Backfill:
         spare = _spare(room, shadow)
         if spare is None or not spare.fits(kind):
             return None
-        return room.place(job, now, self.left.now(), spare.capacity(kind))
+        return room.place(job, now, self.left.now(), spare.each(kind))
 
     def _beside(self, shadow: Shadow, kind: int) -> bool:
         """Return whether, at the time of the shadow, the amounts would do for a job of a kind and the head, if they lay where they are needed."""

@@ -7,6 +7,8 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from hpcsim.scheduling.machine import CORES, DEVICE, GPUS, MEMORY, Allocation, Demand, Free
 
 if TYPE_CHECKING:
@@ -49,8 +51,11 @@ class _Growth:
         self.demand = room.demands[kind]
         self.free = free
         self.where = room.machine.sets[self.demand.where]
-        self.capacity = free.capacity(kind)
-        self.chunks = int(self.capacity.sum())
+        self.capacity = free.each(kind)
+        machine = room.machine
+        self.part = machine.group.tolist() if machine.ladder else None
+        """Class of each node, where a job has nodes of one class only."""
+        self.chunks = np.add.reduceat(self.capacity, machine.first).tolist() if machine.ladder else [int(self.capacity.sum())]
         self.pools = list(free.pools)
         self.rows: dict[int, list[int]] = {}
         self.devices: dict[int, list[int]] = {}
@@ -58,7 +63,7 @@ class _Growth:
     def enough(self) -> bool:
         """Return whether the job fits."""
         pools = self.pools
-        return self.chunks >= self.demand.chunks and all(amount <= pools[pool] for pool, amount in self.demand.pooled)
+        return max(self.chunks) >= self.demand.chunks and all(amount <= pools[pool] for pool, amount in self.demand.pooled)
 
     def end(self, job: int, allocation: Allocation) -> None:
         """Let a job end."""
@@ -83,7 +88,7 @@ class _Growth:
         for node in allocation.nodes:
             row = rows[node]
             now = self._chunks(node, row)
-            self.chunks += now - row[3]
+            self.chunks[self.part[node] if self.part else 0] += now - row[3]
             row[3] = now
 
     def _free_devices(self, other: Demand, allocation: Allocation) -> None:

@@ -9,11 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-import numpy as np
-
 from hpcsim.base.errors import problem_kind
 from hpcsim.scheduling.machine import Demand, Free, Integers
-from hpcsim.scheduling.placement import Choice, Placement
+from hpcsim.scheduling.placement import Choice, Placement, by_level
 
 __all__ = ["AwakeFirst", "SleepRule"]
 
@@ -72,6 +70,7 @@ class AwakeFirst:
     --------
     Three nodes of two cores, the first switched off: three chunks take what is on and only then wake one.
 
+    >>> import numpy as np
     >>> from hpcsim.scheduling.machine import Machine, NodeClass
     >>> from hpcsim.scheduling.placement import FirstFit
     >>> free = Free(Machine.of([NodeClass("n", 3, 2)]), [Demand(3), Demand(5)])
@@ -90,17 +89,4 @@ class AwakeFirst:
         asleep = free.asleep
         if asleep is None or not asleep.any():
             return self.base.choose(demand, capacity, free)
-        have, level = 0, 0
-        for level in range(int(asleep.max()) + 1):
-            inside = np.where(asleep == level, capacity, 0)
-            more = int(inside.sum())
-            if have + more >= demand.chunks:
-                break
-            have += more
-        if not have:
-            return self.base.choose(demand, inside, free)
-        nodes, counts = self.base.choose(demand._replace(chunks=demand.chunks - have), inside, free)
-        every = np.where(asleep < level, capacity, 0)
-        every[nodes] = counts
-        chosen = np.flatnonzero(every)
-        return chosen.tolist(), every[chosen].tolist()
+        return by_level(self.base, asleep, demand, capacity, free)

@@ -319,7 +319,7 @@ class Timetable:
             chunks = np.minimum(chunks, 1)
         if demand.where:
             chunks = np.where(machine.sets[demand.where], chunks, 0)
-        may[held] = chunks.sum(axis=1) >= demand.chunks
+        may[held] = machine.enough(chunks, demand.chunks)
         return may
 
     def first_instant_s(self, kind: int, before_s: float) -> float:

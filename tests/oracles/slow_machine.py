@@ -1,7 +1,8 @@
 """First come, first served and EASY backfilling on nodes, written for the reader: everything looked up again at every step.
 
 Nodes are lists [cores, accelerators, memory, pools…], jobs are dicts with id, submit, run, estimate and ask, a dict of chunks, cores, gpus, memory, apart,
-exclusive, nodes (those that it may use) and pools. Chunks go to the first nodes that have room.
+exclusive, nodes (those that it may use) and pools. Chunks go to the first nodes that have room; where there are groups of nodes, all to the first group
+that can take the whole job.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ Place = dict[int, int]
 class Floor:
     """What is free."""
 
-    def __init__(self, nodes: list[list[int]], pools: list[int], limits: list[bool]) -> None:
+    def __init__(self, nodes: list[list[int]], pools: list[int], limits: list[bool], groups: list[list[int]] | None = None) -> None:
+        self.groups = groups or [list(range(len(nodes)))]
         self.whole = copy.deepcopy(nodes)
         self.nodes = copy.deepcopy(nodes)
         self.pools = list(pools)
@@ -33,13 +35,16 @@ class Floor:
     def place(self, ask: dict[str, Any], most: dict[int, int] | None = None) -> Place | None:
         if any(ask["pools"][i] > left for i, left in enumerate(self.pools)):
             return None
-        rest, place = ask["chunks"], {}
-        for node in range(len(self.nodes)):
-            chunks = min(self.room(node, ask), rest, rest if most is None else most[node])
-            if chunks:
-                place[node] = chunks
-                rest -= chunks
-        return None if rest else place
+        for group in self.groups:
+            rest, place = ask["chunks"], {}
+            for node in group:
+                chunks = min(self.room(node, ask), rest, rest if most is None else most[node])
+                if chunks:
+                    place[node] = chunks
+                    rest -= chunks
+            if not rest:
+                return place
+        return None
 
     def over_limit(self, ask: dict[str, Any]) -> bool:
         return any(limit and ask["pools"][i] > self.pools[i] for i, limit in enumerate(self.limits))
@@ -115,10 +120,16 @@ def one_pass(
 
 
 def slow_machine(
-    jobs: list[Job], nodes: list[list[int]], *, backfill: bool, pools: list[int] | None = None, limits: list[bool] | None = None
+    jobs: list[Job],
+    nodes: list[list[int]],
+    *,
+    backfill: bool,
+    pools: list[int] | None = None,
+    limits: list[bool] | None = None,
+    groups: list[list[int]] | None = None,
 ) -> dict[int, tuple[float, Place]]:
     """Return start and place of every job: at one instant all ends, then all arrivals, then one pass."""
-    floor = Floor(nodes, pools or [], limits or [])
+    floor = Floor(nodes, pools or [], limits or [], groups)
     queue: list[Job] = []
     running: list[tuple[float, Job, Place]] = []
     start: dict[int, tuple[float, Place]] = {}
