@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
@@ -97,8 +99,27 @@ class PoolOutages:
 class NodeOutages(PoolOutages):
     """Failures of the nodes of a machine: every job with a part on a failed node ends as failed, and the node takes no jobs until it is replaced.
 
-    Parameters as of :class:`PoolOutages`; the pool is a machine of nodes.
+    Parameters
+    ----------
+    clock, pool, jobs, mtbf_s, rng
+        As of :class:`PoolOutages`; the pool is a machine of nodes.
+    spares : sequence of SpareNodes
+        Where a replacement comes from, for each class of its nodes.
     """
+
+    def __init__(
+        self,
+        clock: Clock,
+        pool: MachineSystem,
+        jobs: range,
+        *,
+        mtbf_s: float,
+        spares: Sequence[SpareNodes],
+        rng: np.random.Generator,
+    ) -> None:
+        nodes = pool.machine.nodes
+        super().__init__(clock, pool, jobs, per_node=max(1, pool.size // nodes), mtbf_s=mtbf_s, spares=spares[0], rng=rng)
+        self._nodes, self._mean_s, self._of_class = nodes, mtbf_s / nodes, tuple(spares)
 
     def _fail(self, event: Due) -> None:
         system = self._pool
@@ -111,7 +132,7 @@ class NodeOutages(PoolOutages):
             self.failures += 1
             if self.failures > MOST_FAILURES:
                 raise TOO_MANY.error(path="failures.node.mtbf", most=MOST_FAILURES, day=self._clock.now / 86400.0)
-            wait_s = self._spares.replace(self._clock.now)
+            wait_s = self._of_class[int(system.machine.group[node])].replace(self._clock.now)
             if wait_s > 0:  # before its jobs end, so that none starts there
                 system.close([node])
                 self._clock.at(self._clock.now + wait_s, lambda _: system.open([node]))

@@ -221,6 +221,24 @@ _COSTS = Table(
     ),
 )
 
+_GROUPS = Table(
+    "groups",
+    "Every node group of batch jobs that have several: what ran there, and what that drew and cost.",
+    (
+        _text("group", "Node group."),
+        _count("nodes", "Nodes, spares left out."),
+        _count("processors", "Processors, in the unit in which jobs count theirs."),
+        _count("accelerators", "Accelerators."),
+        _count("jobs", "Jobs that ran there, the last time that they did; in an estimate, those that it would be tried first for."),
+        _real("mean_wait_s", "s", "Mean wait of those jobs; empty where there are none.", null=True),
+        _real("utilisation_frac", "1", "Processors held, on average from begin to end, over all of the group.", null=True),
+        _real("device_utilisation_frac", "1", "Accelerators held likewise; empty where it has none.", null=True),
+        _real("compute_energy_j", "J", "What work added above idle power; empty where power is not known.", null=True),
+        _real("idle_energy_j", "J", "Idle power of its nodes while they were on.", null=True),
+        _real("cost_usd", "USD", "Its part of the bill, electricity left out; empty where it has no price.", null=True),
+    ),
+)
+
 _TASKS = Table(
     "tasks",
     "The five stages of a decomposed task, part by part.",
@@ -435,6 +453,7 @@ TABLES: dict[str, Table] = {
         _POWER,
         _ENERGY,
         _COSTS,
+        _GROUPS,
         _TASKS,
         _LINKS,
         _CONTENTION,

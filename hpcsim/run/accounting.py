@@ -14,7 +14,7 @@ import numpy.typing as npt
 from hpcsim.run.hours import Hours
 from hpcsim.run.standby import Standby
 
-__all__ = ["Account", "Down", "Facility", "GroupAccount", "Usage", "account", "pool_states"]
+__all__ = ["Account", "Down", "Facility", "GroupAccount", "Usage", "account", "group_energy_j", "pool_states"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -198,7 +198,7 @@ def _energy(power: dict[str, Any], facility: Facility) -> dict[str, Any]:
     return {"component": list(_COMPONENTS), "energy_j": joules, "carbon_kg_co2e": carbon}
 
 
-def _group_energy_j(i: int, group: GroupAccount, usage: Usage, down: Down, standby: Standby, begin_s: float, end_s: float) -> float:
+def group_energy_j(i: int, group: GroupAccount, usage: Usage, down: Down, standby: Standby, begin_s: float, end_s: float) -> float:
     """Return the energy of one group's nodes [J]: idle while they stand, and what runs on them."""
     u0, u1, d0, d1 = _clip(begin_s, end_s, usage.start_s, usage.end_s, down.start_s, down.end_s)
     mine, broken = usage.group == i, down.group == i
@@ -238,7 +238,7 @@ def _costs(
     for i, group in enumerate(groups):
         price = group.usd_per_device_s
         if group.includes_electricity:
-            covered_j += _group_energy_j(i, group, usage, down, standby, begin_s, end_s)
+            covered_j += group_energy_j(i, group, usage, down, standby, begin_s, end_s)
         if price is None:
             continue
         mine = usage.group == i

@@ -25,6 +25,7 @@ from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
 from hpcsim.run.hours import Hours, hours_of
+from hpcsim.run.pools import BoundJobs, check_nodes, check_pool, groups_of, pool_of
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scenario.power import NodeCapSpec
 from hpcsim.scenario.spec import AssumeSpec
@@ -50,20 +51,10 @@ __all__ = [
     "priced_as",
 ]
 
-NO_POOL = problem_kind("jobs-nodes", "{count} node groups could run the jobs", "name one in workload.jobs.nodes: {known}")
-NO_CORES = problem_kind(
-    "jobs-without-cores", "jobs count cores, but the cores of {group!r} are not known", "add {key}, or set workload.jobs.unit"
-)
-NO_DEVICES = problem_kind(
-    "jobs-without-accelerators", "jobs count accelerators, but {group!r} has none", "set workload.jobs.unit to core or node"
-)
 NO_LOG = problem_kind("job-log-missing", "there is no job log {file!r}", "the path is relative to the scenario's folder, {folder}")
 LOG_IS_FOLDER = problem_kind("job-log-is-a-folder", "the job log {file!r} is a folder", "name the file inside it")
 LOG_EMPTY = problem_kind("job-log-empty", "the job log {file!r} is empty", "a row of a log is a job")
 LOG_UNREADABLE = problem_kind("job-log-unreadable", "the job log {file!r} cannot be read: {why}", "check the path and its permissions")
-TOO_WIDE = problem_kind(
-    "synthetic-too-wide", "the largest job takes {asked} processors, {group} has {have}", "lower max_processors, or enlarge the group"
-)
 ELASTIC_TALK = problem_kind(
     "communication-elastic",
     "jobs that change their size cannot communicate",
@@ -114,32 +105,6 @@ class Published:
 
 
 @dataclass(frozen=True)
-class BoundJobs:
-    """Batch jobs and the pool that runs them.
-
-    ``per_node`` processors make a node; ``file`` is the job log, None for synthetic jobs; ``elastic`` is how jobs change their size.
-    """
-
-    spec: JobsSpec
-    group: NodeGroup
-    unit: str
-    per_node: int
-    file: Path | None
-    draw_frac: float = 1.0
-    """What a cap on a node's power leaves of what work adds to its idle power."""
-    slowdown: float = 1.0
-    """How much longer jobs take under that cap."""
-    stage_s_per_byte: float = 0.0
-    """What filling and emptying a byte of burst buffer takes [s]."""
-    elastic: Elasticity | None = None
-
-    @property
-    def processors(self) -> int:
-        """Processors of the pool."""
-        return self.group.count * self.per_node
-
-
-@dataclass(frozen=True)
 class Bound:
     """A scenario whose every name is an object: ready to be estimated or simulated."""
 
@@ -172,27 +137,13 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
     spec = scenario.workload.jobs
     if spec is None:
         return None
-    groups = list(cluster.groups.values())
-    if spec.nodes is None and len(groups) != 1:
-        problems.add(NO_POOL(path="workload.jobs", count=len(groups), known=", ".join(cluster.groups)))
+    groups = groups_of(spec, cluster, problems)
+    bound = pool_of(spec, groups, _log(scenario, spec, problems), problems) if groups else None
+    if bound is None:
         return None
-    group = (
-        _kept(problems, lambda: cluster.group(spec.nodes, "workload.jobs.nodes"), "workload.jobs.nodes")
-        if spec.nodes is not None
-        else groups[0]
-    )
-    if group is None:
-        return None
-    unit = spec.unit or ("accelerator" if group.per_node else "core")
-    per_node = {"core": group.cores or 0, "accelerator": group.per_node, "node": 1}[unit]
-    if per_node < 1:
-        kind = NO_CORES if unit == "core" else NO_DEVICES
-        problems.add(kind(path="workload.jobs.unit", group=group.name, key=f"{group.path}.cores"))
-        return None
-    bound = BoundJobs(spec, group, unit, per_node, _log(scenario, spec, problems))
     if spec.communication and spec.elastic is not None:
         problems.add(ELASTIC_TALK(path="workload.jobs.communication"))
-    check_communication(spec.communication, cluster, group, problems)
+    check_communication(spec.communication, cluster, groups, problems)
     store = scenario.scheduler.data
     if store is not None and store.store not in cluster.storage:
         problems.add(NO_TIER(path="scheduler.data.store", name=store.store, known=", ".join(cluster.storage) or "none"))
@@ -206,11 +157,11 @@ def _jobs(scenario: Scenario, cluster: Cluster, problems: Problems) -> BoundJobs
         else:
             bound = dataclasses.replace(bound, stage_s_per_byte=1.0 / tier.read_bytes_per_s + 1.0 / tier.write_bytes_per_s)
     cap = scenario.scheduler.node_cap
-    if cap is not None:
-        bound = _kept(problems, lambda: _capped(bound, cap), "scheduler.node_cap") or bound
-    wide = spec.synthetic.max_processors if spec.synthetic else None
-    if wide is not None and wide > bound.processors:
-        problems.add(TOO_WIDE(path="workload.jobs.synthetic.max_processors", asked=wide, group=group.name, have=bound.processors))
+    if cap is not None and not bound.mixed:
+        plain = bound
+        bound = _kept(problems, lambda: _capped(plain, cap), "scheduler.node_cap") or bound
+    check_pool(bound, scenario, problems)
+    check_nodes(bound, scenario, problems)
     return bound
 
 
@@ -501,7 +452,7 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
         for plan in trainings:
             _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
     jobs = _jobs(scenario, cluster, problems)
-    if jobs is not None and jobs.spec.elastic is not None:
+    if jobs is not None and jobs.spec.elastic is not None and not jobs.mixed:
         plain = jobs
         elastic = _kept(problems, lambda: _elastic(plain, work.training, run_of), "workload.jobs.elastic")
         jobs = dataclasses.replace(jobs, elastic=elastic)

@@ -41,16 +41,16 @@ class BatchTraffic:
     Parameters
     ----------
     network : Network
-    group : str
-        The jobs' nodes.
+    numbers : int array, shape (nodes,)
+        Number in the cluster of each of the jobs' nodes.
     jobs : JobTable
         By submission; job i has number i in the batch system.
     specs : mapping of str to CommunicationSpec
     seed : int
     """
 
-    def __init__(self, network: Network, group: str, jobs: JobTable, specs: Mapping[str, CommunicationSpec], seed: int) -> None:
-        self._network, self._first = network, network.ways.offsets[group]
+    def __init__(self, network: Network, numbers: IntArray, jobs: JobTable, specs: Mapping[str, CommunicationSpec], seed: int) -> None:
+        self._network, self._numbers = network, numbers
         self._names, self._specs = list(specs), list(specs.values())
         self._kind = assigned(jobs, specs, seed)
         self._job_id = jobs.job_id
@@ -74,7 +74,7 @@ class BatchTraffic:
         kind = int(self._kind[job]) if job < self._kind.size else -1
         if kind < 0 or run_s <= 0:
             return False
-        made = self._load(job, self._specs[kind], np.array(nodes, dtype=np.int64) + self._first)
+        made = self._load(job, self._specs[kind], self._numbers[np.array(nodes, dtype=np.int64)])
         if made is None:
             return False
         load, beat = made

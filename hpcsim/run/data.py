@@ -52,7 +52,7 @@ def staging_summary(pools: Mapping[str, BatchSystem]) -> dict[str, float]:
     """Return what a summary says of data that was brought to nodes."""
     from hpcsim.engine.caches import NodeCaches
 
-    found = [power for pool in pools.values() if isinstance(power := getattr(pool, "power", None), NodeCaches)]
+    found = {id(power): power for pool in pools.values() if isinstance(power := getattr(pool, "power", None), NodeCaches)}.values()
     if not found:
         return {}
     hits, misses = sum(one.hits for one in found), sum(one.misses for one in found)

@@ -14,9 +14,14 @@ from hpcsim.base.errors import InputError
 from hpcsim.engine.training import Cycle
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import MOST_FAILURES, Bound, bind, expected_wall_s, never_finishes
+from hpcsim.run.holdings import holdings_of, homes
 from hpcsim.run.jobs import batch_jobs
+from hpcsim.run.nodes import fitted
+from hpcsim.run.pools import BoundJobs, ladder_of
 from hpcsim.run.record import BatchRecord, Item, Record, devices_per_processor, node_span_w
 from hpcsim.scenario.load import Scenario, load
+from hpcsim.scheduling.machine import Allocation
+from hpcsim.workload.jobs import Trace
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -121,16 +126,51 @@ def _batch(bound: Bound) -> BatchRecord | None:
     if bound.jobs is None:
         return None
     source = batch_jobs(bound.jobs, bound.scenario)
+    if bound.jobs.mixed:
+        return _over_groups(bound, bound.jobs, source)
     n = len(source.jobs)
     none = np.full(n, np.nan)
     return BatchRecord(source.jobs, bound.jobs, none, none, np.full(n, "queued"), tuple(source.quality), source.file, source.rows)
+
+
+def _over_groups(bound: Bound, pool: BoundJobs, source: Trace) -> BatchRecord:
+    """Return batch jobs over several groups, each taken to run on the first group of the ladder that can hold it."""
+    found = fitted(pool, bound.scenario.scheduler, source.jobs)
+    kinds, kind = found.demands
+    n = len(found.jobs)
+    none = np.full(n, np.nan)
+    home = homes(found.machine, kinds, ladder_of(pool.groups))[kind]
+    quality = (*source.quality, *found.findings)
+    whole = [Allocation((int(node),), (kinds[k].chunks,)) for node, k in zip(found.machine.first[home], kind.tolist(), strict=True)]
+    held = holdings_of(pool, found.machine, kinds, kind, found.jobs.processors, (np.arange(n), none, none, whole))
+    return BatchRecord(found.jobs, pool, none, none, np.full(n, "queued"), quality, source.file, source.rows, holdings=held, home=home)
 
 
 def _bound_on_makespan(batch: BatchRecord, begin_s: float) -> float:
     """Return a time before which no policy ends the jobs: their work over the pool, or the latest that a job can end at best."""
     jobs = batch.jobs
     work = float(np.dot(jobs.processors, jobs.run_s)) / batch.bound.processors
+    devices = sum(group.device_count for group in batch.bound.groups)
+    if batch.bound.mixed and devices and jobs.gpus is not None:
+        work = max(work, float(np.dot(jobs.gpus, jobs.run_s)) / devices)
     return max(begin_s + work, float((jobs.submit_s + jobs.run_s).max()))
+
+
+def _at_their_mean(
+    batch: BatchRecord, names: list[str], begin_s: float, end_s: float
+) -> list[tuple[int, int, float, float, int, float, float]]:
+    """Return the usage of batch jobs of which only the work is known, spread over the whole time."""
+    part = batch.jobs.run_s / (end_s - begin_s)
+    held = batch.holdings
+    if held is not None:
+        at = [names.index(batch.bound.names[group]) for group in held.group.tolist()]
+        devices_each, draw, jobs = part[held.job] * held.devices, part[held.job] * held.draw_w, held.job.tolist()
+    else:
+        group, share = batch.bound.group, batch.jobs.processors * part
+        at, jobs = [names.index(group.name)] * len(share), list(range(len(share)))
+        devices_each = share * devices_per_processor(group, batch.bound.per_node)
+        draw = share * (batch.bound.draw_frac * node_span_w(group) / batch.bound.per_node)
+    return [(j, g, begin_s, end_s, 0, float(d), float(w)) for j, g, d, w in zip(jobs, at, devices_each, draw, strict=True)]
 
 
 def _record(bound: Bound, seed: int) -> Record:
@@ -145,7 +185,7 @@ def _record(bound: Bound, seed: int) -> Record:
     ends = [item.end_s for item in items] + ([_bound_on_makespan(batch, begin_s)] if batch else [])
     end_s = max(ends)
     rows: list[tuple[int, int, float, float, int, float, float]] = []
-    per_node = {bound.jobs.group.name: bound.jobs.per_node} if bound.jobs else {}
+    per_node = dict(zip(bound.jobs.names, bound.jobs.per_nodes, strict=True)) if bound.jobs else {}
     for k, item in enumerate(items):
         for name, nodes in item.share.items():
             processors = nodes * per_node.get(name, 1)
@@ -153,15 +193,10 @@ def _record(bound: Bound, seed: int) -> Record:
             rows.append((first + k, names.index(name), item.start_s, item.end_s, processors, devices, 0.0))
         rows += [(first + k, names.index(g), a, b, 0, 0.0, w) for g, a, b, w in item.stretches]
     if batch and end_s > begin_s:
-        group = batch.bound.group
-        share = batch.jobs.processors * batch.jobs.run_s / (end_s - begin_s)
-        devices_each = share * devices_per_processor(group, batch.bound.per_node)
-        draw = share * (batch.bound.draw_frac * node_span_w(group) / batch.bound.per_node)
-        at = names.index(group.name)
-        rows += [(j, at, begin_s, end_s, 0, float(d), float(w)) for j, (d, w) in enumerate(zip(devices_each, draw, strict=True))]
+        rows += _at_their_mean(batch, names, begin_s, end_s)
     notes = (
         ("Batch jobs enter the peak power at their mean; hpcsim run says how many work at once.",)
-        if batch and node_span_w(batch.bound.group) > 0
+        if batch and any(node_span_w(group) > 0 for group in batch.bound.groups)
         else ()
     )
     return Record(bound, "estimate", seed, begin_s, end_s, items, batch, Usage.of(rows), _down(items, bound, names), notes=notes)

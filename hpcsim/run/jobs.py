@@ -98,6 +98,7 @@ def _key(bound: BoundJobs, scenario: Scenario) -> tuple[object, ...]:
         bound.spec.model_dump_json(),
         bound.elastic,
         bound.processors,
+        bound.widest,
         bound.unit,
         scenario.scheduler.estimates,
         bound.slowdown,
@@ -114,7 +115,7 @@ def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
             estimates="actual" if estimates == "actual" else "requested",
             cut=spec.trace.cut,
             max_jobs=spec.trace.max_jobs,
-            capacity=bound.processors,
+            capacity=bound.widest,
             unit=_UNITS[bound.unit],
             zone=spec.trace.zone,
             columns=dict(spec.trace.columns) or None,
@@ -133,7 +134,7 @@ def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
     draw = spec.synthetic
     assert draw is not None
     try:
-        jobs = _drawn(draw, bound.processors, scenario.simulate.seed)
+        jobs = _drawn(draw, bound.processors, bound.widest, scenario.simulate.seed)
     except InputError as error:
         raise InputError([scenario.locate(_placed(problem)) for problem in error.problems]) from None
     if estimates == "actual":
@@ -155,7 +156,7 @@ def _placed(problem: Problem) -> Problem:
     return dataclasses.replace(problem, path=f"workload.jobs.synthetic.{key}" if key else "workload.jobs.synthetic")
 
 
-def _drawn(draw: SyntheticSpec, processors: int, seed: int) -> JobTable:
+def _drawn(draw: SyntheticSpec, processors: int, widest: int, seed: int) -> JobTable:
     from hpcsim.workload.generator import synthetic_jobs
     from hpcsim.workload.lublin import lublin_load
 
@@ -166,7 +167,7 @@ def _drawn(draw: SyntheticSpec, processors: int, seed: int) -> JobTable:
         duration_s=draw.duration,
         jobs=draw.jobs,
         load=draw.load,
-        max_processors=draw.max_processors,
+        max_processors=min(max(1, processors // 4), widest) if draw.max_processors is None and widest < processors else draw.max_processors,
         serial_frac=draw.serial,
         power_of_two_frac=draw.power_of_two,
         median_run_s=draw.median_run,

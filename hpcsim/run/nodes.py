@@ -1,9 +1,9 @@
-"""The batch jobs' group of nodes as a machine with several resources, under the rules of the scheduler."""
+"""The batch jobs' groups of nodes as a machine with several resources, under the rules of the scheduler."""
 
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,8 +11,8 @@ import numpy as np
 from hpcsim.base.errors import problem_kind
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cost.hourly import Hourly
-from hpcsim.run.bind import BoundJobs
 from hpcsim.run.data import reading
+from hpcsim.run.pools import BoundJobs, ladder_of, node_set
 from hpcsim.run.wishes import Wishes
 from hpcsim.scenario.power import power_of_hours
 from hpcsim.scenario.scheduler import SchedulerSpec
@@ -20,9 +20,8 @@ from hpcsim.scheduling.machine import Bools, Demand, Integers, Machine, NodeClas
 from hpcsim.scheduling.requests import Asking, Extra, demands_of, uses_shares
 from hpcsim.workload.jobs import Finding, JobTable
 
-__all__ = ["Rules", "asking_of", "fitted", "node_class", "node_set", "switches_of", "torus_of"]
+__all__ = ["Fitted", "Rules", "asking_of", "fitted", "node_classes", "numbers_of", "switches_of", "torus_of"]
 
-BAD_NODES = problem_kind("node-numbers", "{text!r} names no nodes of the {count} that {group!r} has", "for example 0-31,40; the first is 0")
 NO_LICENCE = problem_kind("licence-unknown", "there is no licence {name!r}", "known: {known}")
 NO_TORUS = problem_kind(
     "placement-needs-torus",
@@ -34,45 +33,37 @@ ALL_DROPPED = problem_kind(
 )
 
 
-def node_set(text: str | None, group: NodeGroup, path: str) -> Bools:
-    """Return which nodes of a group a text such as ``0-31,40`` names; all without one.
-
-    Raises
-    ------
-    InputError
-        No such nodes.
-    """
-    nodes = np.zeros(group.count, dtype=np.bool_)
-    if text is None:
-        return ~nodes
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last < group.count:
-            raise BAD_NODES.error(path=path, text=text, count=group.count, group=group.name)
-        nodes[first : last + 1] = True
-    return nodes
-
-
-def node_class(bound: BoundJobs) -> NodeClass:
-    """Return what a node of the jobs' group is."""
-    group = bound.group
-    cores = group.cores or (bound.per_node if bound.unit != "node" else 1)
-    return NodeClass(group.name, group.count, cores, group.per_node, int(group.memory_bytes or 0))
+def node_classes(bound: BoundJobs) -> list[NodeClass]:
+    """Return what the nodes of each of the jobs' groups are."""
+    return [
+        NodeClass(
+            group.name, group.count, group.cores or (each if bound.unit != "node" else 1), group.per_node, int(group.memory_bytes or 0)
+        )
+        for group, each in zip(bound.groups, bound.per_nodes, strict=True)
+    ]
 
 
 def asking_of(bound: BoundJobs, scheduler: SchedulerSpec) -> Asking:
-    """Return how the jobs count what they ask for: an accelerator brings its part of the node's cores."""
-    each = node_class(bound)
+    """Return how the jobs count what they ask for: an accelerator brings its part of the node's cores, the least of any group."""
+    parts = [each.cores / each.gpus for each in node_classes(bound) if each.gpus]
     return Asking(
         unit=bound.unit,  # type: ignore[arg-type]
-        cores_per_gpu=each.cores / each.gpus if each.gpus else 1.0,
+        cores_per_gpu=min(parts, default=1.0),
         locality=scheduler.locality or "any",
     )
 
 
-def switches_of(cluster: Cluster, group: NodeGroup) -> Integers:
-    """Return under which switch each node of a group is at each level of the fabric, shape (levels, nodes), the lowest first.
+def numbers_of(cluster: Cluster, groups: Sequence[NodeGroup]) -> Integers:
+    """Return the numbers that nodes of some groups have in the cluster, spares counted, shape (nodes,), group after group."""
+    first, at = {}, 0
+    for name, group in cluster.groups.items():
+        first[name] = at
+        at += group.total
+    return np.concatenate([first[group.name] + np.arange(group.count, dtype=np.int64) for group in groups])
+
+
+def switches_of(cluster: Cluster, groups: Sequence[NodeGroup]) -> Integers:
+    """Return under which switch each node of some groups is at each level of the fabric, shape (levels, nodes), the lowest first.
 
     Two nodes are under one switch of a level if cables up to that level join them: with several rails, the leaf switches of a rail group count
     as one. Levels that put all nodes together are left out.
@@ -80,14 +71,10 @@ def switches_of(cluster: Cluster, group: NodeGroup) -> Integers:
     from hpcsim.cluster.topologies import TOPOLOGIES, request_of
 
     fabric, request = cluster.fabric, request_of(cluster)
+    numbers = numbers_of(cluster, groups)
     if fabric is None or request is None:
-        return np.empty((0, group.count), dtype=np.int64)
+        return np.empty((0, len(numbers)), dtype=np.int64)
     wiring = TOPOLOGIES.get(fabric.topology).wire(request)
-    first = 0
-    for other in cluster.groups.values():
-        if other.name == group.name:
-            break
-        first += other.total
     above = list(range(wiring.vertices))
 
     def top(vertex: int) -> int:
@@ -101,21 +88,21 @@ def switches_of(cluster: Cluster, group: NodeGroup) -> Integers:
         mine = tiers == tier
         for a, b in zip(wiring.a[mine].tolist(), wiring.b[mine].tolist(), strict=True):
             above[top(a)] = top(b)
-        _, row = np.unique([top(node) for node in range(first, first + group.count)], return_inverse=True)
+        _, row = np.unique([top(node) for node in numbers.tolist()], return_inverse=True)
         if row.max() > 0:
             rows.append(row)
-    return np.array(rows, dtype=np.int64).reshape(-1, group.count)
+    return np.array(rows, dtype=np.int64).reshape(-1, len(numbers))
 
 
-def torus_of(cluster: Cluster, group: NodeGroup) -> tuple[int, ...]:
-    """Return the sizes of the torus whose points the nodes of a group are, the last running fastest.
+def torus_of(cluster: Cluster, groups: Sequence[NodeGroup]) -> tuple[int, ...]:
+    """Return the sizes of the torus whose points the nodes of some groups are, the last running fastest.
 
     Nodes at one switch are one more axis. Spares are not placed on: they must not be a part of the torus.
 
     Raises
     ------
     InputError
-        The fabric is no torus, or the group does not fill it.
+        The fabric is no torus, or the groups do not fill it.
     """
     from hpcsim.cluster.topologies import TOPOLOGIES, request_of
     from hpcsim.cluster.torus import Torus
@@ -126,8 +113,10 @@ def torus_of(cluster: Cluster, group: NodeGroup) -> tuple[int, ...]:
         raise NO_TORUS.error(path="scheduler.placement", why=f"the fabric is {fabric.topology if fabric else 'not given'}")
     grid = shape.grid(request)
     axes = (*grid.axes, grid.hosts) if grid.hosts > 1 else grid.axes
-    if math.prod(axes) != group.count:
-        why = f"the torus has {math.prod(axes)} places for nodes and the group {group.name!r} {group.count} nodes"
+    numbers = numbers_of(cluster, groups)
+    if math.prod(axes) != len(numbers):
+        whose = f"group {groups[0].name!r}" if len(groups) == 1 else f"groups {', '.join(group.name for group in groups)}"
+        why = f"the torus has {math.prod(axes)} places for nodes and the {whose} {len(numbers)} nodes"
         raise NO_TORUS.error(path="scheduler.placement", why=why)
     return axes
 
@@ -154,8 +143,8 @@ class Rules:
     ----------
     scheduler : SchedulerSpec
         What the scenario says.
-    group : NodeGroup
-        The jobs' nodes.
+    groups : sequence of NodeGroup
+        The jobs' nodes. Where there are several, the first sets of nodes are each a group.
     jobs : JobTable
         The jobs.
     watts : float [W]
@@ -167,19 +156,19 @@ class Rules:
         Node numbers or licences that there are not.
     """
 
-    def __init__(self, scheduler: SchedulerSpec, group: NodeGroup, jobs: JobTable, *, watts: float = 0.0) -> None:
+    def __init__(self, scheduler: SchedulerSpec, groups: Sequence[NodeGroup], jobs: JobTable, *, watts: float = 0.0) -> None:
         self.scheduler, self.jobs, self.watts = scheduler, jobs, watts
         self._pools = _Pools()
         hours = scheduler.power_hours
         self.power = Hourly(power_of_hours(hours, scheduler.power_budget or 0.0)) if hours else None
-        self.sets: list[Bools] = []
+        self.sets: list[Bools] = [node_set(group.name, groups, "") for group in groups] if len(groups) > 1 else []
         self._set_of: dict[str, int] = {}
         for name, part in scheduler.partitions.items():
             if part.nodes is not None:
-                self.sets.append(node_set(part.nodes, group, f"scheduler.partitions.{name}.nodes"))
+                self.sets.append(node_set(part.nodes, groups, f"scheduler.partitions.{name}.nodes"))
                 self._set_of[name] = len(self.sets)
-        named = {name: node_set(nodes, group, f"scheduler.features.{name}") for name, nodes in scheduler.features.items()}
-        self.wishes = Wishes(scheduler, group, jobs, named)
+        named = {name: node_set(nodes, groups, f"scheduler.features.{name}") for name, nodes in scheduler.features.items()}
+        self.wishes = Wishes(scheduler, groups, jobs, named)
         self._both: dict[tuple[int, bytes], int] = {}
         for name, count in scheduler.licences.items():
             self._pools.number(name, count, limit=False)
@@ -189,7 +178,7 @@ class Rules:
                     known = ", ".join(scheduler.licences) or "none"
                     raise NO_LICENCE.error(path=f"scheduler.qos.{name}.takes", name=licence, known=known)
         self.windows = [
-            Window(name, spec.start, spec.start + spec.duration, node_set(spec.nodes, group, f"scheduler.{kind}.{name}.nodes"))
+            Window(name, spec.start, spec.start + spec.duration, node_set(spec.nodes, groups, f"scheduler.{kind}.{name}.nodes"))
             for kind, specs in (("reservations", scheduler.reservations), ("maintenance", scheduler.maintenance))
             for name, spec in specs.items()
         ]
@@ -282,12 +271,12 @@ class Fitted:
 
 
 def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts: float = 0.0, cluster: Cluster | None = None) -> Fitted:
-    """Return the machine of the jobs' group and the jobs that may and can run on it.
+    """Return the machine of the jobs' groups and the jobs that may and can run on it.
 
     Parameters
     ----------
     bound, scheduler : BoundJobs, SchedulerSpec
-        The group, and the rules.
+        The groups, and the rules.
     jobs : JobTable
         The jobs, by submission.
     watts : float [W]
@@ -301,33 +290,36 @@ def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts:
         Rules that name what there is not, or no job is left.
     """
     findings = []
-    refused = Rules(scheduler, bound.group, jobs, watts=watts).refused()
+    refused = Rules(scheduler, bound.groups, jobs, watts=watts).refused()
     for issue, bad in refused.items():
         if bad.any():
             findings.append(Finding(issue, int(bad.sum()), "dropped", f"job {jobs.job_id[bad][0]}"))
     bad = np.any([*refused.values(), np.zeros(len(jobs), dtype=np.bool_)], axis=0)
     jobs = jobs.subset(~bad) if bad.any() else jobs
-    rules = Rules(scheduler, bound.group, jobs, watts=watts)
+    rules = Rules(scheduler, bound.groups, jobs, watts=watts)
     findings += rules.wishes.ignored()
     house = (scheduler.partitions, scheduler.qos, scheduler.reservations, scheduler.power_budget, scheduler.features, scheduler.licences)
-    needs_extra = any(house) or scheduler.burst_buffer is not None
+    needs_extra = any(house) or scheduler.burst_buffer is not None or rules.wishes.places
     extras = [rules.extra(row) for row in range(len(jobs))] if needs_extra else []
-    plain = Machine.of([node_class(bound)], sets=rules.sets, windows=rules.windows)
+    classes = node_classes(bound)
+    plain = Machine.of(classes, sets=rules.sets, windows=rules.windows)
     kinds, kind = demands_of(jobs, plain, asking_of(bound, scheduler), extra=extras.__getitem__ if needs_extra else None)
-    switch = switches_of(cluster, bound.group) if cluster is not None and scheduler.placement else None
+    switch = switches_of(cluster, bound.groups) if cluster is not None and scheduler.placement else None
     machine = Machine.of(
-        [node_class(bound)],
+        classes,
         sets=rules.sets,
         windows=rules.windows,
         pools=rules.pools,
         shares=uses_shares(kinds),
         switch=switch,
-        torus=torus_of(cluster, bound.group) if cluster is not None and scheduler.placement == "torus-block" else (),
+        torus=torus_of(cluster, bound.groups) if cluster is not None and scheduler.placement == "torus-block" else (),
+        ladder=ladder_of(bound.groups) if not bound.spec.span else (),
     )
     cannot = np.array([not machine.holds(demand) for demand in kinds], dtype=np.bool_)[kind] if len(jobs) else np.zeros(0, dtype=np.bool_)
     if cannot.any():
+        whose = "any one group of these nodes" if machine.ladder else "these nodes"
         findings.append(
-            Finding("more than these nodes can give, even when empty", int(cannot.sum()), "dropped", f"job {jobs.job_id[cannot][0]}")
+            Finding(f"more than {whose} can give, even when empty", int(cannot.sum()), "dropped", f"job {jobs.job_id[cannot][0]}")
         )
         jobs, kind = jobs.subset(~cannot), kind[~cannot]
     if not len(jobs):

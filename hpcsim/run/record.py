@@ -13,11 +13,12 @@ import numpy.typing as npt
 from hpcsim.cluster.parts import NodeGroup
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs
+from hpcsim.run.holdings import Holdings, node_span_w
 from hpcsim.run.network import NetworkRecord
 from hpcsim.run.standby import Standby
 from hpcsim.workload.jobs import Finding, JobTable
 from hpcsim.workload.tasks import TaskPlan
-from hpcsim.workload.training import HOST_LOAD_FRAC, TrainingPlan
+from hpcsim.workload.training import TrainingPlan
 
 __all__ = ["BatchRecord", "Item", "Record", "batch_usage", "devices_per_processor", "node_span_w"]
 
@@ -84,6 +85,10 @@ class BatchRecord:
     held: npt.NDArray[np.int64] | None = None
     pieces: tuple[npt.NDArray[np.int64], Floats, Floats, npt.NDArray[np.int64]] | None = None
     """Of jobs some of which were stopped or changed their size: (job, start, end, processors) of each time on the machine."""
+    holdings: Holdings | None = None
+    """What the jobs held of each group; None where they have one."""
+    home: npt.NDArray[np.int64] | None = None
+    """Index of the group, among the jobs', that each job ran on last, or would have first; None where they have one."""
     stopped_s: Floats | None = None
     """Time that each job stood still between its start and its end [s]; None where none did."""
 
@@ -140,19 +145,6 @@ class Record:
         return (len(self.batch.jobs) if self.batch else 0) + len(self.items)
 
 
-def node_span_w(group: NodeGroup) -> float:
-    """Return what a whole node of a group draws above idle when all of it works [W]; 0 where its power is not known."""
-    if group.idle_w is None or group.max_w is None:
-        return 0.0
-    span = group.max_w - group.idle_w
-    a = group.accelerator
-    if a is None or not group.per_node:
-        return span
-    if a.idle_w is None or a.tdp_w is None:
-        return 0.0
-    return HOST_LOAD_FRAC * span + group.per_node * (a.tdp_w - a.idle_w)
-
-
 def devices_per_processor(group: NodeGroup, per_node: int) -> float:
     """Return the billable devices that one processor of a pool stands for."""
     return (group.per_node or 1) / per_node
@@ -160,6 +152,8 @@ def devices_per_processor(group: NodeGroup, per_node: int) -> float:
 
 def batch_usage(batch: BatchRecord, groups: list[str], end_s: float) -> Usage:
     """Return the usage of the batch jobs that started, each at full draw of the processors it holds, while it holds them."""
+    if batch.holdings is not None:
+        return _usage_of(batch.holdings, np.array([groups.index(name) for name in batch.bound.names]), end_s)
     group, per_node = batch.bound.group, batch.bound.per_node
     ran, start, stop, processors = batch.ran(end_s)
     return Usage(
@@ -170,4 +164,16 @@ def batch_usage(batch: BatchRecord, groups: list[str], end_s: float) -> Usage:
         processors=processors,
         devices=np.asarray(processors * devices_per_processor(group, per_node), dtype=np.float64),
         draw_w=np.asarray(processors * (batch.bound.draw_frac * node_span_w(group) / per_node), dtype=np.float64),
+    )
+
+
+def _usage_of(held: Holdings, index: npt.NDArray[np.int64], end_s: float) -> Usage:
+    return Usage(
+        job=held.job,
+        group=index[held.group],
+        start_s=held.start_s,
+        end_s=np.where(np.isnan(held.end_s), end_s, held.end_s),
+        processors=held.processors,
+        devices=held.devices,
+        draw_w=held.draw_w,
     )

@@ -18,6 +18,7 @@ from hpcsim.results.tables import frame
 from hpcsim.run.accounting import Account, account, pool_states
 from hpcsim.run.answer import answer_of
 from hpcsim.run.fabric import fabric_tables, shape_note
+from hpcsim.run.group_figures import group_rows
 from hpcsim.run.hours import hours_of
 from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.ranges import ranges_of
@@ -248,7 +249,8 @@ def _batch_summary(record: Record, summary: dict[str, Any]) -> None:
         for key, mine in (("due_mean_wait_s", np.isfinite(due) & began), ("other_mean_wait_s", np.isinf(due) & began)):
             if mine.any():
                 summary[key] = float((batch.start_s - batch.jobs.submit_s)[mine].mean())
-    used = record.usage.group == list(record.bound.cluster.groups).index(batch.bound.group.name)
+    groups = list(record.bound.cluster.groups)
+    used = np.isin(record.usage.group, [groups.index(name) for name in batch.bound.names])
     busy = float(np.dot(record.usage.processors[used], (record.usage.end_s - record.usage.start_s)[used]))
     if summary["makespan_s"] > 0:
         summary["utilisation_frac"] = busy / (batch.bound.processors * summary["makespan_s"])
@@ -302,6 +304,9 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     states = _states(record)
     if states:
         tables["states"] = frame("states", states)
+    if record.batch and record.batch.bound.mixed:
+        priced = done.costs if _billable(record, done, powered) else None
+        tables["groups"] = frame("groups", group_rows(record, priced, powered=powered))
     if powered:
         tables["power"] = frame("power", done.power)
         tables["energy"] = frame("energy", _drawn(done.energy))
@@ -348,11 +353,30 @@ def _drawn(energy: dict[str, Any]) -> dict[str, list[Any]]:
 
 def _device_s(batch: BatchRecord, run_s: Any, ended: Any) -> Any:
     """Return the device-seconds of each job, NaN for one that has not ended."""
+    if batch.holdings is not None:
+        part = batch.holdings
+        held_s = np.where(np.isnan(part.end_s), 0.0, part.end_s - part.start_s) * part.devices
+        return np.where(ended, np.bincount(part.job, weights=held_s, minlength=len(run_s)), np.nan)
     each = (batch.bound.group.per_node or 1) / batch.bound.per_node
     if batch.pieces is None:
         return np.where(ended, run_s, np.nan) * batch.jobs.processors * each
     job, start, stop, held = batch.ran(np.inf)
     return np.where(ended, np.bincount(job, weights=(stop - start) * held, minlength=len(run_s)), np.nan) * each
+
+
+def _groups_of(batch: BatchRecord) -> list[str]:
+    """Return the group of each job, or those of which it has nodes; of a job that has not run, the one that it would have first."""
+    names = batch.bound.names
+    if batch.holdings is None or batch.home is None:
+        return [names[0]] * len(batch.jobs)
+    found = [names[at] for at in batch.home.tolist()]
+    if batch.bound.spec.span:
+        part = batch.holdings
+        for job in np.flatnonzero(np.bincount(part.job, minlength=len(found)) > 1).tolist():
+            mine = part.job == job
+            last = np.unique(part.group[mine & (part.start_s == part.start_s[mine].max())])
+            found[job] = "+".join(names[at] for at in last.tolist())
+    return found
 
 
 def _jobs(record: Record, done: Account) -> dict[str, Any]:
@@ -369,7 +393,7 @@ def _jobs(record: Record, done: Account) -> dict[str, Any]:
             "job_id": batch.jobs.job_id,
             "name": list(batch.jobs.names) if batch.jobs.names is not None else [None] * n,
             "kind": ["batch"] * n,
-            "group": [batch.bound.group.name] * n,
+            "group": _groups_of(batch),
             "user": [None if user < 0 else str(user) for user in batch.jobs.user.tolist()],
             "submit_s": batch.jobs.submit_s,
             "start_s": batch.start_s,
@@ -410,8 +434,7 @@ def _item_rows(record: Record, done: Account, priced: bool) -> dict[str, list[An
         wait = item.start_s - item.submit_s
         run = item.end_s - item.start_s
         devices = sum(n * (record.bound.cluster.groups[g].per_node or 1) for g, n in item.share.items())
-        per_node = {record.batch.bound.group.name: record.batch.bound.per_node} if record.batch else {}
-        processors = sum(n * per_node.get(g, 1) for g, n in item.share.items())
+        processors = sum(n * (record.batch.bound.processors_of(g) if record.batch else 1) for g, n in item.share.items())
         slowdown = float(metrics.bounded_slowdown(wait, run)) if item.status == "finished" else math.nan
         values = (
             start_id + k, item.name, item.kind, "+".join(item.share), None, item.submit_s, item.start_s, item.end_s, wait, run, item.estimate_s,
@@ -425,15 +448,18 @@ def _item_rows(record: Record, done: Account, priced: bool) -> dict[str, list[An
 def _states(record: Record) -> dict[str, Any]:
     parts = []
     for i, (name, group) in enumerate(record.bound.cluster.groups.items()):
-        batch = record.batch if record.batch and record.batch.bound.group.name == name else None
+        batch = record.batch if record.batch and name in record.batch.bound.names else None
         if batch and record.scheduled is None:
             continue
-        per_node = batch.bound.per_node if batch else 1
+        per_node = batch.bound.processors_of(name) if batch else 1
+        here = np.ones(len(batch.jobs), dtype=np.bool_) if batch else np.zeros(0, dtype=np.bool_)
+        if batch and batch.home is not None:
+            here = batch.home == batch.bound.names.index(name)
         mine = (record.usage.group == i) & (record.usage.processors != 0)
         waiting = [item for item in record.items if name in item.share]
-        submit = [*(batch.jobs.submit_s.tolist() if batch else []), *(item.submit_s for item in waiting)]
-        start = [*(batch.start_s.tolist() if batch else []), *(item.start_s for item in waiting)]
-        wanted = [*(batch.jobs.processors.tolist() if batch else []), *(item.share[name] * per_node for item in waiting)]
+        submit = [*(batch.jobs.submit_s[here].tolist() if batch else []), *(item.submit_s for item in waiting)]
+        start = [*(batch.start_s[here].tolist() if batch else []), *(item.start_s for item in waiting)]
+        wanted = [*(batch.jobs.processors[here].tolist() if batch else []), *(item.share[name] * per_node for item in waiting)]
         broken = record.down.group == i
         parts.append(
             pool_states(

@@ -24,17 +24,20 @@ from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs, bind
 from hpcsim.run.communication import BatchTraffic
 from hpcsim.run.data import cache_rule, staging_summary
+from hpcsim.run.holdings import holdings_of, homes
 from hpcsim.run.hours import hours_of
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.network import IntArray, Network, NetworkRecord
-from hpcsim.run.nodes import asking_of, fitted
+from hpcsim.run.nodes import asking_of, fitted, numbers_of
 from hpcsim.run.policies import policy_of, stopping_of, unknown_names
+from hpcsim.run.pools import ladder_of
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
 from hpcsim.run.standby import sleep_rule, standby_of
 from hpcsim.run.wishes import Wishes
 from hpcsim.scenario.load import Scenario, load
-from hpcsim.scheduling.machine import Demand, hostlist
-from hpcsim.scheduling.placement import make_placement
+from hpcsim.scenario.scheduler import SchedulerSpec
+from hpcsim.scheduling.machine import Allocation, Demand, Machine, hostlist
+from hpcsim.scheduling.placement import LadderFirst, Placement, make_placement
 from hpcsim.scheduling.prediction import PREDICTORS
 from hpcsim.scheduling.sleeping import AwakeFirst
 from hpcsim.workload.jobs import JobTable
@@ -57,21 +60,26 @@ class _Room:
         self.floor = TaskFloor(self.clock)
         self.per_node = {name: 1 for name in bound.cluster.groups}
         if bound.jobs:
-            self.per_node[bound.jobs.group.name] = bound.jobs.per_node
+            self.per_node |= dict(zip(bound.jobs.names, bound.jobs.per_nodes, strict=True))
         scheduler = bound.scenario.scheduler
         self.source = batch_jobs(bound.jobs, bound.scenario) if bound.jobs else None
         self.demands: tuple[list[Demand], Any] | None = None
         if self.source is not None:
             self.source = dataclasses.replace(self.source, quality=(*self.source.quality, *unknown_names(scheduler, self.source.jobs)))
-            if bound.jobs and not scheduler.by_node:
-                ignored = Wishes(scheduler, bound.jobs.group, self.source.jobs, {}).ignored()
+            if bound.jobs and not scheduler.by_node and not bound.jobs.mixed:
+                ignored = Wishes(scheduler, bound.jobs.groups, self.source.jobs, {}).ignored()
                 self.source = dataclasses.replace(self.source, quality=(*self.source.quality, *ignored))
         self.hours = hours_of(bound.scenario)
         policy = policy_of(scheduler, self.source.jobs if self.source else None, self.hours)
         only_nodes = bool(getattr(policy, "nodes_only", False))
-        self.pools = {
-            name: self._nodes(bound.jobs)
-            if bound.jobs and (scheduler.by_node or only_nodes or bound.jobs.spec.communication) and name == bound.jobs.group.name
+        self.visits: dict[int, list[Allocation]] = {}
+        """Where each batch job was, one time after the other, if there are several groups for it."""
+        jobs = bound.jobs
+        by_node = jobs is not None and (scheduler.by_node or only_nodes or bool(jobs.spec.communication) or jobs.mixed)
+        nodes = self._nodes(jobs) if jobs is not None and by_node else None
+        self.pools: dict[str, BatchSystem] = {
+            name: nodes
+            if nodes is not None and jobs is not None and name in jobs.names
             else BatchSystem(self.clock, group.count * self.per_node[name], "fcfs" if only_nodes else policy, order=scheduler.order)
             for name, group in bound.cluster.groups.items()
         }
@@ -83,22 +91,24 @@ class _Room:
         self.batch_traffic = self._batch_traffic(bound.jobs) if bound.jobs and bound.jobs.spec.communication else None
 
     def _nodes(self, jobs: BoundJobs) -> MachineSystem:
-        """Return the batch system of the jobs' group by node; jobs that it cannot hold are dropped and counted."""
+        """Return the batch system of the jobs' groups by node; jobs that it cannot hold are dropped and counted."""
         scheduler, source = self.bound.scenario.scheduler, self.source
         assert source is not None
-        placement: str | AwakeFirst = scheduler.placement or ("best-fit" if scheduler.switch_off else "first-fit")
-        if scheduler.switch_off:
-            placement = AwakeFirst(make_placement(str(placement)))
         found = fitted(
             jobs, scheduler, source.jobs, watts=jobs.draw_frac * node_span_w(jobs.group) / jobs.per_node, cluster=self.bound.cluster
         )
         self.source = dataclasses.replace(source, jobs=found.jobs, quality=(*source.quality, *found.findings))
         self.demands = found.demands
-        return system_for(found.jobs)(
+
+        def watch(kind: str, time_s: float, fields: Mapping[str, Any]) -> None:
+            if kind == "start":
+                self.visits.setdefault(fields["job"], []).append(system.allocations[fields["job"]])
+
+        system = system_for(found.jobs)(
             self.clock,
             found.machine,
             policy_of(scheduler, found.jobs, self.hours),
-            placement=placement,
+            placement=_placement(jobs, scheduler, found.machine),
             asking=asking_of(jobs, scheduler),
             size=jobs.processors,
             stopping=stopping_of(scheduler),
@@ -106,7 +116,9 @@ class _Room:
             sleep=sleep_rule(scheduler.switch_off),
             caches=cache_rule(scheduler, self.bound.cluster, found.jobs),
             order=scheduler.order,
+            observers=[watch] if jobs.mixed else (),
         )
+        return system
 
     def _batch_traffic(self, jobs: BoundJobs) -> BatchTraffic:
         """Return the driver of the batch jobs that communicate."""
@@ -115,7 +127,8 @@ class _Room:
         seed = self.bound.scenario.simulate.seed
         pool = self.pools[jobs.group.name]
         assert isinstance(pool, MachineSystem)
-        traffic = BatchTraffic(self.network, jobs.group.name, self.source.jobs, jobs.spec.communication, seed)
+        numbers = numbers_of(self.bound.cluster, jobs.groups)
+        traffic = BatchTraffic(self.network, numbers, self.source.jobs, jobs.spec.communication, seed)
         pool.driver = traffic
         return traffic
 
@@ -126,7 +139,7 @@ class _Room:
             pool = self.pools[group]
             processors = nodes * self.per_node[group]
             if isinstance(pool, MachineSystem):
-                whole = Demand(nodes, apart=nodes > 1, exclusive=True)
+                whole = Demand(nodes, apart=nodes > 1, exclusive=True, where=self._set_of(group))
                 ticket = pool.request(processors, estimate_s=item.estimate_s, name=item.name, demand=whole)
             else:
                 ticket = pool.request(processors, estimate_s=item.estimate_s, name=item.name)
@@ -135,6 +148,11 @@ class _Room:
         item.start_s = self.clock.now
         item.status = "running"
         return tickets
+
+    def _set_of(self, group: str) -> int:
+        """Return the set of the nodes of one group in the jobs' machine: the first sets are the groups where there are several."""
+        jobs = self.bound.jobs
+        return jobs.names.index(group) + 1 if jobs is not None and jobs.mixed else 0
 
     def train(self, item: Item, plan: TrainingPlan, seed: int) -> Generator[Any, Any, None]:
         """Drive one training run from submission to end."""
@@ -175,7 +193,11 @@ class _Room:
         held: dict[str, IntArray] = {}
         for (group, count), (pool, ticket) in zip(item.share.items(), tickets, strict=True):
             if self.network:
-                where = pool.allocations[ticket.job].nodes if isinstance(pool, MachineSystem) else None
+                where = None
+                if isinstance(pool, MachineSystem):
+                    at = self._set_of(group) - 1
+                    before = int(pool.machine.first[at]) if at >= 0 else 0
+                    where = [node - before for node in pool.allocations[ticket.job].nodes]
                 held[group] = self.network.take(group, count, where)
         return held
 
@@ -188,6 +210,14 @@ class _Room:
         item.status = "finished"
         for pool, ticket in tickets:
             pool.release(ticket)
+
+
+def _placement(jobs: BoundJobs, scheduler: SchedulerSpec, machine: Machine) -> Placement:
+    """Return the placement of a scenario: nodes that are on first where idle ones are switched off, and the least capable of several groups."""
+    placement = make_placement(scheduler.placement or ("best-fit" if scheduler.switch_off else "first-fit"))
+    if scheduler.switch_off:
+        placement = AwakeFirst(placement)
+    return LadderFirst(placement, machine, ladder_of(jobs.groups)) if jobs.mixed and jobs.spec.span else placement
 
 
 def batch_machine(bound: Bound) -> tuple[MachineSystem, JobTable, tuple[list[Demand], Any]] | None:
@@ -310,6 +340,7 @@ def _batch(room: _Room, jobs: BoundJobs, source: Any, numbers: range) -> BatchRe
         status=outcome.status[rows],
         **_placed(room.pools[jobs.group.name], outcome, range(rows.start, rows.stop)),
         **_pieces(outcome, rows),
+        **(_held_of_groups(room, jobs, outcome, rows) if jobs.mixed else {}),
         quality=tuple(source.quality),
         file=source.file,
         rows=source.rows,
@@ -327,6 +358,40 @@ def _pieces(outcome: Outcome, rows: slice) -> dict[str, Any]:
     return {"pieces": (job[mine] - rows.start, start[mine], end[mine], held[mine]), "stopped_s": stopped}
 
 
+def _held_of_groups(room: _Room, jobs: BoundJobs, outcome: Outcome, rows: slice) -> dict[str, Any]:
+    """Return what each job held of each group, and the group that it ran on last or would have first."""
+    pool = room.pools[jobs.group.name]
+    assert isinstance(pool, MachineSystem)
+    assert room.demands is not None
+    demands, kind = room.demands
+    job, _, start, end, _ = outcome.pieces
+    again = np.arange(len(job)) >= len(job) - len(outcome.stretches)  # all times but the last of jobs that were stopped, in order
+    which = np.full(len(job), -1)
+    seen: dict[int, int] = {}
+    for at in np.flatnonzero(again).tolist():
+        which[at] = seen[job[at]] = seen.get(job[at], -1) + 1
+    mine = np.flatnonzero(~np.isnan(start) & (job >= rows.start) & (job < rows.stop))
+    places = [room.visits[int(job[at])][which[at]] for at in mine.tolist()]
+    number = job[mine] - rows.start
+    asked = outcome.processors[rows]
+    held = holdings_of(jobs, pool.machine, demands, np.asarray(kind), asked, (number, start[mine], end[mine], places))
+    home = homes(pool.machine, demands, ladder_of(jobs.groups))[np.asarray(kind)[: len(asked)]]
+    last = np.argsort(held.start_s, kind="stable")
+    home[held.job[last]] = held.group[last]
+    return {"holdings": held, "home": home}
+
+
+def _fail_nodes(room: _Room, jobs: BoundJobs, numbers: range, mtbf_s: float, seed: int) -> None:
+    """Let the nodes under the batch jobs fail."""
+    name, rng = jobs.group.name, stream(seed, "failures", "pool", "+".join(jobs.names))
+    pool = room.pools[name]
+    if isinstance(pool, MachineSystem):
+        spares = [room.spares[each] for each in jobs.names]
+        NodeOutages(room.clock, pool, numbers, mtbf_s=mtbf_s, spares=spares, rng=rng).begin()
+    else:
+        PoolOutages(room.clock, pool, numbers, per_node=jobs.per_node, mtbf_s=mtbf_s, spares=room.spares[name], rng=rng).begin()
+
+
 def _run(bound: Bound, seed: int) -> Record:
     scenario = bound.scenario
     room = _Room(bound)
@@ -334,17 +399,7 @@ def _run(bound: Bound, seed: int) -> Record:
     source, numbers = _submit(room, bound.jobs) if bound.jobs else (None, range(0))
     _start(room, items, seed)
     if bound.jobs and bound.node_mtbf_s:
-        name = bound.jobs.group.name
-        outages = NodeOutages if isinstance(room.pools[name], MachineSystem) else PoolOutages
-        outages(
-            room.clock,
-            room.pools[name],
-            numbers,
-            per_node=bound.jobs.per_node,
-            mtbf_s=bound.node_mtbf_s,
-            spares=room.spares[name],
-            rng=stream(seed, "failures", "pool", name),
-        ).begin()
+        _fail_nodes(room, bound.jobs, numbers, bound.node_mtbf_s, seed)
     began = time.process_time()
     until = scenario.simulate.until
     room.clock.run(until)

@@ -74,20 +74,21 @@ def standby_of(bound: Bound, pools: Mapping[str, BatchSystem]) -> Standby | None
         return None
     rows: list[tuple[int, int, str, float, float, float]] = []
     nodes = boots = 0
-    for at, (name, pool) in enumerate(pools.items()):
+    names = list(bound.cluster.groups)
+    for pool in {id(pool): pool for pool in pools.values()}.values():
         power = getattr(pool, "power", None)
         power = getattr(power, "inner", power)  # caches stand in front of it
         if power is None:
             continue
-        group = bound.cluster.groups[name]
-        idle = _idle_w(bound, name)
-        watts = {
-            "off": spec.off_power,
-            "booting": idle if spec.boot_power is None else spec.boot_power,
-            "shutting down": idle if spec.shutdown_power is None else spec.shutdown_power,
-        }
-        rows += [(at, node, state, start, end, watts[state]) for node, state, start, end in power.intervals()]
-        nodes += group.count
+        mine = [name for name in names if pools[name] is pool]  # several groups that are one machine lie one after the other there
+        ends = np.cumsum([bound.cluster.groups[name].count for name in mine])
+        idle = [_idle_w(bound, name) for name in mine]
+        for node, state, start, end in power.intervals():
+            at = int(ends.searchsorted(node, "right"))
+            given = {"off": spec.off_power, "booting": spec.boot_power, "shutting down": spec.shutdown_power}[state]
+            first = int(ends[at - 1]) if at else 0
+            rows.append((names.index(mine[at]), node - first, state, start, end, idle[at] if given is None else given))
+        nodes += int(ends[-1])
         boots += power.boots
     return Standby.of(rows, nodes, boots)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from hpcsim.cluster.parts import NodeGroup
+from hpcsim.run.pools import features_of
 from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scheduling.machine import Bools
 from hpcsim.workload.jobs import Finding, JobTable
@@ -62,30 +63,42 @@ class Wishes:
     ----------
     scheduler : SchedulerSpec
         What there is.
-    group : NodeGroup
-        The jobs' nodes; its name is a feature of all of them.
+    groups : sequence of NodeGroup
+        The jobs' nodes; the name of a group, its node type and its accelerator are features of its nodes.
     jobs : JobTable
         The jobs.
     nodes : mapping of str to bool array, shape (nodes,)
         Which nodes have each feature.
     """
 
-    def __init__(self, scheduler: SchedulerSpec, group: NodeGroup, jobs: JobTable, nodes: Mapping[str, Bools]) -> None:
+    def __init__(self, scheduler: SchedulerSpec, groups: Sequence[NodeGroup], jobs: JobTable, nodes: Mapping[str, Bools]) -> None:
         self._jobs = jobs
-        self._features = {group.name: np.ones(group.count, dtype=np.bool_), **nodes}
-        self._binding = bool(scheduler.features)
+        self._features = {**features_of(groups), **nodes}
         self._counted = scheduler.licences
         self._buffer = scheduler.burst_buffer
         self._text = jobs.filled("constraint")
         self._nodes = {number: with_features(jobs.label("constraint", number), self._features) for number in _present(self._text)}
+        known = (
+            self._nodes if scheduler.features else [n for n in self._nodes if len(groups) > 1 and self._knows(jobs.label("constraint", n))]
+        )
+        self._held = frozenset(known)
+        """Constraints that jobs are held to: all where features are given; over several groups, those that name nothing else than these."""
         self._licences = jobs.filled("licences")
         self._taken = {number: licences_of(jobs.label("licences", number)) for number in _present(self._licences)}
         self._bytes = np.ceil(jobs.filled("buffer_bytes")).astype(np.int64)
 
+    def _knows(self, text: str) -> bool:
+        return all(word.strip() in self._features for word in re.split("[&,|]", text))
+
+    @property
+    def places(self) -> bool:
+        """Whether some job is held to features."""
+        return bool(self._held)
+
     def nodes(self, row: int) -> Bools | None:
         """Return which nodes a job may use by its features; None for all."""
         number = int(self._text[row])
-        return self._nodes.get(number) if self._binding else None
+        return self._nodes[number] if number in self._held else None
 
     def licences(self, row: int) -> dict[str, int]:
         """Return how many of which licence a job takes, of those that are counted."""
@@ -99,9 +112,10 @@ class Wishes:
     def refused(self) -> dict[str, Bools]:
         """Return which jobs ask for what there is not, by what that is."""
         broken: dict[str, Bools] = {}
-        if self._binding:
-            odd = [number for number, nodes in self._nodes.items() if nodes is None]
-            none = [number for number, nodes in self._nodes.items() if nodes is not None and not nodes.any()]
+        if self._held:
+            held = {number: self._nodes[number] for number in self._held}
+            odd = [number for number, nodes in held.items() if nodes is None]
+            none = [number for number, nodes in held.items() if nodes is not None and not nodes.any()]
             broken["asks for features in a way that is not modelled (counts, brackets)"] = np.isin(self._text, odd)
             broken["asks for features that no node has"] = np.isin(self._text, none)
         if self._counted:
@@ -115,7 +129,7 @@ class Wishes:
         """Return what jobs ask for that nothing in the scenario holds them to."""
         found = []
         for asked, held, what, key in (
-            (self._text >= 0, self._binding, "features of nodes", "scheduler.features"),
+            ((self._text >= 0) & ~np.isin(self._text, list(self._held)), False, "features of nodes", "scheduler.features"),
             (self._licences >= 0, bool(self._counted), "licences", "scheduler.licences"),
             (self._bytes > 0, self._buffer is not None, "burst buffer", "scheduler.burst_buffer"),
         ):

@@ -18,7 +18,9 @@ Time = Annotated[float, Quantity("time")]
 class PartitionSpec(Spec):
     """A partition: the nodes that the jobs of one queue may use, and its limits. Partitions may overlap."""
 
-    nodes: str | None = Field(None, description="numbers of its nodes, such as 0-31,40; all of the group by default")
+    nodes: str | None = Field(
+        None, description="its nodes: numbers such as 0-31,40, groups, or some of a group's as gpu/0-31; all by default"
+    )
     max_time: Time | None = Field(None, description="jobs that ask for more are dropped and counted")
     max_nodes: Annotated[int, Count(1)] | None = Field(None, description="jobs that take more nodes are dropped and counted")
     max_processors: Annotated[int, Count(1)] | None = Field(None, description="processors that all its jobs together may use")
@@ -39,7 +41,9 @@ class WindowSpec(Spec):
 
     start: Annotated[float, Quantity("time", zero=True)] = Field(description="when it begins")
     duration: Time = Field(description="how long it lasts")
-    nodes: str | None = Field(None, description="numbers of its nodes, such as 0-31,40; all of the group by default")
+    nodes: str | None = Field(
+        None, description="its nodes: numbers such as 0-31,40, groups, or some of a group's as gpu/0-31; all by default"
+    )
     users: tuple[str, ...] = Field((), description="users whose jobs run there, and only there and then; none: maintenance")
 
     @model_validator(mode="before")
@@ -119,7 +123,8 @@ class SchedulerSpec(Spec):
     qos: NamedMap[QosSpec] = Field(default_factory=dict, description="qualities of service by name")
     licences: NamedMap[Annotated[int, Count(1)]] = Field(default_factory=dict, description="licences of the whole machine by name")
     features: NamedMap[str] = Field(
-        default_factory=dict, description="numbers of the nodes, such as 0-31,40, that have a feature, by its name"
+        default_factory=dict,
+        description="nodes that have a feature, by its name: numbers such as 0-31,40, groups, or some of a group's as gpu/0-31",
     )
     burst_buffer: BurstBufferSpec | None = Field(
         None, description="burst buffer of the whole machine, of which jobs take what they ask for"

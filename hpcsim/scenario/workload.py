@@ -340,7 +340,10 @@ class JobsSpec(Spec):
 
     trace: TraceSpec | None = Field(None, description="a job log")
     synthetic: SyntheticSpec | None = Field(None, description="generated jobs")
-    nodes: str | None = Field(None, description="node group that runs them; the only one by default")
+    nodes: str | Annotated[tuple[str, ...], AfterValidator(_some)] | None = Field(
+        None, description="node group that runs them, a list of groups that are one machine, or all; the only one by default"
+    )
+    span: bool = Field(False, description="a job may have nodes of several groups; without it, it keeps to one")
     unit: Literal["core", "accelerator", "node"] | None = Field(
         None, description="what a job's processor is; an accelerator where the group has them, else a core"
     )
@@ -353,6 +356,11 @@ class JobsSpec(Spec):
         default_factory=dict,
         description="what jobs on several nodes send, by name; they then get nodes, and slow each other and the training runs",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _groups(cls, data: Any) -> Any:
+        return {**data, "nodes": tuple(data["nodes"])} if isinstance(data, dict) and isinstance(data.get("nodes"), list) else data
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

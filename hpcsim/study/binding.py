@@ -228,8 +228,10 @@ def with_nodes(house: House, nodes: int) -> House:
         sets=[np.concatenate([one, more]) for one in machine.sets[1:]],
         windows=[window._replace(nodes=np.concatenate([window.nodes, ~more])) for window in machine.windows],
         shares=machine.shares,
+        ladder=machine.ladder,
     )
-    return dataclasses.replace(house, machine=larger, size=house.size + nodes * (house.size // machine.nodes))
+    each = {"core": last.cores, "accelerator": last.gpus, "node": 1}[house.asking.unit] if machine.ladder else house.size // machine.nodes
+    return dataclasses.replace(house, machine=larger, size=house.size + nodes * each)
 
 
 def with_more(house: House) -> Iterator[tuple[str, House]]:
@@ -259,6 +261,7 @@ def _with(machine: Machine, *, classes: list[Any]) -> Machine:
         sets=machine.sets[1:],
         windows=machine.windows,
         shares=machine.shares,
+        ladder=machine.ladder,
         torus=machine.torus,
     )
     return new

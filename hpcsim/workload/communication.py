@@ -6,7 +6,7 @@ nodes that are far apart its own traffic may be slower, and among others it is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +34,9 @@ MOST_PARTNERS = 31
 """Partners of a node in an all-to-all that is followed pair by pair; a larger one has as many, evenly spread."""
 
 
-def check_communication(specs: Mapping[str, CommunicationSpec], cluster: Cluster, group: NodeGroup, problems: Problems) -> None:
-    """Add to ``problems`` what does not go together with the cluster."""
+def check_communication(specs: Mapping[str, CommunicationSpec], cluster: Cluster, groups: Sequence[NodeGroup], problems: Problems) -> None:
+    """Add to ``problems`` what does not go together with the cluster, whose ``groups`` run the jobs."""
+    group = min(groups, key=lambda one: one.injection_bytes_per_s)
     path = "workload.jobs.communication"
     total: dict[str | None, float] = {}
     for name, spec in specs.items():
