@@ -38,11 +38,6 @@ ALIKE_ONLY = problem_kind(
     "{what} takes the jobs' nodes to be all alike, and the jobs have the groups {groups}",
     "leave it out, or name one group in workload.jobs.nodes",
 )
-NODES_ONLY = problem_kind(
-    "jobs-nodes-policy",
-    "the policy {name!r} plans with one pool of processors, and the jobs have the groups {groups}",
-    "another policy, or one group in workload.jobs.nodes",
-)
 TOO_WIDE = problem_kind(
     "synthetic-too-wide", "the largest job takes {asked} processors, {group} has {have}", "lower max_processors, or enlarge the group"
 )
@@ -163,18 +158,6 @@ def check_pool(bound: BoundJobs, scenario: Scenario, problems: Problems) -> None
     for group in bound.groups if known else ():
         if not group.memory_bytes:
             problems.add(NO_MEMORY(path=group.path, known=", ".join(known), group=group.name, key=f"{group.path}.memory"))
-    _check_policy(scenario, groups, problems)
-
-
-def _check_policy(scenario: Scenario, groups: str, problems: Problems) -> None:
-    from hpcsim.scheduling.policies import make_policy
-
-    try:
-        policy = make_policy(scenario.scheduler.policy, scenario.scheduler.options)
-    except InputError:
-        return  # said elsewhere
-    if not getattr(policy, "rooms", False):
-        problems.add(NODES_ONLY(path="scheduler.policy", name=policy.name, groups=groups))
 
 
 def check_nodes(bound: BoundJobs, scenario: Scenario, problems: Problems) -> None:

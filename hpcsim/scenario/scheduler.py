@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec
 from hpcsim.scenario.power import NodeCapSpec, SwitchOffSpec
@@ -15,10 +15,22 @@ __all__ = ["PartitionSpec", "PrioritySpec", "QosSpec", "SchedulerSpec", "Stoppin
 Time = Annotated[float, Quantity("time")]
 
 
+def _joined(value: Any) -> Any:
+    return ",".join(value) if isinstance(value, (list, tuple)) and value and all(isinstance(part, str) for part in value) else value
+
+
+_Nodes = Annotated[
+    str,
+    BeforeValidator(_joined),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}),
+]
+"""Nodes as text; a list is joined."""
+
+
 class PartitionSpec(Spec):
     """A partition: the nodes that the jobs of one queue may use, and its limits. Partitions may overlap."""
 
-    nodes: str | None = Field(
+    nodes: _Nodes | None = Field(
         None, description="its nodes: numbers such as 0-31,40, groups, or some of a group's as gpu/0-31; all by default"
     )
     max_time: Time | None = Field(None, description="jobs that ask for more are dropped and counted")
@@ -41,7 +53,7 @@ class WindowSpec(Spec):
 
     start: Annotated[float, Quantity("time", zero=True)] = Field(description="when it begins")
     duration: Time = Field(description="how long it lasts")
-    nodes: str | None = Field(
+    nodes: _Nodes | None = Field(
         None, description="its nodes: numbers such as 0-31,40, groups, or some of a group's as gpu/0-31; all by default"
     )
     users: tuple[str, ...] = Field((), description="users whose jobs run there, and only there and then; none: maintenance")
@@ -122,7 +134,7 @@ class SchedulerSpec(Spec):
     partitions: NamedMap[PartitionSpec] = Field(default_factory=dict, description="partitions by name: the queue of a job log")
     qos: NamedMap[QosSpec] = Field(default_factory=dict, description="qualities of service by name")
     licences: NamedMap[Annotated[int, Count(1)]] = Field(default_factory=dict, description="licences of the whole machine by name")
-    features: NamedMap[str] = Field(
+    features: NamedMap[_Nodes] = Field(
         default_factory=dict,
         description="nodes that have a feature, by its name: numbers such as 0-31,40, groups, or some of a group's as gpu/0-31",
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.scenario.cluster import Precision
@@ -35,6 +35,7 @@ EMPTY_WORKLOAD = problem_kind(
     "empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products, patterns"
 )
 EMPTY_LIST = problem_kind("empty-list", "the list is empty", "name at least one, or leave the key out")
+NOT_GROUPS = problem_kind("groups-form", "{value!r} is no node group, list of groups, or all", "for example cpu, [cpu, gpu], all")
 LAYOUT_TEXT = problem_kind("layout-text", "{value!r} is no layout", "'auto', or keys with values such as 'tp=8,pp=4,micro_batch=1'")
 
 
@@ -49,6 +50,21 @@ def _some(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value:
         fail(EMPTY_LIST())
     return value
+
+
+_GROUPS: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}, {"type": "null"}]}
+
+
+def _groups(value: Any) -> str | tuple[str, ...] | None:
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        fail(NOT_GROUPS(value=value))
+    return _some(tuple(value))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def _exactly_one(given: Mapping[str, Any], *keys: str) -> Iterator[Problem]:
@@ -340,7 +356,7 @@ class JobsSpec(Spec):
 
     trace: TraceSpec | None = Field(None, description="a job log")
     synthetic: SyntheticSpec | None = Field(None, description="generated jobs")
-    nodes: str | Annotated[tuple[str, ...], AfterValidator(_some)] | None = Field(
+    nodes: Annotated[str | tuple[str, ...] | None, PlainValidator(_groups), PlainSerializer(_plain), WithJsonSchema(_GROUPS)] = Field(
         None, description="node group that runs them, a list of groups that are one machine, or all; the only one by default"
     )
     span: bool = Field(False, description="a job may have nodes of several groups; without it, it keeps to one")
@@ -356,11 +372,6 @@ class JobsSpec(Spec):
         default_factory=dict,
         description="what jobs on several nodes send, by name; they then get nodes, and slow each other and the training runs",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _groups(cls, data: Any) -> Any:
-        return {**data, "nodes": tuple(data["nodes"])} if isinstance(data, dict) and isinstance(data.get("nodes"), list) else data
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -86,6 +86,18 @@ def test_no_node_is_overbooked_and_no_job_lies_in_two_groups(workload: Workload,
         assert (held <= machine.total).all()
 
 
+@pytest.mark.parametrize("policy", ["easy", "conservative"])
+def test_the_head_waits_for_one_group_that_holds_all_of_it(policy: str) -> None:
+    """Two nodes of two cores, a group each. At 10 s each has one core free, which is no place for the head: it fits at 20 s on b, and a job that ends by then passes."""
+    machine = Machine.of([NodeClass("a", 1, 2), NodeClass("b", 1, 2)], ladder=(0, 1))
+    run = [30.0, 0.5, 10.0, 20.0, 5.0, 15.0, 18.9]
+    jobs = JobTable.of([0, 0, 0, 0, 1, 2, 2], run, [1, 1, 1, 1, 2, 1, 1])
+    outcome = run_on_machine(jobs, machine, policy, check=True)
+    assert [place.nodes for place in outcome.places.values()][:4] == [(0,), (0,), (1,), (1,)]
+    assert outcome.start_s.tolist() == [0.0, 0.0, 0.0, 0.0, 20.0, 2.0, 17.0]
+    assert outcome.places[4].nodes == (1,)
+
+
 @st.composite
 def halves(draw: st.DrawFn) -> tuple[JobTable, NodeClass, NodeClass, NodeClass, str]:
     """Jobs, one group of nodes and the same nodes as two groups, and whether jobs are serial or wide."""
@@ -117,6 +129,8 @@ def test_a_group_split_in_two_alike_runs_the_same(policy: str, case: tuple[JobTa
     two = Machine.of([first, second], ladder=(0, 1) if shape == "serial" else ())
     place = make_placement("first-fit")
     a = run_on_machine(jobs, one, policy, placement=place, asking=Asking(), check=True)
-    b = run_on_machine(jobs, two, policy, placement=place if shape == "serial" else LadderFirst(place, two, (0, 1)), asking=Asking(), check=True)
+    b = run_on_machine(
+        jobs, two, policy, placement=place if shape == "serial" else LadderFirst(place, two, (0, 1)), asking=Asking(), check=True
+    )
     assert a.start_s.tolist() == b.start_s.tolist()
     assert {job: where.nodes for job, where in a.places.items()} == {job: where.nodes for job, where in b.places.items()}
