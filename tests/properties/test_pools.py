@@ -98,6 +98,15 @@ def test_the_head_waits_for_one_group_that_holds_all_of_it(policy: str) -> None:
     assert outcome.places[4].nodes == (1,)
 
 
+def test_a_job_passes_beside_the_head_in_another_group_than_it_would_then_have() -> None:
+    """The head will have node 1 at 10 s. The long job would lie there too; it goes to node 2, though by then its first group, a, has room again."""
+    machine = Machine.of([NodeClass("a", 1, 1), NodeClass("b", 2, 2)], ladder=(0, 1))
+    jobs = JobTable.of([0, 0, 0, 0, 1, 1], [10.0, 10.0, 0.5, 50.0, 5.0, 100.0], [1, 1, 1, 1, 2, 1], nodes=[1] * 6)
+    outcome = run_on_machine(jobs, machine, "easy", check=True)
+    assert outcome.start_s.tolist() == [0.0, 0.0, 0.0, 0.0, 10.0, 1.0]
+    assert [outcome.places[job].nodes for job in (3, 4, 5)] == [(2,), (1,), (2,)]
+
+
 @st.composite
 def halves(draw: st.DrawFn) -> tuple[JobTable, NodeClass, NodeClass, NodeClass, str]:
     """Jobs, one group of nodes and the same nodes as two groups, and whether jobs are serial or wide."""
