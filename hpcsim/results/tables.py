@@ -19,6 +19,7 @@ from hpcsim.results.columns import count_column as _count
 from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
 from hpcsim.results.fabric import FABRIC_TABLES
+from hpcsim.results.node_groups import GROUPS, STATES
 from hpcsim.results.planning import PLAN_TABLES
 from hpcsim.results.standby import STANDBY, WATCHED
 from hpcsim.results.studies import STUDIES
@@ -168,22 +169,6 @@ _MEMORY = Table(
     ),
 )
 
-_STATES = Table(
-    "states",
-    "Processors by state and the queue, as intervals that tile the horizon of each group.",
-    (
-        _POLICY,
-        _text("group", "Node group."),
-        _real("start_s", "s", "Start of the interval."),
-        _real("end_s", "s", "End of the interval."),
-        _count("busy", "Processors at work."),
-        _count("idle", "Processors that are up and free."),
-        _count("down", "Processors that are out of service."),
-        _count("queued_jobs", "Jobs that wait for this group."),
-        _count("queued_processors", "Processors that those jobs ask for."),
-    ),
-)
-
 _POWER = Table(
     "power",
     "Electrical power, as intervals that tile the horizon.",
@@ -218,24 +203,6 @@ _COSTS = Table(
         _real("quantity", "", "How much of it, in the unit beside."),
         _text("unit", "Unit of the quantity."),
         _real("usd", "USD", "Amount."),
-    ),
-)
-
-_GROUPS = Table(
-    "groups",
-    "Every node group of batch jobs that have several: what ran there, and what that drew and cost.",
-    (
-        _text("group", "Node group."),
-        _count("nodes", "Nodes, spares left out."),
-        _count("processors", "Processors, in the unit in which jobs count theirs."),
-        _count("accelerators", "Accelerators."),
-        _count("jobs", "Jobs that ran there, the last time that they did; in an estimate, those that it would be tried first for."),
-        _real("mean_wait_s", "s", "Mean wait of those jobs; empty where there are none.", null=True),
-        _real("utilisation_frac", "1", "Processors held, on average from begin to end, over all of the group.", null=True),
-        _real("device_utilisation_frac", "1", "Accelerators held likewise; empty where it has none.", null=True),
-        _real("compute_energy_j", "J", "What work added above idle power; empty where power is not known.", null=True),
-        _real("idle_energy_j", "J", "Idle power of its nodes while they were on.", null=True),
-        _real("cost_usd", "USD", "Its part of the bill, electricity left out; empty where it has no price.", null=True),
     ),
 )
 
@@ -449,11 +416,11 @@ TABLES: dict[str, Table] = {
         _TRAINING,
         _BREAKDOWN,
         _MEMORY,
-        _STATES,
+        STATES,
         _POWER,
         _ENERGY,
         _COSTS,
-        _GROUPS,
+        GROUPS,
         _TASKS,
         _LINKS,
         _CONTENTION,
