@@ -125,15 +125,10 @@ def _show_waits(results: Any) -> None:
 
     jobs, room = results.tables.get("wait_jobs"), results.tables.get("room")
     if jobs is not None and len(jobs):
-        print("\nwho had the processors meanwhile")
-        lines = [
-            (f"  job {r.job_id}", r.role, f"{r.processors:,} processors", f"{show('t_s', r.processor_s)} · processors")
-            for r in jobs.head(_MOST_ROWS).itertuples()
-        ]
-        print(columns(lines, right=(2, 3)))
+        _show_others(jobs, float(results.summary["wait_s"]))
     binding = results.tables.get("binding")
     if binding is not None and len(binding):
-        print("\nwhat the first in line was short of")
+        print("\nwhat the first in line was short of, for how long and for which share of the time in which any job waited")
         spans = [(f"  {r.reason}", show("t_s", r.span_s), show("x_frac", r.waiting_frac)) for r in binding.head(_MOST_ROWS).itertuples()]
         print(columns(spans, right=(1, 2)))
     if room is not None:
@@ -146,6 +141,38 @@ def _show_waits(results: Any) -> None:
                 right=(1, 2, 3, 4),
             )
         )
+
+
+_ROLES = {
+    "held": "ran when it was submitted",
+    "ahead": "came before it, started while it waited",
+    "passed": "came later, passed it",
+    "released": "ended as it started",
+}
+
+
+def _show_others(jobs: Any, wait_s: float) -> None:
+    """Print the jobs around a wait: over the wait who had how much, or who ran at the one instant where there was no wait."""
+    from hpcsim.report.terminal import columns
+    from hpcsim.results.quantities import show
+
+    roles: dict[int, list[str]] = {}
+    for job, role in zip(jobs["job_id"], jobs["role"], strict=True):
+        roles.setdefault(job, []).append(_ROLES[role])
+    once = jobs.drop_duplicates("job_id")
+    if not wait_s > 0:
+        once = once[[_ROLES["held"] in roles[job] for job in once["job_id"]]].sort_values("processors", ascending=False, kind="stable")
+    if not len(once):
+        return
+    print(f"\nwho had the processors over the wait of {show('t_s', wait_s)}" if wait_s > 0 else "\nwho ran at the instant when it came")
+    lines = []
+    for r in once.head(_MOST_ROWS).itertuples():
+        line = (f"  job {r.job_id}", f"{r.processors:,} processors")
+        held = f"for {show('t_s', min(r.processor_s / r.processors, wait_s))} of it" if r.processors else ""
+        lines.append((*line, held, ", ".join(roles[r.job_id])) if wait_s > 0 else line)
+    print(columns(lines, right=(1, 2) if wait_s > 0 else (1,)))
+    if len(once) > _MOST_ROWS:
+        print(f"  and {len(once) - _MOST_ROWS:,} more")
 
 
 def _print(entry: dict[str, str], args: argparse.Namespace) -> int:

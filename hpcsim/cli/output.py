@@ -59,7 +59,7 @@ def print_results(
         for name in ("energy", "costs", "training", "breakdown", "memory", "comparison", "quality"):
             if name in results.tables:
                 document[name] = _records(results.tables[name])
-        for name in ("sweep", "intervals", "uncertain", "tornado", "sobol", "uncertainty", "drivers"):
+        for name in ("sweep", "sweep_ranges", "intervals", "uncertain", "tornado", "sobol", "uncertainty", "drivers"):
             if name in results.tables:
                 document[name] = _records(results.tables[name])
         if folder:
@@ -68,7 +68,7 @@ def print_results(
     elif not args.quiet:
         from hpcsim.report.terminal import as_text
 
-        print(as_text(results, width=min(shutil.get_terminal_size().columns, 120)))
+        print(as_text(results, width=min(shutil.get_terminal_size().columns, 120), folder=folder if files else ""))
         if folder and files:
             print(f"\n{files} files in {folder}; open {Path(folder) / 'report.html'}")
 

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Sequence
 
 from hpcsim.report.amounts import amount, deviation, named
+from hpcsim.report.points import points_shown
 from hpcsim.results.quantities import label, show, show_range
 from hpcsim.results.record import Results, encode
 
@@ -19,7 +20,7 @@ def as_json(results: Results, *, timings: bool = True) -> str:
     return encode(results.document(timings=timings)).decode("utf-8").rstrip("\n")
 
 
-def as_text(results: Results, *, width: int = 100) -> str:
+def as_text(results: Results, *, width: int = 100, folder: str = "") -> str:
     """Return the summary as plain text.
 
     Parameters
@@ -27,6 +28,8 @@ def as_text(results: Results, *, width: int = 100) -> str:
     results : Results
     width : int
         Columns of the terminal.
+    folder : str
+        Where the files are, for a sweep of which not all can be shown.
 
     Returns
     -------
@@ -36,6 +39,7 @@ def as_text(results: Results, *, width: int = 100) -> str:
     """
     blocks = [
         _opening(results, width),
+        _points(results, width, folder),
         _figures(results),
         _policies(results),
         _studies(results),
@@ -61,6 +65,16 @@ def _figures(results: Results) -> str:
         interval = f"{results.coverage.removesuffix(' range')}: {show_range(key, *results.ranges[key])}" if key in results.ranges else ""
         rows.append((label(key), show(key, value), interval))
     return columns(rows, right=(1,))
+
+
+def _points(results: Results, width: int, folder: str) -> str:
+    if results.kind != "sweep" or "sweep" not in results.tables:
+        return ""
+    rows, text = points_shown(results, width=width)
+    if not rows:
+        return ""
+    where = f"; the whole table, every figure and seed: {f'{folder}/' if folder else ''}sweep.csv"
+    return columns(rows, right=range(1, len(rows[0]))) + "\n" + "\n".join(textwrap.wrap(f"{text}{where}", width))
 
 
 def _policies(results: Results) -> str:

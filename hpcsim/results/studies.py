@@ -22,6 +22,17 @@ _INTERVALS = Table(
     ),
 )
 
+_SWEEP_RANGES = Table(
+    "sweep_ranges",
+    "The 80 % ranges of the figures of a sweep's points, where a point has them: what hpcsim's own predictions may be off by.",
+    (
+        count_column("row", "Row of the table sweep, the first is 0."),
+        text_column("metric", "Summary key, whose suffix is the unit of low and high."),
+        real_column("low", "", "Lower end."),
+        real_column("high", "", "Upper end."),
+    ),
+)
+
 _COMPARE_INPUTS = Table(
     "compare_inputs",
     "Inputs that differ between the scenarios of a comparison.",
@@ -141,4 +152,15 @@ _DRIVERS = Table(
     ),
 )
 
-STUDIES = (_UNCERTAIN, _TORNADO, _SOBOL, _UNCERTAINTY, _DRIVERS, _INTERVALS, _COMPARE_INPUTS, _COMPARE_FIGURES, _COMPARE_TERMS)
+STUDIES = (
+    _UNCERTAIN,
+    _TORNADO,
+    _SOBOL,
+    _UNCERTAINTY,
+    _DRIVERS,
+    _INTERVALS,
+    _SWEEP_RANGES,
+    _COMPARE_INPUTS,
+    _COMPARE_FIGURES,
+    _COMPARE_TERMS,
+)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.results.record import Results
 
-__all__ = ["estimate", "estimate_summary"]
+__all__ = ["estimate", "estimate_figures"]
 
 
 def _training_item(plan: TrainingPlan, bound: Bound) -> Item:
@@ -233,8 +233,8 @@ def estimate(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog: Ca
     return results_of(record, wall_s=time.perf_counter() - began)
 
 
-def estimate_summary(scenario: Scenario) -> dict[str, Any]:
-    """Return the summary of :func:`estimate` alone, without tables: what a sweep needs of a point."""
-    from hpcsim.run.results import summary_of
+def estimate_figures(scenario: Scenario) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
+    """Return summary and ranges of :func:`estimate` alone, without tables: what a sweep needs of a point."""
+    from hpcsim.run.results import figures_of
 
-    return summary_of(_record(bind(scenario), scenario.simulate.seed))
+    return figures_of(_record(bind(scenario), scenario.simulate.seed))

@@ -27,7 +27,7 @@ from hpcsim.run.standby import standby_summary, standby_tables
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
-__all__ = ["results_of", "summary_of"]
+__all__ = ["figures_of", "results_of"]
 
 
 def results_of(record: Record, *, wall_s: float) -> Results:
@@ -76,10 +76,11 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     )
 
 
-def summary_of(record: Record) -> dict[str, Any]:
-    """Return the summary of a record alone: the figures of :func:`results_of`, without what hpcsim itself took and without tables."""
+def figures_of(record: Record) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
+    """Return summary and ranges of a record alone: those of :func:`results_of`, without what hpcsim itself took and without tables."""
     done, powered, _ = _accounted(record)
-    return {**_summary(record, done, powered), "events": record.events}
+    summary = _summary(record, done, powered)
+    return {**summary, "events": record.events}, ranges_of(record, summary, done)
 
 
 def _accounted(record: Record) -> tuple[Account, bool, list[str]]:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.results.record import Results
 
-__all__ = ["simulate", "simulate_summary"]
+__all__ = ["simulate", "simulate_figures"]
 
 
 class _Room:
@@ -471,8 +471,8 @@ def simulate(scenario: str | Path | Mapping[str, Any] | Scenario, *, seed: int |
     return results_of(record, wall_s=time.perf_counter() - began)
 
 
-def simulate_summary(scenario: Scenario) -> dict[str, Any]:
-    """Return the summary of :func:`simulate` alone, without tables: what a sweep needs of a point."""
-    from hpcsim.run.results import summary_of
+def simulate_figures(scenario: Scenario) -> tuple[dict[str, Any], dict[str, tuple[float, float]]]:
+    """Return summary and ranges of :func:`simulate` alone, without tables: what a sweep needs of a point."""
+    from hpcsim.run.results import figures_of
 
-    return summary_of(_run(bind(scenario), scenario.simulate.seed))
+    return figures_of(_run(bind(scenario), scenario.simulate.seed))

@@ -16,6 +16,7 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hpcsim.base.errors import InputError, Problem
@@ -43,19 +44,20 @@ class Point(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a point came to: the figures of its summary, or its problems."""
+    """What a point came to: the figures of its summary with the ranges of those that have one, or its problems."""
 
     summary: dict[str, Any]
     problems: tuple[Problem, ...] = ()
+    ranges: Mapping[str, Sequence[float]] = MappingProxyType({})
 
     def record(self, key: str) -> dict[str, Any]:
         """Return it as plain data for a store."""
-        return {"key": key, "summary": self.summary, "problems": [p.record() for p in self.problems]}
+        return {"key": key, "summary": self.summary, "ranges": dict(self.ranges), "problems": [p.record() for p in self.problems]}
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Outcome:
         """Read what :meth:`record` wrote."""
-        return cls(dict(record["summary"]), tuple(Problem.of(problem) for problem in record["problems"]))
+        return cls(dict(record["summary"]), tuple(Problem.of(problem) for problem in record["problems"]), dict(record["ranges"]))
 
 
 @dataclass(frozen=True)
@@ -123,13 +125,15 @@ class _Bench:
             try:
                 varied = varied or self._varied(point)
                 if self.task.mode == "estimate":
-                    from hpcsim.run.estimate import estimate_summary as summary_of
+                    from hpcsim.run.estimate import estimate_figures as figures_of
                 else:
-                    from hpcsim.run.simulate import simulate_summary as summary_of
-                summary = summary_of(varied)
+                    from hpcsim.run.simulate import simulate_figures as figures_of
+                summary, ranges = figures_of(varied)
             except InputError as error:
                 return Outcome({}, tuple(error.problems))
-        return Outcome({key: _plain(value) for key, value in summary.items() if key not in _NOT_REPRODUCIBLE})
+        figures = {key: _plain(value) for key, value in summary.items() if key not in _NOT_REPRODUCIBLE}
+        ends = {key: (float(low), float(high)) for key, (low, high) in ranges.items() if math.isfinite(low) and math.isfinite(high)}
+        return Outcome(figures, ranges=ends)
 
 
 def _plain(value: Any) -> Any:

@@ -173,7 +173,8 @@ def sweep(
     Returns
     -------
     Results
-        Table ``sweep``: a row a point – the axes, ``seed``, the summary of the run, ``problem`` (empty where it ran). With several
+        Table ``sweep``: a row a point – the axes, ``seed``, the summary of the run, ``problem`` (empty where it ran). Table
+        ``sweep_ranges``: the 80 % ranges of a point's figures, where a run of it alone has them. With several
         seeds also ``intervals``: mean and 95 % interval of every figure, and of its difference from the first point at equal seeds.
         A shard whose siblings are not done has no table, and says how many points are there.
 
@@ -285,10 +286,13 @@ def _results(
     tables = {"sweep": table}
     if seeds > 1:
         tables["intervals"] = intervals(table, paths)
+    ranges = _ranges_of(outcomes)
+    if len(ranges):
+        tables["sweep_ranges"] = ranges
     return Results(
         name=_name(scenario),
         question=scenario.question,
-        answer=_answer(table, paths, failed),
+        answer=_answer(table, paths, failed, ranges),
         kind="sweep",
         summary=summary,
         ranges={},
@@ -302,6 +306,14 @@ def _results(
     )
 
 
+def _ranges_of(outcomes: Sequence[Outcome]) -> Any:
+    """Return table ``sweep_ranges``."""
+    from hpcsim.results.tables import frame
+
+    rows = [(n, key, *ends) for n, outcome in enumerate(outcomes) for key, ends in outcome.ranges.items()]
+    return frame("sweep_ranges", dict(zip(("row", "metric", "low", "high"), zip(*rows) if rows else ((),) * 4, strict=True)))
+
+
 def _points(count: int) -> str:
     return f"{count} point{'' if count == 1 else 's'}"
 
@@ -309,8 +321,8 @@ def _points(count: int) -> str:
 _HEADLINES = ("wall_clock_s", "mean_wait_s", "makespan_s", "cost_usd", "facility_energy_j")
 
 
-def _answer(table: Any, paths: list[str], failed: int) -> str:
-    """Say how the first headline moves over a single axis, or where the headlines are least over several."""
+def _answer(table: Any, paths: list[str], failed: int, ranges: Any) -> str:
+    """Say how the first headline moves over a single axis, or where the headlines are least over several, each with its 80 % range."""
     from hpcsim.base.units import readable
     from hpcsim.results.quantities import brief, label
 
@@ -320,18 +332,38 @@ def _answer(table: Any, paths: list[str], failed: int) -> str:
     if "wall_clock_s" in moving and "makespan_s" in moving:
         moving.remove("makespan_s")
     if len(paths) == 1 and good[paths[0]].nunique() > 1:
-        for key in moving[:1]:
-            means = good.groupby(paths[0], sort=False)[key].mean()
-            a, b = means.index[0], means.index[-1]
-            one, two = (readable(float(x), "time") if key.endswith("_s") else brief(key, float(x)) for x in (means.iloc[0], means.iloc[-1]))
-            sentence += f": the {label(key)} goes from {one} at {a} to {two} at {b}"
+        ends = []
+        for key in dict.fromkeys(moving[:1] + [key for key in ("cost_usd",) if key in moving]):
+            groups = good.groupby(paths[0], sort=False)[key]
+            means = groups.mean()
+            one, two = (
+                (readable(mean, "time") if key.endswith("_s") else brief(key, mean)) + _within(ranges, key, groups.groups[at])
+                for at, mean in ((means.index[0], float(means.iloc[0])), (means.index[-1], float(means.iloc[-1])))
+            )
+            ends.append(f"the {label(key)} goes from {one} at {means.index[0]} to {two} at {means.index[-1]}")
+        sentence += ": " * bool(ends) + "; ".join(ends)
     elif moving:
         said = []
         for key in moving[:3]:
-            means = good.groupby(paths, sort=False)[key].mean()
-            at = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in zip(paths, means.idxmin(), strict=True))
-            said.append(f"the least {label(key)} is {brief(key, float(means.min()))} at {at}")
+            groups = good.groupby(paths, sort=False)[key]
+            means, least = groups.mean(), groups.mean().idxmin()
+            values = least if len(paths) > 1 else (least,)
+            at = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in zip(paths, values, strict=True))
+            rows = good.index[(good[paths] == list(values)).all(axis=1)]
+            said.append(f"the least {label(key)} is {brief(key, float(means.min()))}{_within(ranges, key, rows)} at {at}")
         sentence += f": {'; '.join(said)}"
     if failed:
         sentence += f"; {_points(failed)} could not be run (column problem)"
     return sentence + "."
+
+
+def _within(ranges: Any, key: str, rows: Any) -> str:
+    """Return the 80 % range of a figure over some rows (the mean of their ends), or nothing where it has none."""
+    from hpcsim.results.quantities import brief
+
+    mine = ranges[(ranges["metric"] == key) & ranges["row"].isin(rows)]
+    if not len(mine):
+        return ""
+    low, high = (brief(key, float(mine[end].mean())) for end in ("low", "high"))
+    (number, _, unit), (_, _, other) = low.partition(" "), high.partition(" ")
+    return f" (80 %: {number if unit == other else low} – {high})"

@@ -173,39 +173,57 @@ def _answer(job: int, jobs: JobTable, wait: Wait, size: int, policy: str, alone:
     if span <= 0:
         return f"{parts[0]} and started at once: that many were free and nobody kept them."
     parts[0] += f" and waited {readable(span, 'time')} under {policy}."
-    short, kept = wait.span_s("too few free"), wait.span_s("kept for others")
-    if why is not None:
-        parts += why
-        short = kept = 0.0
-    if short > 0:
-        parts.append(f"For {readable(short, 'time')} ({short / span:.0%}) fewer than {need:,} were free.")
-    if kept > 0:
-        behind = [int(b) for b, c in zip(wait.spans["behind"], wait.spans["cause"], strict=True) if c == "kept for others" and b >= 0]
-        who = f", first of all for job {jobs.job_id[behind[-1]]}, which asks for {jobs.processors[behind[-1]]:,}" if behind else ""
-        parts.append(f"For {readable(kept, 'time')} enough were free but kept for others{who}.")
+    at_first = int(wait.spans["free"][0])
+    parts += [
+        f"When it was submitted {at_first:,} {'was' if at_first == 1 else 'were'} free.",
+        *_over_the_wait(jobs, wait, need, span, why),
+    ]
     if len(wait.ahead):
-        parts.append(f"{len(wait.ahead):,} {'jobs' if len(wait.ahead) > 1 else 'job'} that came before it started meanwhile.")
+        parts.append(f"While it waited {len(wait.ahead):,} {'jobs' if len(wait.ahead) > 1 else 'job'} that came before it started.")
     if len(wait.passed):
         largest = wait.passed[np.argmax(jobs.processors[wait.passed])]
-        text = f"{len(wait.passed):,} that came later passed it, the largest job {jobs.job_id[largest]} on {jobs.processors[largest]:,}"
+        one = len(wait.passed) == 1
+        who = f"{'' if one else 'the largest '}job {jobs.job_id[largest]} on {jobs.processors[largest]:,}"
+        text = f"{len(wait.passed):,} that came later passed it, {who}"
         if alone is not None:
             gain = wait.start_s - alone
             text += (
-                f"; without them it would have started {readable(gain, 'time')} earlier"
+                f"; without {'it' if one else 'them'} this one would have started {readable(gain, 'time')} earlier"
                 if gain > 0
-                else f"; without them it would have started {readable(-gain, 'time')} later"
+                else f"; without {'it' if one else 'them'} this one would have started {readable(-gain, 'time')} later"
                 if gain < 0
-                else "; without them it would have started no earlier"
+                else f"; without {'it' if one else 'them'} this one would have started no earlier"
             )
         parts.append(text + ".")
     if len(wait.released):
         freed = int(jobs.processors[wait.released].sum())
         names = ", ".join(str(int(number)) for number in jobs.job_id[wait.released[:3]])
         more = f" and {len(wait.released) - 3} more" if len(wait.released) > 3 else ""
-        parts.append(f"It started when job{'s' if len(wait.released) > 1 else ''} {names}{more} ended and gave back {freed:,} processors.")
+        parts.append(
+            f"It started at the instant when job{'s' if len(wait.released) > 1 else ''} {names}{more} ended and gave back {freed:,} processors."
+        )
     else:
-        parts.append("No job ended when it started: the policy let it go then.")
+        parts.append("At the instant when it started no job ended: the policy let it go then.")
     return " ".join(parts)
+
+
+def _over_the_wait(jobs: JobTable, wait: Wait, need: int, span: float, why: Sequence[str] | None) -> list[str]:
+    """Return for how much of the wait a job lacked what, as sentences; ``why`` where it is known by resource."""
+    if why is not None:
+        return list(why)
+    parts = []
+    short, kept = wait.span_s("too few free"), wait.span_s("kept for others")
+    if short > 0:
+        parts.append(f"For {readable(short, 'time')} of the wait ({_percent(short / span)}) fewer than {need:,} were free.")
+    if kept > 0:
+        behind = [int(b) for b, c in zip(wait.spans["behind"], wait.spans["cause"], strict=True) if c == "kept for others" and b >= 0]
+        who = f", at the end for job {jobs.job_id[behind[-1]]}, which asks for {jobs.processors[behind[-1]]:,}" if behind else ""
+        parts.append(f"For {readable(kept, 'time')} of it ({_percent(kept / span)}) enough were free but kept for others{who}.")
+    return parts
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.0f} %"
 
 
 def explain_wait(jobs: JobTable, processors: int, policy: str, job: int, *, order: EventOrder = "batch", name: str = "replay") -> Results:
@@ -227,8 +245,8 @@ def explain_wait(jobs: JobTable, processors: int, policy: str, job: int, *, orde
     -------
     Results
         Of kind ``"explain"``, with the tables ``wait_spans`` and ``wait_jobs``. Its summary has ``wait_s, short_s`` (too few were free), ``kept_s``
-        (enough were, but kept for others), ``jobs_ahead, jobs_passed`` and, where any passed it, ``unpassed_start_s``: its start had these jobs
-        not been there, simulated anew.
+        (enough were, but kept for others), ``jobs_ahead, jobs_passed`` and, where any passed it, ``unpassed_start_s`` and ``unpassed_wait_s``: its start
+        (seconds of the log) and its wait had these jobs not been there, simulated anew.
 
     Raises
     ------
@@ -280,7 +298,7 @@ def _results(
         "jobs_passed": len(wait.passed),
     }
     if alone is not None:
-        summary["unpassed_start_s"] = alone
+        summary |= {"unpassed_wait_s": alone - wait.begin_s, "unpassed_start_s": alone}
     return Results(
         name=f"{name} job {job}",
         question=f"Why did job {job} wait under {policy}?",
@@ -324,7 +342,7 @@ def house_wait(house: House, policy: str, job: int, *, name: str = "replay") -> 
         sums[reasons] = sums.get(reasons, 0.0) + high - low
     whole = wait.start_s - wait.begin_s
     why = [
-        f"For {readable(span, 'time')} ({span / whole:.0%}) {_because(reasons)}."
+        f"For {readable(span, 'time')} of the wait ({_percent(span / whole)}) {_because(reasons)}."
         for reasons, span in sorted(sums.items(), key=lambda s: -s[1])
     ]
     found = _results(job, jobs, outcome, wait, policy, alone, name, why if spans else None)
@@ -419,14 +437,25 @@ def _house_answer(now: float, ranked: list[tuple[str, float]], waiting: float, c
         return "No job waits: the machine is large enough for this log."
     text = f"Jobs wait {readable(now, 'time')} on average."
     if ranked and waiting > 0:
-        what = ", ".join(f"{reason} {span / waiting:.0%}" for reason, span in ranked[:3])
-        text += f" Of the {readable(waiting, 'time')} in which any job waited, the first in line was short of: {what}."
+        what = "; ".join(f"{_lacked(reason)} for {_percent(span / waiting)} of that time" for reason, span in ranked[:3])
+        several = " (several at once count each)" if sum(span for _, span in ranked) > waiting * (1.0 + 1e-9) else ""
+        text += f" Jobs waited in {readable(waiting, 'time')} of the log: the first in line {what}{several}."
     best = int(np.argmax(saved))
     for at in dict.fromkeys([1, best]):
         if 0 < at < len(cases):
             verb = "would save" if saved[at] >= 0 else "would add"
-            text += f" {cases[at][0].upper()}{cases[at][1:]} {verb} {abs(saved[at]):.0%} of the wait."
+            text += f" {cases[at][0].upper()}{cases[at][1:]} {verb} {_percent(abs(saved[at]))} of the mean wait."
     return text
+
+
+def _lacked(reason: str) -> str:
+    """Return a reason as the rest of a sentence about the past."""
+    said = {KEPT: "had all it needs free but kept for others", WINDOW: "was kept from nodes by a reservation or maintenance"}
+    if reason in said:
+        return said[reason]
+    if reason == SCATTERED:
+        return "had enough in all, but not together on nodes"
+    return f"lacked {reason}"
 
 
 def explain_simulated_wait(results: Results, job: int, *, policy: str = "its policy") -> Results:
@@ -472,7 +501,8 @@ def explain_room(
     Returns
     -------
     Results
-        Of kind ``"explain"``, with the table ``room``; its summary has the causes of idle processors as shares of all processor-seconds.
+        Of kind ``"explain"``, with the table ``room``; its summary has the causes of idle processors as shares of all processor-seconds,
+        ``queued_time_frac``: the share of the time in which any job waits, and ``busy_waiting_frac``: how busy the processors are in that time.
     """
     from hpcsim.results.provenance import provenance
     from hpcsim.results.record import Results
@@ -490,31 +520,33 @@ def explain_room(
         ("jobs half as wide, twice as long", half, processors),
     ]
     rows: list[dict[str, float | int]] = []
-    parts = None
+    parts: _WhileWaiting | None = None
     for _, table, size in cases:
         outcome = run_jobs(table, size, policy, order=order)
         states = occupancy_of(table, outcome)
         rows.append(policy_metrics(table, outcome, states=states) | {"processors": size})
         if parts is None:
-            parts = metrics.idle_parts(states, table.submit_s, outcome.start_s, table.processors)
+            parts = _while_waiting(states, metrics.idle_parts(states, table.submit_s, outcome.start_s, table.processors))
     assert parts is not None
     now = float(rows[0]["mean_wait_s"])
     saved = [1.0 - float(row["mean_wait_s"]) / now if now > 0 else 0.0 for row in rows]
     keys = ("processors", "mean_wait_s", "p95_wait_s", "mean_bounded_slowdown", "utilisation_frac")
     labels = [case for case, *_ in cases]
     columns = {"case": labels, **{key: [row[key] for row in rows] for key in keys}, "saved_wait_frac": saved}
-    busy = float(rows[0]["utilisation_frac"])
     summary: dict[str, float | int | str] = {
         "mean_wait_s": now,
-        "utilisation_frac": busy,
-        "capacity_loss_frac": parts.fits,
-        "fragmentation_frac": parts.fragmented,
-        "unasked_frac": parts.nothing_waits,
+        "utilisation_frac": float(rows[0]["utilisation_frac"]),
+        "capacity_loss_frac": parts.idle.fits,
+        "fragmentation_frac": parts.idle.fragmented,
+        "unasked_frac": parts.idle.nothing_waits,
+        "queued_time_frac": parts.time,
     }
+    if parts.time > 0:
+        summary["busy_waiting_frac"] = parts.busy
     return Results(
         name=f"{name} room",
         question=f"What do the jobs wait for under {policy}, and what would one more rack change?",
-        answer=_room_answer(now, saved, parts, busy, rack, labels),
+        answer=_room_answer(now, saved, parts, rack, labels),
         kind="explain",
         summary=summary,
         tables={"room": frame("room", columns)},
@@ -523,18 +555,52 @@ def explain_room(
     )
 
 
-def _room_answer(now: float, saved: list[float], parts: metrics.IdleParts, busy: float, rack: int, cases: list[str]) -> str:
+class _WhileWaiting(NamedTuple):
+    """What the processors do while any job waits.
+
+    Attributes
+    ----------
+    idle : metrics.IdleParts
+        Shares of all processor-seconds of the log.
+    time : float
+        Share of the log's time in which any job waits.
+    busy, fits, fragmented : float
+        Shares of the processor-seconds of that time: at work; idle where a waiting job would fit; idle and too few for any.
+    """
+
+    idle: metrics.IdleParts
+    time: float
+    busy: float
+    fits: float
+    fragmented: float
+
+
+def _while_waiting(states: metrics.Intervals, idle: metrics.IdleParts) -> _WhileWaiting:
+    length = states.end_s - states.start_s
+    waiting = states.queued_jobs > 0
+    whole, span = float(length.sum()), float(length[waiting].sum())
+    if not span > 0:
+        return _WhileWaiting(idle, 0.0, 0.0, 0.0, 0.0)
+    size = float((states.busy + states.idle + states.down)[0])
+    time, busy = span / whole, float((states.busy * length)[waiting].sum()) / (size * span)
+    return _WhileWaiting(idle, time, busy, idle.fits / time, idle.fragmented / time)
+
+
+def _room_answer(now: float, saved: list[float], parts: _WhileWaiting, rack: int, cases: list[str]) -> str:
     if now <= 0:
         return "No job waits: the machine is large enough for this log."
     causes = {
-        "processors: all are busy while jobs wait": busy,
-        "the order of the queue: what is idle would fit a waiting job and is kept for others": parts.fits,
-        "fragments: what is idle is too little for any waiting job": parts.fragmented,
+        "the number of processors": parts.busy,
+        "the order of the queue": parts.fits,
+        "jobs too wide for what is left over": parts.fragmented,
     }
-    idle = parts.fits + parts.fragmented
-    bound = max(causes, key=lambda cause: causes[cause]) if busy > idle else max(list(causes)[1:], key=lambda cause: causes[cause])
+    bound = max(causes, key=lambda cause: causes[cause])
+    lead = (
+        f"Jobs wait {readable(now, 'time')} on average, held up most by {bound}. Some job waits in {_percent(parts.time)} of the time; "
+        f"in that time {_percent(parts.busy)} of the processors are busy, {_percent(parts.fits)} are idle and would fit a waiting job "
+        f"but are kept for others, and {_percent(parts.fragmented)} are idle and too few for any waiting job."
+    )
     best = int(np.argmax(saved))
-    lead = f"Jobs wait {readable(now, 'time')} on average, bound by {bound} ({busy:.0%} busy, {idle:.0%} idle while jobs wait)."
-    more = f" One more rack of {rack:,} nodes would {'save' if saved[1] >= 0 else 'add'} {abs(saved[1]):.0%} of the wait"
-    other = f"; most would bring {cases[best]} ({saved[best]:.0%})." if best not in (0, 1) and saved[best] > saved[1] else "."
+    more = f" One more rack of {rack:,} nodes would {'save' if saved[1] >= 0 else 'add'} {_percent(abs(saved[1]))} of the mean wait"
+    other = f"; most would bring {cases[best]} ({_percent(saved[best])})." if best not in (0, 1) and saved[best] > saved[1] else "."
     return lead + more + other

@@ -125,7 +125,7 @@ def test_the_room_says_which_resource_binds_and_what_more_of_it_brings() -> None
     assert rows["as it is"] == 10.0
     assert rows["one more rack (2 nodes)"] == rows["twice the memory on each node"] == pytest.approx(20 / 6)
     assert rows["one more rack (2 nodes)"] == run_in(with_nodes(one, 2)).wait_s.mean()
-    assert "memory 100%" in found.answer
+    assert "the first in line lacked memory for 100 % of that time" in found.answer
 
 
 def test_a_forecast_on_nodes_counts_what_a_pool_does_not_see() -> None:

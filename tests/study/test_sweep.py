@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import hpcsim
 from hpcsim.base.errors import InputError
+from hpcsim.results.quantities import brief
 from hpcsim.study.points import Point, Task, _Bench
 from hpcsim.study.sweep import Axis, outcomes_of, parse_axis, rows_of
 
@@ -62,6 +63,25 @@ def test_a_point_in_closed_form_is_the_estimate_alone() -> None:
         assert {key: row[key] for key in alone if key not in ("wall_s", "cpu_s")} == {
             k: v for k, v in alone.items() if k not in ("wall_s", "cpu_s")
         }
+
+
+def test_the_ranges_of_a_point_are_those_of_the_scenario_alone() -> None:
+    """Also through a store, and the answer gives those of the points that it names."""
+    scenario = hpcsim.load(TRAINING)
+    result = hpcsim.sweep(scenario, {"cluster.nodes.gpu.count": [1, 0, 2]}, mode="estimate")
+    alone = {row: hpcsim.estimate(scenario.vary({"cluster.nodes.gpu.count": count})).ranges for row, count in ((0, 1), (2, 2))}
+    found: dict[int, dict[str, tuple[float, float]]] = {0: {}, 2: {}}
+    for row in result.sweep_ranges.to_dict("records"):
+        found[row["row"]][row["metric"]] = (row["low"], row["high"])
+    assert found == alone
+    assert alone[0]["wall_clock_s"][0] < alone[0]["wall_clock_s"][1]
+    for row in (0, 2):
+        low, high = (brief("wall_clock_s", end) for end in alone[row]["wall_clock_s"])
+        same = low.split()[1] == high.split()[1]
+        assert f"(80 %: {low.split()[0] if same else low} – {high})" in result.answer
+    jobs = hpcsim.sweep(BASE, {COUNT: [3, 4]})
+    assert "sweep_ranges" not in jobs.tables
+    assert "80 %" not in jobs.answer
 
 
 def test_a_point_that_fails_is_a_row_with_its_problem() -> None:

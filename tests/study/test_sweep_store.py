@@ -358,14 +358,14 @@ def test_points_whose_step_is_new_are_cheap_too(points: int, tmp_path: Path) -> 
 
 def test_a_sweep_costs_no_more_than_its_runs_alone(tmp_path: Path) -> None:
     """Keeping and collecting a simulated point costs less than 5 ms over the bare simulation."""
-    from hpcsim.run.simulate import simulate_summary
+    from hpcsim.run.simulate import simulate_figures
 
     bloom = hpcsim.load(ROOT / "scenarios" / "bloom-176b.yaml")
     values = [1.0 + k / 100 for k in range(60)]
-    simulate_summary(bloom)
+    simulate_figures(bloom)
     began = time.process_time()
     for value in values[:20]:
-        simulate_summary(bloom.vary({"cluster.site.pue": value}))
+        simulate_figures(bloom.vary({"cluster.site.pue": value}))
     alone_s = (time.process_time() - began) / 20
     began = time.process_time()
     hpcsim.sweep(bloom, {"cluster.site.pue": values}, store=tmp_path / "store")

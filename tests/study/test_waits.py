@@ -47,6 +47,9 @@ def test_the_five_jobs_by_hand() -> None:
     assert roles == {(1, "held"), (2, "ahead"), (4, "passed"), (5, "passed"), (2, "released")}
     assert "gave back 8 processors" in held_up.answer
     assert held_up.summary["unpassed_start_s"] == 20.0  # both ended by then or fit beside it: they cost it nothing
+    assert held_up.summary["unpassed_wait_s"] == 18.0
+    assert "When it was submitted 4 were free." in held_up.answer
+    assert "For 17 s of the wait (94 %) fewer than 4 were free. For 1 s of it (6 %) enough were free but kept" in held_up.answer
     at_once = explain_wait(FIVE, 10, "easy", 1)
     assert at_once.summary["wait_s"] == 0.0
     assert "at once" in at_once.answer
@@ -100,8 +103,26 @@ def test_one_more_rack_is_simulated() -> None:
         float(causes[key]) for key in ("utilisation_frac", "capacity_loss_frac", "fragmentation_frac", "unasked_frac")
     ) == pytest.approx(1.0)
     assert "save" in room.answer
+    outcome = run_jobs(jobs.sorted_by_submit(), 64, "easy")
+    edges = np.unique(np.concatenate([jobs.submit_s, outcome.start_s, outcome.end_s]))
+    middles, lengths = (edges[1:] + edges[:-1]) / 2, np.diff(edges)
+    of = jobs.sorted_by_submit()
+    waits = np.array([((of.submit_s <= m) & (outcome.start_s > m)).any() for m in middles])
+    busy = np.array([of.processors[(outcome.start_s <= m) & (outcome.end_s > m)].sum() for m in middles])
+    assert causes["queued_time_frac"] == pytest.approx(lengths[waits].sum() / lengths.sum())
+    assert causes["busy_waiting_frac"] == pytest.approx((busy * lengths)[waits].sum() / (64 * lengths[waits].sum()))
+    assert f"in that time {100 * float(causes['busy_waiting_frac']):.0f} % of the processors are busy" in room.answer
     empty = explain_log(JobTable.of([0, 10], [5, 5], [1, 1]), nodes=4)
     assert "No job waits" in empty.answer
+
+
+def test_little_use_and_long_waits_do_not_contradict() -> None:
+    """A job on the whole machine waits behind long ones on a few processors: what binds is not that all are busy."""
+    room = explain_log(JobTable.of([0, 1, 500], [100, 10, 100], [3, 10, 1]), nodes=10)
+    assert float(room.summary["busy_waiting_frac"]) == pytest.approx(0.3)  # 99 s of waiting, 3 of 10 at work
+    assert "held up most by jobs too wide for what is left over" in room.answer
+    assert "30 % of the processors are busy" in room.answer
+    assert "70 % are idle and too few for any waiting job" in room.answer
 
 
 def test_a_forecast_on_an_empty_and_on_a_full_machine() -> None:
@@ -147,6 +168,13 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     document = json.loads(capsys.readouterr().out)
     assert document["summary"]["wait_s"] == 18.0
     assert {row["role"] for row in document["wait_jobs"]} == {"held", "ahead", "passed", "released"}
+    assert main(["explain", log, "--nodes", "10", "--job", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "who had the processors over the wait of 18 s" in said
+    line = next(text.split() for text in said.splitlines() if text.startswith("  job 2 "))  # two roles, one line
+    assert " ".join(line) == "job 2 8 processors for 10 s of it came before it, started while it waited, ended as it started"
+    assert main(["explain", log, "--nodes", "10", "--job", "1"]) == 0
+    assert "meanwhile" not in capsys.readouterr().out
     assert main(["explain", log, "--nodes", "10", "--submit", "4,1 min", "--at", "3 s"]) == 0
     assert "would wait" in capsys.readouterr().out
     assert main(["explain", log, "--nodes", "10", "--out", str(tmp_path / "room")]) == 0
