@@ -16,7 +16,6 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from hpcsim.base.errors import InputError, Problem
@@ -48,16 +47,23 @@ class Outcome(NamedTuple):
 
     summary: dict[str, Any]
     problems: tuple[Problem, ...] = ()
-    ranges: Mapping[str, Sequence[float]] = MappingProxyType({})
+    ranges: tuple[tuple[str, float, float], ...] = ()
+    """(summary key, lower end, upper end)."""
 
     def record(self, key: str) -> dict[str, Any]:
         """Return it as plain data for a store."""
-        return {"key": key, "summary": self.summary, "ranges": dict(self.ranges), "problems": [p.record() for p in self.problems]}
+        return {
+            "key": key,
+            "summary": self.summary,
+            "ranges": [list(row) for row in self.ranges],
+            "problems": [p.record() for p in self.problems],
+        }
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Outcome:
         """Read what :meth:`record` wrote."""
-        return cls(dict(record["summary"]), tuple(Problem.of(problem) for problem in record["problems"]), dict(record["ranges"]))
+        ranges = tuple((str(key), float(low), float(high)) for key, low, high in record["ranges"])
+        return cls(dict(record["summary"]), tuple(Problem.of(problem) for problem in record["problems"]), ranges)
 
 
 @dataclass(frozen=True)
@@ -132,7 +138,7 @@ class _Bench:
             except InputError as error:
                 return Outcome({}, tuple(error.problems))
         figures = {key: _plain(value) for key, value in summary.items() if key not in _NOT_REPRODUCIBLE}
-        ends = {key: (float(low), float(high)) for key, (low, high) in ranges.items() if math.isfinite(low) and math.isfinite(high)}
+        ends = tuple((key, float(low), float(high)) for key, (low, high) in ranges.items() if math.isfinite(low) and math.isfinite(high))
         return Outcome(figures, ranges=ends)
 
 

@@ -310,7 +310,7 @@ def _ranges_of(outcomes: Sequence[Outcome]) -> Any:
     """Return table ``sweep_ranges``."""
     from hpcsim.results.tables import frame
 
-    rows = [(n, key, *ends) for n, outcome in enumerate(outcomes) for key, ends in outcome.ranges.items()]
+    rows = [(n, *ends) for n, outcome in enumerate(outcomes) for ends in outcome.ranges]
     return frame("sweep_ranges", dict(zip(("row", "metric", "low", "high"), zip(*rows) if rows else ((),) * 4, strict=True)))
 
 
