@@ -84,14 +84,14 @@ def _of_fabric(results: Results) -> list[Chart]:
 
 def _of_schedule(results: Results) -> list[Chart]:
     jobs, states = results.tables.get("jobs"), results.tables.get("states")
-    policies, shares = results.tables.get("policies"), results.tables.get("shares")
+    policies, shares, spans = (results.tables.get(name) for name in ("policies", "shares", "spans"))
     several = policies is not None and len(policies) > 1
     found: list[Chart] = []
     if jobs is not None and len(jobs):
         if policies is not None and several:
             found.append(slowdowns(policies))
         batch = jobs[jobs["kind"] == "batch"]
-        if len(batch) > 1:
+        if len(batch) > 1 and not (batch["wait_s"] == 0).all():
             found.append(waits(batch))
         if policies is not None and len(batch) > 1 and batch["processors"].nunique() > 1:
             found.append(by_size(batch))
@@ -101,10 +101,10 @@ def _of_schedule(results: Results) -> list[Chart]:
             found.append(users(shares, policies))
         ranked = policies.sort_values(["mean_bounded_slowdown", "policy"], kind="stable")["policy"].astype(str).tolist()
         span = busiest_stretch(jobs, states, ranked[-1])
-        return [*found, *(detail(jobs, states, name, span) for name in (ranked[0], ranked[-1]))]
+        return [*found, *(detail(jobs, states, name, span, spans) for name in (ranked[0], ranked[-1]))]
     if jobs is not None and len(jobs):
         policy = "" if policies is None or "policy" not in jobs.columns else str(jobs["policy"].iloc[0])
-        found.append(gantt(jobs, states, policy=policy))
+        found.append(gantt(jobs, states, policy=policy, spans=spans))
     if states is not None and not _steady(states):
         found.append(utilisation(states, unit=pool_unit(jobs) if jobs is not None else "processors"))
     return found

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
 from hpcsim.report.intervals import means, size_classes
-from hpcsim.report.schedule import gantt
+from hpcsim.report.schedule import gantt, in_spans
 from hpcsim.report.style import FAINT, GRID, PALETTE, Chart, drawn, legend, note, sheet, time_axis, wrap
 from hpcsim.results.quantities import brief
 
@@ -158,7 +158,7 @@ def busiest_stretch(jobs: pd.DataFrame, states: pd.DataFrame, policy: str) -> tu
     return max(first, middle - half), min(last, middle + half)
 
 
-def detail(jobs: pd.DataFrame, states: pd.DataFrame, policy: str, span_s: tuple[float, float]) -> Chart:
+def detail(jobs: pd.DataFrame, states: pd.DataFrame, policy: str, span_s: tuple[float, float], spans: pd.DataFrame | None = None) -> Chart:
     """Draw a stretch of a policy's schedule job by job.
 
     Parameters
@@ -169,9 +169,13 @@ def detail(jobs: pd.DataFrame, states: pd.DataFrame, policy: str, span_s: tuple[
         Which one.
     span_s : (float, float) [s]
         The stretch.
+    spans : DataFrame, optional
+        Table ``spans``, of all policies that stop jobs or change their size.
     """
     mine, levels = _by_policy(jobs)[policy], _by_policy(states)[policy]
     low, high = span_s
+    if spans is not None and policy in set(spans["policy"]):
+        mine = in_spans(mine[mine["start_s"].notna()], spans[spans["policy"] == policy])
     near = mine[(mine["end_s"] > low) & (mine["start_s"] < high)]
     clipped = near.assign(
         start_s=near["start_s"].clip(low, high) - low,

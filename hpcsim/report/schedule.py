@@ -30,7 +30,7 @@ from hpcsim.report.style import (
 )
 from hpcsim.results.quantities import brief
 
-__all__ = ["gantt", "slowdowns", "utilisation", "waits"]
+__all__ = ["gantt", "in_spans", "slowdowns", "utilisation", "waits"]
 
 MOST_JOBS = 20_000
 """Jobs beyond which single jobs are not drawn any more: a picture has fewer dots than that."""
@@ -39,7 +39,7 @@ _VECTOR_PIECES = 400
 
 
 @drawn
-def gantt(jobs: pd.DataFrame, states: pd.DataFrame | None = None, *, policy: str = "") -> Chart:
+def gantt(jobs: pd.DataFrame, states: pd.DataFrame | None = None, *, policy: str = "", spans: pd.DataFrame | None = None) -> Chart:
     """Draw the schedule: time across, processors up, one block per job.
 
     Parameters
@@ -50,16 +50,20 @@ def gantt(jobs: pd.DataFrame, states: pd.DataFrame | None = None, *, policy: str
         Table ``states``: gives the processors and the horizon.
     policy : str
         Named in the title, where it is one of several.
+    spans : DataFrame, optional
+        Table ``spans``: when each job held how many processors, where any was stopped or changed its size.
 
     Notes
     -----
     Which rows a job gets is for the eye (first fit from below); which nodes it really had is not in the table.
     """
     placed = _placed(jobs, states)
-    count = len(placed)
+    if spans is not None and len(placed):
+        placed = in_spans(placed, spans)
+    count = int(placed["job_id"].nunique())
     groups = _capacities(placed, states)
     total = sum(groups.values())
-    message = (f"Under {policy}, " if policy else "") + _gantt_title(jobs, placed, total)
+    message = (f"Under {policy}, " if policy else "") + _gantt_title(jobs, placed, total, count)
     figure, (axes,) = sheet(message, height=3.6 if count > 3 else 2.0)
     if not count:
         note(axes, "No job ran.")
@@ -67,13 +71,14 @@ def gantt(jobs: pd.DataFrame, states: pd.DataFrame | None = None, *, policy: str
     begin, finish = _horizon(placed, states)
     seconds = time_axis(axes, finish - begin)
     labels, colours, classes, what = _job_colours(placed)
-    if count > MOST_JOBS:
+    if len(placed) > MOST_JOBS:
         _bands(axes, placed, classes, colours, begin, finish, seconds)
         text = f"Processors in use over time, by {what}; {count:,} jobs are too many to draw one by one."
     else:
         _blocks(axes, placed, groups, [colours[k] for k in classes], begin, seconds)
-        text = (
-            f"{count:,} job{'s' * (count != 1)}: time across, {pool_unit(jobs)} up, coloured by {what}. Rows are assigned for the eye only."
+        text = f"{count:,} job{'s' * (count != 1)}: time across, {pool_unit(jobs)} up, coloured by {what}. "
+        text += (
+            "Rows are assigned for the eye only." if spans is None else "Rows are assigned for the eye only, anew for each size of a job."
         )
     axes.set_ylim(0, max(total, 1))
     axes.set_ylabel(pool_unit(jobs))
@@ -97,6 +102,16 @@ def _placed(jobs: pd.DataFrame, states: pd.DataFrame | None) -> pd.DataFrame:
     )
     ran = ran.assign(end_s=ran["end_s"].fillna(last))
     return ran[(ran["end_s"] > ran["start_s"]) & (ran["processors"] > 0)]
+
+
+def in_spans(placed: pd.DataFrame, spans: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each time of each job at one size, in place of one from its first start to its end."""
+    times = spans[["job_id", "start_s", "end_s", "processors"]]
+    several = placed["job_id"].isin(times["job_id"]) & (placed["kind"] == "batch")
+    cut = placed[several].drop(columns=["start_s", "end_s", "processors"])
+    cut = cut.merge(times, on="job_id").merge(placed.loc[several, ["job_id", "end_s"]].rename(columns={"end_s": "_last"}), on="job_id")
+    cut = cut.assign(end_s=cut["end_s"].fillna(cut["_last"])).drop(columns="_last")
+    return pd.concat([placed[~several], cut[cut["end_s"] > cut["start_s"]]], ignore_index=True)
 
 
 def _horizon(placed: pd.DataFrame, states: pd.DataFrame | None) -> tuple[float, float]:
@@ -209,15 +224,15 @@ def pool_unit(jobs: pd.DataFrame) -> str:
     return "nodes" if whole else "processors"
 
 
-def _gantt_title(jobs: pd.DataFrame, placed: pd.DataFrame, total: int) -> str:
+def _gantt_title(jobs: pd.DataFrame, placed: pd.DataFrame, total: int, count: int) -> str:
     if not len(placed):
         return f"{len(jobs):,} jobs, none of which ran"
     work = float(((placed["end_s"] - placed["start_s"]) * placed["processors"]).sum())
     span = float(placed["end_s"].max() - jobs["submit_s"].min())
     busy = work / (total * span) if total and span > 0 else 0.0
-    noun = "job" if len(placed) == 1 else "jobs"
-    keep = "keeps" if len(placed) == 1 else "keep"
-    return f"{len(placed):,} {noun} {keep} {total:,} {pool_unit(jobs)} {100 * busy:.3g} % busy for {brief('makespan_s', span)}"
+    noun = "job" if count == 1 else "jobs"
+    keep = "keeps" if count == 1 else "keep"
+    return f"{count:,} {noun} {keep} {total:,} {pool_unit(jobs)} {100 * busy:.3g} % busy for {brief('makespan_s', span)}"
 
 
 @drawn

@@ -51,6 +51,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WIDTH_IN = 5.6
+_UPRIGHT_IN = 2.3
 BAR_IN = 0.36
 INK = "#1f2933"
 FAINT = "#52606d"
@@ -278,7 +279,8 @@ def value_axis(axis: Any, name: str, largest: float, *, what: str | None = None)
     """Label a matplotlib axis with the quantity ``name`` and return the divisor of its data."""
     divisor, unit = scale(name, largest)
     text = quantity(name).label if what is None else what
-    axis.set_label_text(f"{text} ({unit})" if unit else text)
+    text = f"{text} ({unit})" if unit else text
+    axis.set_label_text(wrap(text, _UPRIGHT_IN, size=10.5) if axis.axis_name == "y" else text)
     axis.set_major_locator(matplotlib.ticker.MaxNLocator(nbins=6, min_n_ticks=3, steps=[1, 2, 2.5, 5, 10]))
     axis.set_major_formatter(matplotlib.ticker.FuncFormatter(_tick))
     return divisor

@@ -107,13 +107,18 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
         grouped = chosen.groupby(first, sort=False)[metric]
         order = sorted(grouped.groups, key=lambda value: places[value])
         x = np.array([places[value] for value in order])
+        if not numeric:  # words have nothing between them: points side by side, no line
+            x = x + 0.5 * ((i + 0.5) / min(len(lines), MOST_LINES) - 0.5)
         mean = np.array([grouped.get_group(value).mean() for value in order]) / divisor
         seeds = max(seeds, int(grouped.size().max()))
         face = PALETTE[i % len(PALETTE)]
         if grouped.size().max() > 1:
             low, high = (np.array([grouped.get_group(value).quantile(q) for value in order]) / divisor for q in (0.1, 0.9))
-            ax.fill_between(x, low, high, color=face, alpha=0.2, linewidth=0)
-        handles += ax.plot(x, mean, "o-", color=face, markersize=5)
+            if numeric:
+                ax.fill_between(x, low, high, color=face, alpha=0.2, linewidth=0)
+            else:
+                ax.vlines(x, low, high, color=face, alpha=0.5, linewidth=3)
+        handles += ax.plot(x, mean, "o-" if numeric else "o", color=face, markersize=5 if numeric else 7, clip_on=numeric)
         labels.append(", ".join(_word(part) for part in (key if isinstance(key, tuple) else (key,))))
     _across(ax, places, numeric)
     ax.set_xlabel(wrap(first, WIDTH_IN - 1.2, size=10.5))
@@ -124,15 +129,19 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
     if others:
         legend(figure, handles, [f"{', '.join(path.rpartition('.')[2] for path in others)}: {labels[0]}", *labels[1:]])
     said = label(metric)
-    text = f"{said[:1].upper()}{said[1:]} over {first}" + (f", a line per {', '.join(others)}" if others else "") + "."
+    text = (
+        f"{said[:1].upper()}{said[1:]} over {first}"
+        + (f", a {'line' if numeric else 'colour'} per {', '.join(others)}" if others else "")
+        + "."
+    )
     if seeds > 1:
-        text += f" Mean of {seeds} seeds; the shade spans the 10th to 90th percentile."
+        text += f" Mean of {seeds} seeds; the {'shade' if numeric else 'bar'} spans the 10th to 90th percentile."
     if idle:
         text += f" It does not depend on {', '.join(idle)}."
     if twins:
         text += f" In proportion to it: {', '.join(map(label, twins))}."
     if len(lines) > MOST_LINES:
-        text += f" The first {MOST_LINES} of {len(lines)} lines are drawn."
+        text += f" The first {MOST_LINES} of {len(lines)} are drawn."
     return Chart(name, message, text, figure)
 
 

@@ -107,7 +107,11 @@ _DECLARED = (
     ("cost_usd", "cost", "Sum of the bill."),
     ("electricity_usd", "electricity", "Electricity of the pool, by the hour."),
     ("cost_per_mtoken_usd", "cost per million tokens", "Bill over millions of tokens trained."),
-    ("cost_per_device_hour_usd", "cost per accelerator-hour", "Bill over the accelerator-hours in use, all its parts in it."),
+    (
+        "cost_per_device_hour_usd",
+        "cost per accelerator-hour",
+        "Bill, all its parts, over the accelerator-hours in use: those of runs, tasks and batch jobs.",
+    ),
     ("cost_per_job_usd", "cost per job", "Bill over the batch jobs that finished."),
     ("peak_memory_bytes", "peak memory per device", "Memory use of the fullest device."),
     ("memory_capacity_bytes", "memory of a device", "Memory that one device has."),

@@ -19,9 +19,10 @@ from hpcsim.results.columns import count_column as _count
 from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
 from hpcsim.results.fabric import FABRIC_TABLES
-from hpcsim.results.node_groups import GROUPS, STATES
+from hpcsim.results.node_groups import GROUPS
 from hpcsim.results.planning import PLAN_TABLES
-from hpcsim.results.standby import STANDBY, WATCHED
+from hpcsim.results.schedules import SCHEDULES
+from hpcsim.results.standby import STANDBY
 from hpcsim.results.studies import STUDIES
 from hpcsim.results.waits import WAITS
 
@@ -31,89 +32,6 @@ __all__ = ["TABLES", "Column", "Table", "TableMismatch", "frame", "markdown", "m
 class TableMismatch(HpcsimError, ValueError):
     """A table differs from its declaration: a mistake in the program that built it, with every difference listed."""
 
-
-_POLICY = _text("policy", "Scheduling policy of this row; present where several policies ran side by side.", optional=True)
-
-_JOBS = Table(
-    "jobs",
-    "Every job that was submitted, one row each; also those that never started.",
-    (
-        _POLICY,
-        _count("job_id", "Number of the job: the log's own, or counted from 1."),
-        _text("name", "Name of the job.", null=True),
-        _text("kind", "What the job does.", values=("batch", "training", "task", "matrix-product", "pattern")),
-        _text("group", "Node group that the job asks for or ran on.", null=True),
-        _text("user", "Who submitted it.", null=True),
-        _real("submit_s", "s", "Time of submission."),
-        _real("start_s", "s", "Time of start; empty if it never started.", null=True),
-        _real("end_s", "s", "Time of end; empty if it had not ended.", null=True),
-        _real("wait_s", "s", "Start less submission; empty if it never started.", null=True),
-        _real("run_s", "s", "End less start; for a job that has not ended, the run time it would need where that is known.", null=True),
-        _real("estimate_s", "s", "Run time that the scheduler was told.", null=True),
-        _count("processors", "Processors that the job asks for, and holds while it runs if it cannot change its size."),
-        _count("nodes", "Nodes that the job holds while it runs.", null=True),
-        _text("hosts", "Nodes that it ran on, in compact form, where jobs get nodes.", null=True, optional=True),
-        _text("communication", "What a batch job sends while it runs, where some do.", null=True, optional=True),
-        _real("undisturbed_s", "s", "Run time that the log or the model gives, where jobs communicate.", null=True, optional=True),
-        _text("status", "What became of it by the end of the simulation.", values=("finished", "running", "queued", "failed", "cancelled")),
-        _real("bounded_slowdown", "1", "max(1, (wait + run) / max(run, 10 s)); empty if it has not ended.", null=True),
-        _real("device_s", "s", "Processors times run time, over all sizes that it had.", null=True),
-        _real("cost_usd", "USD", "What the job is billed.", null=True),
-        _text("submit_time", "Date and time of submission (ISO 8601), for logs with dates.", null=True, optional=True),
-        _count("resizes", "How often it changed its size, where jobs may.", null=True, optional=True),
-    ),
-)
-
-_POLICIES = Table(
-    "policies",
-    "One row per scheduling policy of a replay, over all its jobs.",
-    (
-        _text("policy", "Scheduling policy."),
-        _count("jobs", "Jobs replayed."),
-        _real("mean_wait_s", "s", "Mean wait."),
-        _real("median_wait_s", "s", "Median wait."),
-        _real("p95_wait_s", "s", "95th percentile of the wait."),
-        _real("max_wait_s", "s", "Longest wait."),
-        _real("mean_bounded_slowdown", "1", "Mean bounded slowdown, bound 10 s."),
-        _real("makespan_s", "s", "Last end less first submission."),
-        _real("utilisation_frac", "1", "Busy processor-seconds over processors times makespan."),
-        _real("steady_utilisation_frac", "1", "The same without the run-in and the drain.", null=True),
-        _real("p99_wait_s", "s", "99th percentile of the wait.", null=True),
-        _real("mean_response_s", "s", "Mean of wait and run together.", null=True),
-        _real("weighted_wait_s", "s", "Mean wait, each job weighted by its processor-seconds.", null=True),
-        _real("mean_slowdown", "1", "Mean of (wait + run) / run, unbounded.", null=True),
-        _real("median_bounded_slowdown", "1", "Median of the bounded slowdown.", null=True),
-        _real("p95_bounded_slowdown", "1", "95th percentile of the bounded slowdown.", null=True),
-        _real("p99_bounded_slowdown", "1", "99th percentile of the bounded slowdown.", null=True),
-        _real("weighted_bounded_slowdown", "1", "Mean bounded slowdown, each job weighted by its processor-seconds.", null=True),
-        _real("capacity_loss_frac", "1", "Idle processor-seconds while a waiting job would have fitted, over all of them.", null=True),
-        _real(
-            "fragmentation_frac", "1", "Idle processor-seconds while jobs waited and none would have fitted, over all of them.", null=True
-        ),
-        _real("fairness_jain_frac", "1", "Jain's index of the users' mean bounded slowdowns: 1 where all fare alike.", null=True),
-        _real("overtaken_frac", "1", "Share of the jobs that some later one passed.", null=True),
-        _real("envious_frac", "1", "Share of the jobs that a later one passed that asked for no fewer processors.", null=True),
-        _count("starved_jobs", "Jobs that waited over a day and over ten times their own estimate.", null=True),
-        _real("energy_per_job_j", "J", "Energy of the pool over its jobs, where the power of a processor is given.", null=True),
-        _real("cpu_s", "s", "Processor seconds of the simulation itself; differs between machines and runs.", null=True),
-        *WATCHED,
-    ),
-)
-
-_SHARES = Table(
-    "shares",
-    "Figures by user, group and queue, where the log tells them apart.",
-    (
-        _POLICY,
-        _text("kind", "What the row stands for.", values=("user", "group", "queue", "qos")),
-        _text("name", "Which one."),
-        _count("jobs", "Jobs."),
-        _real("processor_frac", "1", "Part of all processor-seconds that were used."),
-        _real("mean_wait_s", "s", "Mean wait."),
-        _real("max_wait_s", "s", "Longest wait."),
-        _real("mean_bounded_slowdown", "1", "Mean bounded slowdown."),
-    ),
-)
 
 _TRAINING = Table(
     "training",
@@ -281,18 +199,6 @@ _SOURCES = Table(
     ),
 )
 
-_QUALITY = Table(
-    "quality",
-    "What was wrong with the input logs and what was done about it.",
-    (
-        _text("file", "File that was read."),
-        _text("issue", "What is wrong."),
-        _count("rows", "How many rows have it."),
-        _text("action", "What was done with them, such as dropped, cut, repaired or kept."),
-        _text("example", "One such row, by line or job number.", null=True),
-    ),
-)
-
 _SWEEP = Table("sweep", "One row per combination: the axes first (dotted paths, then the seed), then the summary of each run.", ())
 
 _VERIFY_CASES = Table(
@@ -410,13 +316,10 @@ _FIT_CASES = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        _JOBS,
-        _POLICIES,
-        _SHARES,
+        *SCHEDULES,
         _TRAINING,
         _BREAKDOWN,
         _MEMORY,
-        STATES,
         _POWER,
         _ENERGY,
         _COSTS,
@@ -426,7 +329,6 @@ TABLES: dict[str, Table] = {
         _CONTENTION,
         _COMPARISON,
         _SOURCES,
-        _QUALITY,
         _VERIFY_CASES,
         _VERIFY_GROUPS,
         _VERIFY_SCALING,

@@ -14,6 +14,7 @@ from hpcsim.cost.carbon import embodied_kg_co2e, water_l
 from hpcsim.results.provenance import provenance
 from hpcsim.results.quantities import quantity
 from hpcsim.results.record import Results
+from hpcsim.results.schedules import spans_of
 from hpcsim.results.tables import frame
 from hpcsim.run.accounting import Account, account, pool_states
 from hpcsim.run.answer import answer_of
@@ -139,7 +140,7 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         plan = item.plan if item is not None else None
         if isinstance(plan, TrainingPlan) and item is not None and item.status == "finished":
             summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
-        _unit_costs(summary)
+        _unit_costs(record, summary)
     _tdp_summary(record, summary)
     summary |= _footprint(record, summary)
     summary |= standby_summary(record.standby, record.begin_s, record.end_s)
@@ -149,10 +150,14 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     return summary
 
 
-def _unit_costs(summary: dict[str, Any]) -> None:
-    """Add the bill by accelerator-hour in use and by finished batch job."""
-    if summary.get("device_time_s", 0.0) > 0:
-        summary["cost_per_device_hour_usd"] = summary["cost_usd"] / (summary["device_time_s"] / 3600.0)
+def _unit_costs(record: Record, summary: dict[str, Any]) -> None:
+    """Add the bill by accelerator-hour in use, batch jobs' on nodes with accelerators among them, and by finished batch job."""
+    device_s = summary.get("device_time_s", 0.0)
+    if record.scheduled and (each := record.scheduled.bound.group.per_node):
+        _, start, end, held = record.scheduled.ran(record.end_s)
+        device_s += float(((end - start) * held).sum()) * each / record.scheduled.bound.per_node
+    if device_s > 0:
+        summary["cost_per_device_hour_usd"] = summary["cost_usd"] / (device_s / 3600.0)
     if summary.get("jobs", 0) and summary.get("jobs_finished", 0):
         summary["cost_per_job_usd"] = summary["cost_usd"] / summary["jobs_finished"]
 
@@ -302,6 +307,9 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     if record.scheduled or record.items or not record.batch:
         tables["jobs"] = frame("jobs", _jobs(record, done))
+    if record.scheduled and record.scheduled.pieces is not None:
+        job, start, end, held = record.scheduled.pieces
+        tables["spans"] = frame("spans", spans_of(record.scheduled.jobs.job_id, job, start, end, held))
     states = _states(record)
     if states:
         tables["states"] = frame("states", states)

@@ -170,7 +170,9 @@ _SUMMARY: dict[str, Formula] = {
     "water_l": Formula("IT energy · water usage effectiveness of the site"),
     "cost_usd": Formula("Σ of table costs: rented or amortised hardware, electricity, storage"),
     "cost_per_mtoken_usd": Formula("cost / million tokens trained"),
-    "cost_per_device_hour_usd": Formula("cost / accelerator-hours in use"),
+    "cost_per_device_hour_usd": Formula(
+        "cost / accelerator-hours in use", "those of runs and tasks, and of batch jobs on nodes with accelerators"
+    ),
     "cost_per_job_usd": Formula("cost / batch jobs that finished"),
     "peak_memory_bytes": Formula("weights + gradients + optimizer + activations + logits + buffers + reserve of the fullest stage"),
     "memory_capacity_bytes": Formula("memory of one device, from the catalog or the scenario"),

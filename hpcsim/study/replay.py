@@ -426,12 +426,14 @@ def _side_by_side(
     trace: Trace, jobs: JobTable, names: list[str], stage: _Stage, power_w: tuple[float, float] | None
 ) -> tuple[dict[str, dict[str, float | int]], dict[str, tuple[float, float]], dict[str, Any]]:
     """Run the jobs under every policy; return the figures, the ranges of the first, and the tables."""
+    from hpcsim.results.schedules import spans_of
     from hpcsim.results.tables import frame
 
     rows: dict[str, dict[str, float | int]] = {}
     parts: list[dict[str, Any]] = []
     by_user: list[dict[str, Any]] = []
     levels: list[dict[str, Any]] = []
+    pieces: list[dict[str, Any]] = []
     ranges: dict[str, tuple[float, float]] = {}
     for name in names:
         try:
@@ -445,6 +447,9 @@ def _side_by_side(
         ranges = ranges or policy_ranges(jobs, outcome)
         by_user.append(shares(jobs, outcome, name if len(names) > 1 else None))
         levels.append(_states(states, name if len(names) > 1 else None))
+        if outcome.stretches or outcome.last_processors:
+            job, _, start, end, held = outcome.pieces
+            pieces.append(spans_of(jobs.job_id, job, start, end, held, name if len(names) > 1 else None))
         parts.append(
             _jobs_columns(jobs, outcome, name if len(names) > 1 else None, stage.cores, stage.floor.machine if stage.floor else None)
             | _dates(jobs, trace)
@@ -458,6 +463,8 @@ def _side_by_side(
         "quality": frame("quality", _quality(trace)),
     }
     tables["states"] = frame("states", _joined(levels))
+    if pieces:
+        tables["spans"] = frame("spans", _joined(pieces))
     if stage.refused:
         left = {"policy": [one.policy for one in stage.refused], "reason": [one.reason for one in stage.refused]}
         tables["refused"] = frame("refused", left)
