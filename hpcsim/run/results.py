@@ -152,10 +152,7 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
 
 def _unit_costs(record: Record, summary: dict[str, Any]) -> None:
     """Add the bill by accelerator-hour in use, batch jobs' on nodes with accelerators among them, and by finished batch job."""
-    device_s = summary.get("device_time_s", 0.0)
-    if record.scheduled and (each := record.scheduled.bound.group.per_node):
-        _, start, end, held = record.scheduled.ran(record.end_s)
-        device_s += float(((end - start) * held).sum()) * each / record.scheduled.bound.per_node
+    device_s = summary.get("device_time_s", 0.0) + (_accelerator_s(record.scheduled, record.end_s) if record.scheduled else 0.0)
     if device_s > 0:
         summary["cost_per_device_hour_usd"] = summary["cost_usd"] / (device_s / 3600.0)
     if summary.get("jobs", 0) and summary.get("jobs_finished", 0):
@@ -371,6 +368,17 @@ def _device_s(batch: BatchRecord, run_s: Any, ended: Any) -> Any:
         return np.where(ended, run_s, np.nan) * batch.jobs.processors * each
     job, start, stop, held = batch.ran(np.inf)
     return np.where(ended, np.bincount(job, weights=(stop - start) * held, minlength=len(run_s)), np.nan) * each
+
+
+def _accelerator_s(batch: BatchRecord, until_s: float) -> float:
+    """Return the accelerator-seconds of all jobs up to ``until_s``; 0 on nodes that have none."""
+    if batch.holdings is not None:
+        part = batch.holdings
+        has = np.array([group.per_node > 0 for group in batch.bound.groups])[part.group]
+        end_s = np.where(np.isnan(part.end_s), until_s, part.end_s)
+        return float(((end_s - part.start_s) * part.devices)[has].sum())
+    _, start_s, end_s, held = batch.ran(until_s)
+    return float(((end_s - start_s) * held).sum()) * batch.bound.group.per_node / batch.bound.per_node
 
 
 def _groups_of(batch: BatchRecord) -> list[str]:

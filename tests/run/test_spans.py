@@ -76,3 +76,19 @@ def test_what_has_not_begun_is_left_out() -> None:
     assert columns["job_id"].tolist() == [9, 9]
     assert columns["start_s"].tolist() == [2.0, 5.0]
     assert columns["processors"].tolist() == [2, 3]
+
+
+def test_accelerator_hours_of_batch_jobs(tmp_path: Path) -> None:
+    """Two jobs on an accelerator-hour each of a rented node: its bill over two hours; over two groups those with accelerators count."""
+    path = tmp_path / "log.csv"
+    path.write_text("submit,run,processors\n0,3600,1\n0,3600,1\n")
+    gpu = {"type": "dgx-a100-80gb", "count": 1}
+    cpu = {"count": 1, "cores": 4, "memory": "64 GB", "idle_power": "100 W", "max_power": "300 W"}
+    trace = {"file": str(path), "format": "csv"}
+    both = {"schema": 1, "name": "s", "question": "What is an hour?", "scheduler": {"policy": "easy"}}
+    one = hpcsim.simulate({**both, "cluster": {"nodes": {"g": gpu}, "prices": {"g": "16 USD/h"}}, "workload": {"jobs": {"trace": trace}}})
+    assert one.summary["cost_per_device_hour_usd"] == pytest.approx(one.summary["cost_usd"] / 2)
+    prices = {"c": "1 USD/h", "g": "16 USD/h"}
+    jobs = {"trace": trace, "nodes": ["c", "g"], "unit": "node"}
+    two = hpcsim.simulate({**both, "cluster": {"nodes": {"c": cpu, "g": gpu}, "prices": prices}, "workload": {"jobs": jobs}})
+    assert two.summary["cost_per_device_hour_usd"] == pytest.approx(two.summary["cost_usd"] / 8)  # one job has the node of eight
