@@ -371,8 +371,12 @@ class Free:
         if not self._could(self.demands[kind]):
             self._no.add(kind)
             return False
-        capacity, chunks = self.capacity(kind, usable), self.demands[kind].chunks
-        enough = capacity.item(capacity.argmax()) > 0 if chunks == 1 else int(capacity.sum()) >= chunks
+        chunks = self.demands[kind].chunks
+        if chunks > 1 and self.machine.ladder:
+            enough = bool(self.machine.enough(self.each(kind, usable), chunks))
+        else:
+            capacity = self.each(kind, usable) if self.machine.ladder else self.capacity(kind, usable)
+            enough = capacity.item(capacity.argmax()) > 0 if chunks == 1 else int(capacity.sum()) >= chunks
         if usable is None:
             (self._yes if enough else self._no).add(kind)
         return enough

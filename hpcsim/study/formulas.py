@@ -235,6 +235,14 @@ _COLUMNS: dict[str, Formula] = {
     "storage_w": Formula("Σ power of the storage tiers"),
     "cooling_w": Formula("(PUE − 1) · the above"),
     "total_w": Formula("compute + idle + network + storage + cooling"),
+    "groups.accelerators": Formula("nodes · accelerators of a node"),
+    "compute_energy_j": Formula(
+        "∫ power of its jobs above idle dt", "by the node's and the accelerator's figures of the group that they are on"
+    ),
+    "idle_energy_j": Formula(
+        "∫ idle power of its nodes that are on dt", "nodes that are switched off, boot or shut down with what they then draw"
+    ),
+    "device_utilisation_frac": Formula("∫ accelerators held dt / (accelerators · (end − begin))"),
     "energy_j": Formula("Σ power · (end − start) over the intervals of table power"),
     "energy.carbon_kg_co2e": Formula("energy · carbon intensity"),
     "quantity": Formula("device-hours, node-hours, energy or capacity-time that is paid for"),
