@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,6 +55,16 @@ SCALE_UP_DOMAIN = problem_kind(
     "a scale-up domain of {domain} accelerators does not fit nodes of {per_node}",
     "a multiple of {per_node}, or a number that divides it",
 )
+DEVICE_POWER_ORDER = problem_kind(
+    "device-power-order",
+    "an accelerator's design power of {most} is below its idle power of {idle}{whose}",
+    "give both idle and tdp, the first not above the second",
+)
+ABOVE_PEAK = problem_kind(
+    "rate-above-peak",
+    "matrix products are to run at {rate}, above the peak of {peak}",
+    "correct one of them, or leave matmul out: the share of the peak is then the catalog's",
+)
 POWER_ORDER = problem_kind("power-order", "the highest power, {most}, is below the idle power, {idle}", "swap them, or mend the unit")
 NO_WAN = problem_kind(
     "wan-missing",
@@ -71,10 +81,34 @@ GENERIC_STORAGE = (
 """Kinds of storage that need no catalog entry: their rates are in the scenario."""
 
 
-def _rates(desk: Desk, path: str, entry: AcceleratorEntry | None, field_name: str, given: dict[str, float]) -> dict[str, float]:
+def _rates(desk: Desk, path: str, entry: AcceleratorEntry | None, field_name: str, given: Mapping[str, float]) -> dict[str, float]:
+    """Return rates by precision: the given ones, which also stand in for a matrix unit's of that precision, and the catalog's others."""
     table = getattr(entry, field_name) if entry is not None else {}
-    rates = {p: desk.fact(path, entry.fact(f"{field_name}.{p}")) for p in table if p not in given} if entry is not None else {}
+    rates = {}
+    if entry is not None:
+        rates = {p: desk.fact(path, entry.fact(f"{field_name}.{p}")) for p in table if p.removesuffix("_tensor") not in given}
     return dict(sorted({**rates, **given}.items()))
+
+
+def _sustained(
+    desk: Desk, path: str, entry: AcceleratorEntry | None, spec: AcceleratorSpec, peaks: Mapping[str, float]
+) -> dict[str, float]:
+    """Return the sustained rates of matrix products: a peak that is changed carries the rate that was measured below the catalog's peak with it."""
+    given: dict[str, float] = {str(p): rate for p, rate in spec.matmul.items()}
+    for precision, rate in given.items():
+        peak = max((peaks[p] for p in (precision, f"{precision}_tensor") if p in peaks), default=math.inf)
+        if rate > peak:
+            said, most = readable(rate, "compute rate"), readable(peak, "compute rate")
+            desk.problems.add(ABOVE_PEAK(path=f"{path}.matmul.{precision}", rate=said, peak=most))
+    for key, peak in spec.peak.items():
+        precision = str(key)
+        names = (precision, f"{precision}_tensor")
+        if entry is None or precision in given or not any(p in entry.measured_matmul_flop_per_s for p in names):
+            continue
+        measured = max(float(desk.fact(path, entry.fact(f"measured_matmul_flop_per_s.{p}"))) for p in names if p in entry.measured_matmul_flop_per_s)  # fmt: skip
+        full = max((float(rate) for p, rate in entry.peak_flop_per_s.items() if str(p) in names), default=0.0)
+        given[precision] = measured * (peak / full) if full > 0 else measured
+    return _rates(desk, path, entry, "measured_matmul_flop_per_s", given)
 
 
 def _scale_up(desk: Desk, path: str, entry: AcceleratorEntry | None, node: Node | None) -> dict[str, Any]:
@@ -107,17 +141,25 @@ def _accelerator(desk: Desk, group: str, path: str, spec: AcceleratorSpec | None
     if spec.scale_up is not None:
         desk.rows = [row for row in desk.rows if row.path != place or row.field not in ("scale_up_bytes_per_s", "bytes_per_s")]
         link["scale_up_bytes_per_s"] = spec.scale_up
+    tdp_w = first_of(spec.tdp, lambda: desk.take(place, entry, "tdp_w"))
+    idle_w = first_of(spec.idle, lambda: desk.known(place, lambda: desk.catalog.idle_power(str(base))) if entry else None)
+    if tdp_w is not None and idle_w is not None and tdp_w < idle_w:
+        key, theirs = ("tdp", spec.idle) if spec.tdp is not None else ("idle", spec.tdp)
+        whose = "" if theirs is not None else f"; the {'idle' if key == 'tdp' else 'design'} power is that of {base} in the catalog"
+        most, least = readable(tdp_w, "power"), readable(idle_w, "power")
+        desk.problems.add(DEVICE_POWER_ORDER(path=f"{place}.{key}", most=most, idle=least, whose=whose))
+    peaks = _rates(desk, place, entry, "peak_flop_per_s", {str(p): v for p, v in spec.peak.items()})
     return Accelerator(
         id=entry.id if entry else group,
         category=entry.category if entry else "",
         vendor=entry.vendor if entry else "",
-        peak_flop_per_s=_rates(desk, place, entry, "peak_flop_per_s", {str(p): v for p, v in spec.peak.items()}),
-        matmul_flop_per_s=_rates(desk, place, entry, "measured_matmul_flop_per_s", {str(p): v for p, v in spec.matmul.items()}),
+        peak_flop_per_s=peaks,
+        matmul_flop_per_s=_sustained(desk, place, entry, spec, peaks),
         memory_bytes=first_of(spec.memory, lambda: desk.take(place, entry, "memory_bytes")),
         memory_bytes_per_s=first_of(spec.memory_bandwidth, lambda: desk.take(place, entry, "memory_bytes_per_s")),
         host_bytes_per_s=desk.known(place, lambda: desk.catalog.host_rate(str(base))) if entry else None,
-        tdp_w=first_of(spec.tdp, lambda: desk.take(place, entry, "tdp_w")),
-        idle_w=first_of(spec.idle, lambda: desk.known(place, lambda: desk.catalog.idle_power(str(base))) if entry else None),
+        tdp_w=tdp_w,
+        idle_w=idle_w,
         compute_units=desk.take(place, entry, "compute_units"),
         year=entry.release_year if entry else None,
         **link,

@@ -5,6 +5,7 @@ Power is constant between two changes of state, so every energy is a finite sum;
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from hpcsim.run.hours import Hours
 from hpcsim.run.standby import Standby
 
-__all__ = ["Account", "Down", "Facility", "GroupAccount", "Usage", "account", "group_energy_j", "pool_states"]
+__all__ = ["Account", "Down", "Facility", "GroupAccount", "Usage", "account", "covered_frac", "group_energy_j", "pool_states"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -97,7 +98,7 @@ class GroupAccount:
     billed_when_used : bool
         Whether only allocated device time is paid, instead of the whole horizon.
     includes_electricity : bool
-        Whether the price covers the electricity of the group.
+        Whether the price covers the electricity of the group, with its part of the network's and the storage's.
     """
 
     name: str
@@ -252,12 +253,24 @@ def _costs(
     tariff = _tariff(facility, power)
     if tariff is not None:
         joules = float(np.sum(energy["energy_j"]))
-        rest = max(joules - covered_j * facility.pue, 0.0)
+        share = covered_frac(groups)
+        common_j = sum(float(e) for c, e in zip(energy["component"], energy["energy_j"], strict=True) if c in ("network", "storage"))
+        rest = max(joules - (covered_j + share * common_j) * facility.pue, 0.0) if share < 1.0 else 0.0
         rows.append(("electricity", "", rest / 3.6e6, "kWh", rest * tariff))
         if covered_j:
             rows.append(("electricity that the price covers", "", (joules - rest) / 3.6e6, "kWh", 0.0))
     names = ("item", "group", "quantity", "unit", "usd")
     return {name: [row[k] for row in rows] for k, name in enumerate(names)}, job_usd
+
+
+def covered_frac(groups: Sequence[GroupAccount]) -> float:
+    """Return the share of the nodes whose price covers electricity: so much of what network and storage draw their prices cover too.
+
+    A provider that sells an hour of a node runs the switches and the storage behind it. Where owned and rented nodes stand beside each
+    other, what they have in common is shared by their numbers.
+    """
+    nodes = sum(group.nodes for group in groups)
+    return sum(group.nodes for group in groups if group.includes_electricity) / nodes if nodes else 0.0
 
 
 def account(

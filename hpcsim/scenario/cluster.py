@@ -348,7 +348,8 @@ class PriceSpec(Spec):
         "reserved", description="reserved: the whole horizon is paid; used: only allocated device-hours are"
     )
     includes_electricity: bool | None = Field(
-        None, description="whether the price covers electricity; true for a provider's price, else false"
+        None,
+        description="whether the price covers electricity, with its part of the network's and storage's; true for a provider's price, else false",
     )
 
     @model_validator(mode="before")

@@ -28,7 +28,8 @@ from hpcsim.cost.schedules import graph, lengths, walk
 from hpcsim.cost.software import Software
 from hpcsim.cost.step_cost import StepCost
 from hpcsim.cost.training import step
-from hpcsim.run.prices import facility_of, usd_per_device_s
+from hpcsim.run.accounting import covered_frac
+from hpcsim.run.prices import facility_of, group_account, usd_per_device_s
 from hpcsim.scenario.workload import TrainingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
 from hpcsim.workload.devices import cost_device
@@ -95,6 +96,8 @@ class Job:
         What all devices cost a second, and electricity; None where they are not known.
     covered : bool
         The price includes the nodes' electricity.
+    shared_frac : float
+        Share of the network's and the storage's electricity that prices include.
     powered : bool
         Whether all powers are known.
     cluster : Cluster
@@ -119,6 +122,7 @@ class Job:
     usd_per_s: float | None
     usd_per_j: float | None
     covered: bool
+    shared_frac: float
     powered: bool
     cluster: Cluster
 
@@ -156,7 +160,12 @@ class Job:
         """Return what a step costs: the devices' time, and electricity where the price leaves it out; NaN if no price is known."""
         if self.usd_per_s is None:
             return np.full(np.shape(step_time_s), np.nan)
-        metered_j = self.network_w * self.pue * step_time_s if self.covered else np.nan_to_num(energy_j)
+        shared_w = self.network_w * self.pue
+        metered_j = (
+            (1.0 - self.shared_frac) * shared_w * step_time_s
+            if self.covered
+            else np.nan_to_num(energy_j - self.shared_frac * shared_w * step_time_s)
+        )
         return np.asarray(self.usd_per_s * step_time_s + (self.usd_per_j or 0.0) * metered_j)
 
 
@@ -201,6 +210,7 @@ def job_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *,
         usd_per_s=devices * usd_per_device_s(price) if price else None,
         usd_per_j=facility.electricity_usd_per_j,
         covered=price is not None and price.includes_electricity,
+        shared_frac=covered_frac([group_account(one, cluster)[0] for one in cluster.groups.values()]),
         powered=powered,
         cluster=cluster,
     )

@@ -8,7 +8,8 @@ machine, and the engine (:mod:`hpcsim.engine.tasks`) runs the same plan event by
 3. *dispatch*: every node reads its share from storage, all at once; the tier's bandwidth is shared max-min, each node limited by its
    ports. Without a tier the data lie on the nodes already;
 4. *run*: each node works through its parts in order, a part as soon as it has arrived;
-5. *merge*: when all are done, results flow to the first node over its ports, which then merges them.
+5. *merge*: when all are done, results flow to one node over its ports, which then merges them: a node of the group where that takes
+   least, whatever the order in which groups are written.
 """
 
 from __future__ import annotations
@@ -343,7 +344,7 @@ def _groups(name: str, spec: TaskSpec, cluster: Cluster) -> list[NodeGroup]:
     for i, group in enumerate(names):
         if group in names[:i]:
             raise REPEATED_GROUP.error(path=path, name=group)
-    return [cluster.group(group, path) for group in names]
+    return [cluster.group(group, path) for group in sorted(names)]  # the order in a file is no part of the task
 
 
 def _shares(spec: TaskSpec, speeds: FloatArray) -> tuple[FloatArray, float]:
@@ -357,17 +358,26 @@ def _shares(spec: TaskSpec, speeds: FloatArray) -> tuple[FloatArray, float]:
     return np.asarray(literal.shares).reshape(-1), float(literal.unassigned)
 
 
-def _merge_s(spec: TaskSpec, shares: FloatArray, ports: FloatArray, cluster: Cluster) -> tuple[float, float]:
-    """Return the time to bring the results to the first node and merge them there, and that of the first part alone [s]."""
-    if spec.result <= 0:
-        return 0.0, 0.0
-    results = spec.result * shares / shares.sum()
-    flow_s = 0.0
-    if len(shares) > 1 and cluster.fabric is not None:
-        classes, counts = np.unique(np.stack([results[1:], ports[1:]], axis=1), axis=0, return_counts=True)
-        flow = fluid_transfer(classes[:, 0], classes[:, 1], counts.astype(np.float64), float(ports[0]))
-        flow_s = cluster.fabric.latency_s + float(flow.finish_s.max())
-    return flow_s + (spec.result / spec.merge_rate if spec.merge_rate else 0.0), flow_s
+def _merging(spec: TaskSpec, groups: list[NodeGroup], shares: FloatArray, cluster: Cluster) -> tuple[list[int], float, float]:
+    """Return the order of the groups, that of the merging node first; the time to bring the results there and merge them; that of the flow [s].
+
+    Results flow to a node of the group where that takes least; of equals, the first by name. ``shares`` are by group: of one of its nodes.
+    """
+    places = list(range(len(groups)))
+    merged_s = spec.result / spec.merge_rate if spec.merge_rate else 0.0
+    counts = np.array([group.count for group in groups], dtype=np.float64)
+    if spec.result <= 0 or cluster.fabric is None or counts.sum() <= 1:
+        return places, merged_s if spec.result > 0 else 0.0, 0.0
+    results = spec.result * shares / float(np.dot(shares, counts))
+    ports = np.array([group.injection_bytes_per_s for group in groups])
+    times = []
+    for at in places:
+        senders = counts - (np.arange(len(groups)) == at)
+        sends = senders > 0
+        flow = fluid_transfer(results[sends], ports[sends], senders[sends], float(ports[at]))
+        times.append(cluster.fabric.latency_s + float(flow.finish_s.max()))
+    least = int(np.argmin(times))
+    return [least, *(at for at in places if at != least)], times[least] + merged_s, times[least]
 
 
 def _laws(spec: TaskSpec, shares: FloatArray, speeds: FloatArray, ports: FloatArray, source_bytes_per_s: float) -> tuple[LawResult, ...]:
@@ -431,7 +441,11 @@ def plan_task(name: str, spec: TaskSpec, cluster: Cluster) -> TaskPlan:
         source_bytes_per_s = min(tier.read_bytes_per_s, wire)
         latency_s = tier.latency_s + (cluster.fabric.latency_s if cluster.fabric else 0.0)
     shares, unassigned = _shares(spec, speeds)
-    merge_s, merge_flow_s = _merge_s(spec, shares, ports, cluster)
+    counts = np.array([group.count for group in groups])
+    firsts = np.cumsum(counts) - counts
+    order, merge_s, merge_flow_s = _merging(spec, groups, shares[firsts], cluster)
+    speeds, ports, shares = (np.repeat(each[firsts[order]], counts[order]) for each in (speeds, ports, shares))
+    groups = [groups[at] for at in order]
     return TaskPlan(
         name=name,
         kind="task",

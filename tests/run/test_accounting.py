@@ -106,13 +106,26 @@ def test_pue_and_carbon_are_linear_and_never_cheaper(usage, pue, intensity):
     assert more.summary["cost_usd"] >= base.summary["cost_usd"] - 1e-9
 
 
-def test_a_price_that_covers_electricity_leaves_only_the_rest():
+def test_a_price_that_covers_electricity_covers_its_part_of_network_and_storage():
+    """All rented: nothing is left to pay. Seven of ten nodes owned: their own, and seven tenths of what all have in common."""
     usage = Usage.of([(0, 0, 0.0, HORIZON, 8, 8.0, 1000.0)])
-    covered = [GroupAccount("gpu", nodes=10, idle_w=100.0, devices=80, usd_per_device_s=0.001, includes_electricity=True)]
-    a = run(usage, gs=covered)
-    bought = dict(zip(a.costs["item"], a.costs["usd"], strict=True))
-    assert bought["electricity"] == pytest.approx(3e-8 * 1.25 * 70.0 * HORIZON, rel=1e-9)
-    assert bought["electricity that the price covers"] == 0.0
+
+    def electricity(rented, owned):
+        groups = (
+            [GroupAccount("gpu", rented, idle_w=100.0, devices=80, usd_per_device_s=0.001, includes_electricity=True)] if rented else []
+        )
+        groups += [GroupAccount("own", owned, idle_w=60.0, devices=8, usd_per_device_s=0.001)] if owned else []
+        a = run(usage, gs=groups)
+        bought = dict(zip(a.costs["item"], a.costs["usd"], strict=True))
+        assert sum(a.costs["usd"]) == pytest.approx(a.summary["cost_usd"])
+        kwh = {item: q for item, q in zip(a.costs["item"], a.costs["quantity"], strict=True) if item.startswith("electricity")}
+        assert sum(kwh.values()) * 3.6e6 == pytest.approx(a.summary["facility_energy_j"], rel=1e-9)
+        assert bought.get("electricity that the price covers", 0.0) == 0.0
+        return bought["electricity"] / (3e-8 * 1.25 * HORIZON)
+
+    assert electricity(10, 0) == 0.0
+    assert electricity(3, 7) == pytest.approx(7 * 60.0 + 0.7 * 70.0, rel=1e-9)
+    assert electricity(0, 10) == pytest.approx(10 * 60.0 + 1000.0 + 70.0, rel=1e-9)
 
 
 def test_no_price_and_no_intensity_give_no_totals():

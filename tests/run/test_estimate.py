@@ -101,6 +101,22 @@ def test_a_sustained_rate_above_the_peak_is_refused() -> None:
         assert (problem.code, problem.path) == ("rate-above-peak", "cluster.nodes.g.accelerator.matmul.bf16")
 
 
+@pytest.mark.parametrize(
+    ("changes", "key", "said"),
+    [
+        ({"tdp": "20 W"}, "tdp", "the idle power is that of h100-sxm in the catalog"),
+        ({"idle": "900 W"}, "idle", "the design power is that of h100-sxm in the catalog"),
+        ({"tdp": "400 W", "idle": "500 W"}, "tdp", "of 400 W is below its idle power of 500 W"),
+    ],
+)
+def test_a_design_power_below_the_idle_power_is_refused_at_its_key(changes: dict[str, str], key: str, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        hpcsim.estimate(device(**changes))
+    (problem,) = caught.value.problems
+    assert (problem.code, problem.path) == ("device-power-order", f"cluster.nodes.g.accelerator.{key}")
+    assert said in str(problem)
+
+
 def test_nodes_under_repair_draw_nothing_in_closed_form_either() -> None:
     scenario = hpcsim.load(BASE).vary({"cluster.nodes.g.spares": 2})
 

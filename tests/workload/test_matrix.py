@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import hpcsim
 from hpcsim.base.errors import InputError
 from hpcsim.catalog.lookup import default
 from hpcsim.cluster.build import resolve
@@ -160,3 +161,32 @@ def test_the_refusal_says_by_how_much():
     whole = 8 * (200_000 * 100_000 + 100_000 * 10 + 200_000 * 10)
     assert "the first rank" in text
     assert f"{(whole - 100e9) / 1e9:.4g} GB" in text
+
+
+@pytest.mark.parametrize(("precision", "accelerator"), [("bf16", "h100-sxm"), ("fp64", "h100-sxm"), ("fp64", "a100-sxm-80gb")])
+def test_a_changed_peak_carries_the_rate_of_products(precision: str, accelerator: str) -> None:
+    """Also where matrix units have a peak of their own in that precision, and where the sustained rate was measured."""
+
+    def run_s(**changes: Any) -> float:
+        nodes = {
+            "g": {
+                "type": "dgx-h100" if "h100" in accelerator else "dgx-a100-80gb",
+                "count": 1,
+                "accelerator": {"base": accelerator, **changes},
+            }
+        }
+        product = {"rows": 40_000, "inner": 40_000, "columns": 40_000, "ranks": 1, "precision": precision}
+        data = {"schema": 1, "name": "p", "question": "q?", "cluster": {"nodes": nodes}, "workload": {"matrix_products": {"p": product}}}
+        return float(hpcsim.estimate(data).summary["wall_clock_s"])
+
+    entry = default().accelerator(accelerator)
+    peak = max(float(entry.peak_flop_per_s[p]) for p in (precision, f"{precision}_tensor") if p in entry.peak_flop_per_s)
+    plain = run_s()
+    assert run_s(peak={precision: f"{2 * peak / 1e12} TFLOP/s"}) == pytest.approx(plain / 2)
+    assert run_s(peak={precision: f"{peak / 4e12} TFLOP/s"}) == pytest.approx(4 * plain)
+    assert run_s(peak={"int8": "1 TFLOP/s"}) == plain
+    half = f"{peak / 2e12} TFLOP/s"
+    assert run_s(matmul={precision: half}) == run_s(peak={precision: f"{peak / 1e12} TFLOP/s"}, matmul={precision: half})
+    with pytest.raises(InputError) as caught:
+        run_s(peak={precision: half}, matmul={precision: f"{peak / 1e12} TFLOP/s"})
+    assert [(p.code, p.path) for p in caught.value.problems] == [("rate-above-peak", f"cluster.nodes.g.accelerator.matmul.{precision}")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -118,6 +119,32 @@ def test_laws_are_named_with_both_readings():
 def test_one_node_needs_no_fabric():
     p = plan({"from_storage": "lake", "result": "1 GB"}, {"w": {"count": 1, "speed": "1 TFLOP/s"}}, storage={"lake": LAKE})
     assert closed_form(p).makespan_s == pytest.approx(20 + 1000)
+
+
+@pytest.mark.parametrize("partition", ["throughput", "equal", "printed"])
+def test_the_order_of_node_groups_is_no_part_of_the_task(partition):
+    """Every order gives the very same plan, and results flow to where that takes least."""
+    nodes = {
+        "slow": {"count": 3, "speed": "1 TFLOP/s"},
+        "fast": {"count": 2, "speed": "5 TFLOP/s"},
+        "odd": {"count": 1, "speed": "0.7 TFLOP/s"},
+    }
+    task = {"from_storage": "lake", "result": "3 GB", "merge_rate": "1 GB/s", "partition": partition, "parts_per_node": 3}
+    orders = list(itertools.permutations(nodes))
+    plans = [plan(task, {name: nodes[name] for name in order}, fabric=FABRIC, storage={"lake": LAKE}) for order in orders]
+    plans += [plan({**task, "nodes": list(order)}, nodes, fabric=FABRIC, storage={"lake": LAKE}) for order in orders]
+    times = [closed_form(p) for p in plans]
+    assert len({(t.makespan_s, t.merge_s, t.node_time_s, t.dispatch_s) for t in times}) == 1
+    assert len({(p.groups, p.share_bytes.tobytes(), p.unassigned_bytes) for p in plans}) == 1
+    p = plans[0]
+    shares = {
+        name: share for (name, count), share in zip(p.groups, p.share_bytes[np.cumsum([0, *(c for _, c in p.groups)][:-1])], strict=True)
+    }
+    whole = sum(shares[name] * count for name, count in p.groups)
+    by_hand = min(
+        (whole - shares[name]) / whole * 3e9 / 10e9 for name in shares
+    )  # all ports are 10 GB/s: the merging node's own is the limit
+    assert p.merge_s == pytest.approx(by_hand + 3.0)
 
 
 def test_speed_of_devices_is_said():
