@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
@@ -39,6 +39,11 @@ NOT_GROUPS = problem_kind("groups-form", "{value!r} is no node group, list of gr
 LAYOUT_TEXT = problem_kind("layout-text", "{value!r} is no layout", "'auto', or keys with values such as 'tp=8,pp=4,micro_batch=1'")
 
 
+RECOMPUTE_SHARE = problem_kind(
+    "recompute-share",
+    "recompute_frac is a share of the layers that full recomputation is for, and recompute is {level}",
+    "add recompute: full, or remove recompute_frac",
+)
 NOT_OF_MODE = problem_kind("synchrony-key", "{key} says nothing about the mode {mode}", "it belongs to: {modes}")
 NOT_OF_PATTERN = problem_kind("pattern-key", "{key} says nothing about the pattern {kind}", "it belongs to: {kinds}")
 MISSING_OF_PATTERN = problem_kind("pattern-missing", "the pattern {kind} needs {key}", "add {key}")
@@ -165,6 +170,13 @@ class LayoutSpec(Spec):
                 fail(LAYOUT_TEXT(value=data, hint=f"{key!r} is given twice; keep one of them"))
             words[key] = {"true": True, "false": False}.get(value.lower(), value)
         return words
+
+    @model_validator(mode="after")
+    def _share(self) -> Self:
+        """A share of recomputed layers goes with full recomputation; where the layout is searched for, it is that of candidates with it."""
+        if self.recompute_frac is not None and self.recompute != "full" and not (self.auto and self.recompute is None):
+            fail(RECOMPUTE_SHARE(level=self.recompute or "none"))
+        return self
 
 
 class CheckpointSpec(Spec):

@@ -142,6 +142,8 @@ CASES = {
     "a fat tree without up": (part("fabric: §{link: x, down: [4]}"), "fat-tree-form"),
     "a fat tree of two heights": (part("fabric: §{link: x, down: [4, 2], up: [1]}"), "fat-tree-form"),
     "a fat tree of none": (part("fabric: §{link: x, down: [], up: []}"), "fat-tree-form"),
+    "a share of no recomputation": (run("layout: §'tp=2,recompute_frac=0.5'"), "recompute-share"),
+    "a share of another recomputation": (run("layout: §{tp: 2, recompute: selective, recompute_frac: 0.5}"), "recompute-share"),
     "a layout that is none": (run("layout: §fast"), "layout-text"),
     "a layout with a hole": (run("layout: §'tp=,pp=2'"), "layout-text"),
     "a layout that repeats": (run("layout: §'tp=2,tp=4'"), "layout-text"),
