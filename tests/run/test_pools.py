@@ -345,3 +345,19 @@ def test_a_drawn_job_that_is_larger_than_any_group_is_refused(tmp_path: Path) ->
     plain = {**drawn, "synthetic": {"jobs": 50, "duration": "1 h"}}
     data["workload"] = {"jobs": plain}
     assert hpcsim.simulate(data).jobs["processors"].max() <= 20
+
+
+def test_a_slurm_log_runs_over_all_groups(tmp_path: Path) -> None:
+    """As sacct writes it: accelerators among the allocated resources, memory of the job, a partition that is a group, and a group as constraint."""
+    rows = [
+        "1|2024-01-01T00:00:00|2024-01-01T00:00:00|2024-01-01T01:00:00|02:00:00|8|1|cpu=8,mem=32G,node=1|batch|COMPLETED|32G|",
+        "2|2024-01-01T00:00:10|2024-01-01T00:00:10|2024-01-01T01:00:00|02:00:00|4|1|cpu=4,gres/gpu=2,mem=32G,node=1|batch|COMPLETED|32G|",
+        "3|2024-01-01T00:00:20|2024-01-01T00:00:20|2024-01-01T01:00:00|02:00:00|8|1|cpu=8,mem=500G,node=1|batch|COMPLETED|500G|",
+        "4|2024-01-01T00:00:30|2024-01-01T00:00:30|2024-01-01T01:00:00|02:00:00|8|1|cpu=8,mem=32G,node=1|batch|COMPLETED|32G|gpu",
+        "5|2024-01-01T00:00:40|2024-01-01T00:00:40|2024-01-01T01:00:00|02:00:00|8|1|cpu=8,mem=32G,node=1|fat|COMPLETED|32G|",
+    ]
+    head = "JobID|Submit|Start|End|Timelimit|AllocCPUS|NNodes|AllocTRES|Partition|State|ReqMem|Constraints"
+    data = scenario(tmp_path, [job()], scheduler={"policy": "easy", "partitions": {"fat": {"nodes": "big"}}})
+    (tmp_path / "sacct.txt").write_text("\n".join([head, *rows]) + "\n")
+    data["workload"]["jobs"]["trace"] = {"file": str(tmp_path / "sacct.txt"), "format": "sacct"}
+    assert hosts(data) == ["cpu0", "gpu0", "big0", "gpu0", "big1"]
