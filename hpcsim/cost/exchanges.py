@@ -16,7 +16,7 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cost.arguments import Array, Numeric, broadcast, non_negative, whole
 from hpcsim.cost.patterns import Pattern, Round
 
-__all__ = ["halo_pattern", "master_worker_s", "process_grid", "transpose_pattern"]
+__all__ = ["halo_pattern", "master_worker_s", "process_grid", "transpose_bytes", "transpose_pattern", "transpose_s"]
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
@@ -140,6 +140,50 @@ def transpose_pattern(ranks: int, grid: tuple[int, ...], element_bytes: float) -
             Round(src, (src + r) % ranks, np.asarray(rows * columns[(src + r) % ranks] * rest, dtype=np.float64)) for r in range(1, ranks)
         ),
     )
+
+
+def transpose_bytes(ranks: int, grid: tuple[int, ...], element_bytes: float) -> float:
+    """Return the bytes of one transpose: of the whole array, less what stays where it is.
+
+    Parameters
+    ----------
+    ranks, grid, element_bytes
+        As of :func:`transpose_pattern`.
+    """
+    rows, columns = _parts(grid[0], ranks), _parts(grid[1], ranks)
+    moved = float(rows.sum()) * float(columns.sum()) - float((rows * columns).sum())
+    return moved * math.prod(grid[2:]) * element_bytes
+
+
+def transpose_s(ranks: int, grid: tuple[int, ...], element_bytes: float, *, bytes_per_s: float, latency_s: float = 0.0) -> float:
+    """Return the time of one transpose in rounds, each rank on a full-duplex link of its own into one switch that never blocks [s].
+
+    Parameters
+    ----------
+    ranks, grid, element_bytes
+        As of :func:`transpose_pattern`.
+    bytes_per_s : float
+        One way, of each link.
+    latency_s : float
+        Of a round.
+
+    Notes
+    -----
+    That of :func:`hpcsim.cost.patterns.star_seconds` for the pattern, in time and memory proportional to the ranks. A round takes as long
+    as its largest message. Rows and columns have two sizes each, the larger on the first ranks: in round r those with more rows send to the
+    ranks r further, an arc of the ring of ranks, which meets those with more columns or not.
+    """
+    if ranks < 2:
+        return 0.0
+    (few, x), (low, y) = (divmod(points, ranks) for points in grid[:2])
+    r = np.arange(1, ranks)
+    largest = np.zeros(r.size)
+    for start, length, height in ((r, x, few + 1), ((r + x) % ranks, ranks - x, few)):
+        for first, last, width in ((0, y, low + 1), (y, ranks, low)):
+            if length and last > first:
+                meets = ((start >= first) & (start < last)) | ((first - start) % ranks < length)
+                largest = np.where(meets, np.maximum(largest, float(height * width)), largest)
+    return float(latency_s * r.size + largest.sum() * math.prod(grid[2:]) * element_bytes / bytes_per_s)
 
 
 def master_worker_s(tasks: Numeric, workers: Numeric, service_s: Numeric, cycle_s: Numeric) -> Array:

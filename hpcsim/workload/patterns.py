@@ -20,7 +20,7 @@ from hpcsim.base.units import readable
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cluster.ways import Ways
 from hpcsim.cost.collectives import algorithms, textbook
-from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_pattern
+from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_bytes, transpose_s
 from hpcsim.cost.laws import distributed
 from hpcsim.cost.patterns import Pattern, Round, star_seconds
 from hpcsim.scenario.workload import PatternSpec
@@ -123,19 +123,17 @@ def _halo(spec: PatternSpec, at: _Place) -> _Parts:
 
 def _transpose(spec: PatternSpec, at: _Place) -> _Parts:
     shares = _blocks(spec, (at.ranks,) + (1,) * (len(spec.grid) - 1))
-    moves = transpose_pattern(at.ranks, spec.grid, _element(spec))
-    rounds_s = star_seconds(moves, bytes_per_s=at.port_bytes_per_s, latency_s=at.latency_s)
+    moved = transpose_bytes(at.ranks, spec.grid, _element(spec))
+    rounds_s = transpose_s(at.ranks, spec.grid, _element(spec), bytes_per_s=at.port_bytes_per_s, latency_s=at.latency_s)
     whole = math.prod(spec.grid) * _element(spec)
     key = {"bytes_per_s": at.port_bytes_per_s, "latency_s": at.latency_s}
     quick_s = min(float(textbook("all-to-all", whole / at.ranks, at.ranks, algorithm=name, **key)) for name in algorithms("all-to-all"))
     exchange_s = spec.transposes * min(rounds_s, quick_s) if at.ranks > 1 else 0.0
     work = spec.work * shares
-    note = (
-        f"A transpose moves {readable(moves.total_bytes, 'data size', 3)} in all and takes {readable(min(rounds_s, quick_s), 'time', 3)}."
-    )
+    note = f"A transpose moves {readable(moved, 'data size', 3)} in all and takes {readable(min(rounds_s, quick_s), 'time', 3)}."
     waiting = _exposed_s(spec, exchange_s, float(work.max()) / at.speed_flop_per_s)
     source, target, part = partners("all-to-all", at.ranks)
-    sent = spec.transposes * moves.total_bytes / max(at.ranks, 1) * part
+    sent = spec.transposes * moved / max(at.ranks, 1) * part
     return _Parts(spec.iterations * work, whole * shares, waiting, (note,) if at.ranks > 1 else (), (source, target, sent))
 
 

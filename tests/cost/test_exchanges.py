@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
-from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_pattern
+from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_bytes, transpose_pattern, transpose_s
+from hpcsim.cost.patterns import star_seconds
 
 
 def test_ranks_lie_so_that_blocks_have_the_least_surface() -> None:
@@ -82,3 +83,11 @@ def by_events(tasks: int, workers: int, service: float, cycle: float) -> float:
 def test_a_master_hands_out_tasks_as_the_recurrence_says(tasks: int, workers: int, service: float, more: float) -> None:
     cycle = service + more
     assert float(master_worker_s(tasks, workers, service, cycle)) == pytest.approx(by_events(tasks, workers, service, cycle), rel=1e-9)
+
+
+@given(st.integers(1, 12), st.integers(1, 30), st.integers(1, 30), st.integers(1, 3), st.sampled_from([0.0, 1e-6]))
+def test_a_transpose_in_closed_form_is_its_rounds(ranks: int, x: int, y: int, z: int, latency_s: float) -> None:
+    moves = transpose_pattern(ranks, (x, y, z), 16.0)
+    seconds = transpose_s(ranks, (x, y, z), 16.0, bytes_per_s=2e9, latency_s=latency_s)
+    assert seconds == pytest.approx(star_seconds(moves, bytes_per_s=2e9, latency_s=latency_s), rel=1e-12)
+    assert transpose_bytes(ranks, (x, y, z), 16.0) == pytest.approx(moves.total_bytes, rel=1e-12)
