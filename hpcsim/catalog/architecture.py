@@ -5,7 +5,12 @@ from __future__ import annotations
 from hpcsim.catalog.hardware import Accelerator
 from hpcsim.catalog.lookup import Catalog
 
-__all__ = ["ASSUMED_RATE_SIGMA", "architecture_year", "known_rates"]
+__all__ = ["ASSUMED_RATE_SIGMA", "NEWEST_SOFTWARE", "SOFTWARE_YEARS_AFTER", "architecture_year", "assumed_software_year", "known_rates"]
+
+SOFTWARE_YEARS_AFTER, NEWEST_SOFTWARE = 3, 2026
+"""Software nobody dates is taken to be so many years younger than its device's architecture, and no newer than this."""
+_LEAST_SOFTWARE = 2024
+"""Software of a run to come is not taken to be older."""
 
 ASSUMED_RATE_SIGMA = 0.07
 """Spread of sustained over peak matrix rates between devices of one kind, for those whose rate nobody measured."""
@@ -35,6 +40,15 @@ def architecture_year(entry: Accelerator, catalog: Catalog) -> float:
     """
     years = [float(other.release_year) for other in _siblings(entry, catalog, _SAME_PART_FRAC) if other.release_year]
     return min(years, default=0.0)
+
+
+def assumed_software_year(architecture: float) -> int:
+    """Return the year of the software of a run to come where nobody says: three after the architecture shipped, from 2024 to 2026.
+
+    >>> [assumed_software_year(year) for year in (2017, 2022, 2024, 0)]
+    [2024, 2025, 2026, 2024]
+    """
+    return int(min(max(architecture + SOFTWARE_YEARS_AFTER, _LEAST_SOFTWARE), NEWEST_SOFTWARE))
 
 
 def known_rates(entry: Accelerator, catalog: Catalog) -> tuple[dict[str, float], bool]:

@@ -279,7 +279,9 @@ class TrainingSpec(Spec):
         600.0, description="time from a failure to work again, besides reading the checkpoint", validate_default=False
     )
     framework: str | None = Field(None, description="software that runs it, such as megatron-lm or pytorch-fsdp")
-    year: Annotated[int, Count(2012, 2040)] | None = Field(None, description="year of that software")
+    year: Annotated[int, Count(2012, 2040)] | None = Field(
+        None, description="year of that software; by default three after the accelerator's architecture shipped, from 2024 to 2026"
+    )
     captured: bool = Field(False, description="the operations of a step are captured in graphs (CUDA graphs) and launched together")
     compiled: bool = Field(False, description="a compiler fuses what an eager framework runs operation by operation (torch.compile)")
     synchrony: SynchronySpec | None = Field(None, description="how the replicas keep together; a full barrier by default")

@@ -190,14 +190,15 @@ def job_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog, *,
     powered = None not in (group.idle_w, group.max_w, a.idle_w if a else None, a.tdp_w if a else None)
     devices = nodes * group.per_node
     idle_w = (group.idle_w or 0.0) + group.per_node * ((a.idle_w if a else None) or 0.0)
+    device = calibrated_device(cost_device(group, catalog), group, catalog)
     return Job(
         name=name,
         path=path,
         network=network,
         model=model,
-        device=calibrated_device(cost_device(group, catalog), group, catalog),
+        device=device,
         fabric=calibrated_fabric(cost_fabric(group, cluster, nodes, path), group, cluster, catalog),
-        stack=stack_of(spec, catalog),
+        stack=stack_of(spec, device, catalog),
         group=group,
         nodes=nodes,
         devices=devices,

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hpcsim.base.errors import InputError, problem_kind
-from hpcsim.catalog.architecture import ASSUMED_RATE_SIGMA, architecture_year, known_rates
+from hpcsim.catalog.architecture import ASSUMED_RATE_SIGMA, NEWEST_SOFTWARE, SOFTWARE_YEARS_AFTER, architecture_year, known_rates
 from hpcsim.catalog.hardware import Accelerator
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.catalog.naming import described_accelerator
@@ -42,8 +42,6 @@ _PRECISIONS = {
 _PORTS: tuple[tuple[float, float], ...] = ((2025.0, 100e9), (2022.0, 50e9), (2020.0, 25e9), (0.0, 12.5e9))
 """What a device has to the scale-out network where nobody says: the port of the year its architecture shipped [B/s]."""
 _UNKNOWN_UP_BYTES_PER_S = 25e9
-_YEARS_AFTER, _NEWEST = 3, 2026
-"""Software nobody dates is taken to be so many years younger than its device's architecture, and no newer than this."""
 _DCN_BYTES_PER_S = 6.25e9
 """A TPU host's 25 GB/s to the data-centre network over its four chips (How to scale your model, 2025)."""
 _LORA_FRAC = 1e-3
@@ -245,7 +243,7 @@ def _dated(case: Mapping[str, Any], architecture: float) -> tuple[str, int]:
     """Return framework and year of a case's software."""
     said = case.get("software") or {}
     framework = str(said.get("framework") or case["parallelism"].get("framework") or "")
-    return framework, int(said.get("year") or (min(architecture + _YEARS_AFTER, _NEWEST) if architecture else 2024))
+    return framework, int(said.get("year") or (min(architecture + SOFTWARE_YEARS_AFTER, NEWEST_SOFTWARE) if architecture else 2024))
 
 
 def _software(case: Mapping[str, Any], framework: str, year: int, parameters: Parameters) -> Software:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.base.errors import InputError
+from hpcsim.catalog.architecture import assumed_software_year
 from hpcsim.catalog.hardware import Link as LinkEntry
 from hpcsim.catalog.link_kinds import kind_name, link_terms, spread_kind
 from hpcsim.catalog.lookup import Catalog
@@ -87,7 +88,12 @@ def calibrated_software(stack: Software, framework: str | None, catalog: Catalog
     return dataclasses.replace(stack, **found) if found else stack
 
 
-def stack_of(spec: TrainingSpec, catalog: Catalog) -> Software:
-    """Return the software of a run: its framework and year, a calibration's values over them, then graphs and compiler."""
-    stack = calibrated_software(software(spec.framework or "", spec.year or 2024), spec.framework, catalog)
+def software_year(spec: TrainingSpec, device: Device) -> int:
+    """Return the year of a run's software, which follows from its device where the run does not say."""
+    return spec.year or assumed_software_year(float(np.asarray(device.year)))
+
+
+def stack_of(spec: TrainingSpec, device: Device, catalog: Catalog) -> Software:
+    """Return the software of a run on a device: its framework and year, a calibration's values over them, then graphs and compiler."""
+    stack = calibrated_software(software(spec.framework or "", software_year(spec, device)), spec.framework, catalog)
     return with_options(stack, captured=spec.captured, compiled=spec.compiled)

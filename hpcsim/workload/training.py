@@ -35,7 +35,7 @@ from hpcsim.cost.together import StepRequest
 from hpcsim.cost.training import StepCost
 from hpcsim.scenario.spec import AssumeSpec
 from hpcsim.scenario.workload import TrainingSpec
-from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, stack_of
+from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric, software_year, stack_of
 from hpcsim.workload.devices import cost_device
 from hpcsim.workload.layouts import Setting, choose, explicit, layout_words
 from hpcsim.workload.link_kinds import fabric_of
@@ -255,9 +255,6 @@ def outset_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog,
         network = resolve_model(spec.model, catalog, name=name, path=f"{path}.model", folder=folder)
         return network, cost_model(network), parameters(network)
 
-    def stack() -> Software:
-        return stack_of(spec, catalog)
-
     said = spec.model if isinstance(spec.model, str) else spec.model.model_dump_json()
     network, model, count = kept("network", lambda: (name, said, id(catalog), str(folder)), read)
     if isinstance(model, Work) and spec.sequence != 1:
@@ -265,11 +262,15 @@ def outset_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog,
     nodes = spec.count or group.count
     if nodes > group.count:
         raise TOO_MANY_NODES.error(path=f"{path}.count", asked=nodes, group=group.name, count=group.count)
-    software = kept("stack", lambda: (spec.framework, spec.year, spec.captured, spec.compiled, id(catalog)), stack)
     _, device = kept(  # the entry holds the accelerator, so that its id stays its own
         "device",
         lambda: (id(group.accelerator), group.path, id(catalog)),
         lambda: (group.accelerator, calibrated_device(cost_device(group, catalog), group, catalog)),
+    )
+    software = kept(
+        "stack",
+        lambda: (spec.framework, software_year(spec, device), spec.captured, spec.compiled, id(catalog)),
+        lambda: stack_of(spec, device, catalog),
     )
     setting = Setting(
         model,
@@ -280,7 +281,7 @@ def outset_of(name: str, spec: TrainingSpec, cluster: Cluster, catalog: Catalog,
         spec.global_batch,
         1 if isinstance(model, Work) else spec.sequence,
         spec.precision,
-        _splits_sequence(spec.framework, spec.year or 2024),
+        _splits_sequence(spec.framework, software_year(spec, device)),
     )
     try:
         layout = None if spec.layout.auto else explicit(spec.layout, setting, path)

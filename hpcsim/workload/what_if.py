@@ -67,12 +67,13 @@ class Change:
 
 def setup_of(plan: TrainingPlan, spec: TrainingSpec, cluster: Cluster, catalog: Catalog) -> Setup:
     """Return the arguments from which a plan's step was computed."""
+    device = calibrated_device(cost_device(plan.group, catalog), plan.group, catalog)
     return Setup(
         cost_model(plan.network),
-        calibrated_device(cost_device(plan.group, catalog), plan.group, catalog),
+        device,
         calibrated_fabric(cost_fabric(plan.group, cluster, plan.nodes, plan.path), plan.group, cluster, catalog),
         Layout(**{key: value for key, value in plan.layout.items() if key != "precision"}),
-        stack_of(spec, catalog),
+        stack_of(spec, device, catalog),
         plan.global_batch,
         plan.sequence,
         plan.precision,
