@@ -233,7 +233,7 @@ def test_compliance_keeps_data_where_it_may_live() -> None:
 
 
 def test_an_impossible_goal_is_answered_with_the_nearest_and_what_binds() -> None:
-    results = hpcsim.plan(small(**{"goals.train.llama.within": "1 day", "limits.budget": "100 kUSD"}))
+    results = hpcsim.plan(small(**{"goals.train.llama.within": "16 hours", "limits.budget": "100 kUSD"}))
     assert results.summary["goals_reached"] == 0
     assert "within" in results.summary["binding_limits"]
     assert results.answer.startswith("Nothing reaches the goals. The nearest is")
@@ -242,7 +242,7 @@ def test_an_impossible_goal_is_answered_with_the_nearest_and_what_binds() -> Non
     # the nearest keeps the limits once they are as wide as it says
     factors = [float(part.split("×")[1]) for part in str(results.summary["binding_limits"]).split(", ")]
     wide = max(factors) * 1.001
-    again = hpcsim.plan(small(**{"goals.train.llama.within": f"{wide} days", "limits.budget": f"{100 * wide} kUSD"}))
+    again = hpcsim.plan(small(**{"goals.train.llama.within": f"{16 * wide!r} h", "limits.budget": f"{100 * wide} kUSD"}))
     assert again.summary["goals_reached"] == 1
 
 
