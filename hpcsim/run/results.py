@@ -151,9 +151,10 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
 
 
 def _unit_costs(record: Record, summary: dict[str, Any]) -> None:
-    """Add the bill by accelerator-hour in use, batch jobs' on nodes with accelerators among them, and by finished batch job."""
-    device_s = summary.get("device_time_s", 0.0) + (_accelerator_s(record.scheduled, record.end_s) if record.scheduled else 0.0)
-    if device_s > 0:
+    """Add the bill by accelerator-hour in use and by finished batch job; the former not where batch jobs may have nodes without any too."""
+    batch = record.scheduled
+    device_s = summary.get("device_time_s", 0.0) + (_accelerator_s(batch, record.end_s) if batch else 0.0)
+    if device_s > 0 and (batch is None or len({group.per_node > 0 for group in batch.bound.groups}) == 1):
         summary["cost_per_device_hour_usd"] = summary["cost_usd"] / (device_s / 3600.0)
     if summary.get("jobs", 0) and summary.get("jobs_finished", 0):
         summary["cost_per_job_usd"] = summary["cost_usd"] / summary["jobs_finished"]
@@ -371,12 +372,12 @@ def _device_s(batch: BatchRecord, run_s: Any, ended: Any) -> Any:
 
 
 def _accelerator_s(batch: BatchRecord, until_s: float) -> float:
-    """Return the accelerator-seconds of all jobs up to ``until_s``; 0 on nodes that have none."""
+    """Return the accelerator-seconds of all jobs up to ``until_s``, where either all of their groups have accelerators or none has."""
     if batch.holdings is not None:
+        if not batch.bound.group.per_node:
+            return 0.0
         part = batch.holdings
-        has = np.array([group.per_node > 0 for group in batch.bound.groups])[part.group]
-        end_s = np.where(np.isnan(part.end_s), until_s, part.end_s)
-        return float(((end_s - part.start_s) * part.devices)[has].sum())
+        return float(((np.where(np.isnan(part.end_s), until_s, part.end_s) - part.start_s) * part.devices).sum())
     _, start_s, end_s, held = batch.ran(until_s)
     return float(((end_s - start_s) * held).sum()) * batch.bound.group.per_node / batch.bound.per_node
 

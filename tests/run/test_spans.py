@@ -79,7 +79,7 @@ def test_what_has_not_begun_is_left_out() -> None:
 
 
 def test_accelerator_hours_of_batch_jobs(tmp_path: Path) -> None:
-    """Two jobs on an accelerator-hour each of a rented node: its bill over two hours; over two groups those with accelerators count."""
+    """Two jobs on an accelerator-hour each of a rented node: its bill over two hours; over two groups with accelerators as well."""
     path = tmp_path / "log.csv"
     path.write_text("submit,run,processors\n0,3600,1\n0,3600,1\n")
     gpu = {"type": "dgx-a100-80gb", "count": 1}
@@ -91,4 +91,7 @@ def test_accelerator_hours_of_batch_jobs(tmp_path: Path) -> None:
     prices = {"c": "1 USD/h", "g": "16 USD/h"}
     jobs = {"trace": trace, "nodes": ["c", "g"], "unit": "node"}
     two = hpcsim.simulate({**both, "cluster": {"nodes": {"c": cpu, "g": gpu}, "prices": prices}, "workload": {"jobs": jobs}})
-    assert two.summary["cost_per_device_hour_usd"] == pytest.approx(two.summary["cost_usd"] / 8)  # one job has the node of eight
+    assert "cost_per_device_hour_usd" not in two.summary  # the bill has processors in it too
+    more = {"nodes": {"c": gpu, "g": gpu}, "prices": prices}
+    two = hpcsim.simulate({**both, "cluster": more, "workload": {"jobs": jobs}})
+    assert two.summary["cost_per_device_hour_usd"] == pytest.approx(two.summary["cost_usd"] / 16)  # both have a node of eight
