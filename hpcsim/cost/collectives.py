@@ -327,7 +327,8 @@ class Fabric:
     def _chosen(self, s: _Shape, options: list[_Option], only: str) -> _Chosen:
         """Rank the options and work out those that win somewhere."""
         kept = [option for option in options if option.name == only and np.isfinite(option.path().base_s).all()] or options
-        ranked = (np.asarray(self.scale_up.generation, dtype=np.float64) >= 0) & (self.tuned and not self.torus_axes)
+        own = (np.asarray(self.scale_out.own_tuner, dtype=np.float64) > 0) & (s.k > 1)
+        ranked = (np.asarray(self.scale_up.generation, dtype=np.float64) >= 0) & ~own & (self.tuned and not self.torus_axes)
         tuned = kept[0].rank_s is not None and bool(ranked.any())
         if len(kept) == 1:
             fixed, whole = self._total(s, kept[0].path())
@@ -337,8 +338,8 @@ class Fabric:
             found = {k: self._total(s, kept[k].path()) for k in np.unique(choice).tolist()}
         else:
             found = {k: self._total(s, option.path()) for k, option in enumerate(kept)}
-            own = [found[k][1] for k in range(len(kept))]
-            ranks = [np.where(ranked, np.asarray(o.rank_s), total) for o, total in zip(kept, own, strict=True)] if tuned else own
+            totals = [found[k][1] for k in range(len(kept))]
+            ranks = [np.where(ranked, np.asarray(o.rank_s), total) for o, total in zip(kept, totals, strict=True)] if tuned else totals
             choice = _least(ranks)
         fixed = whole = np.asarray(0.0)
         for k, (one_fixed, one_whole) in found.items():
@@ -504,7 +505,8 @@ class Fabric:
             return [np.zeros_like(s.p)] * 3
         extra = np.maximum(np.asarray(self.scale_out.latency_s, float) - self.scale_out.bare_s, 0.0)
         column = np.maximum(generation, 0.0).astype(np.int64)
-        g = Group(s.n, s.p, s.q, s.k, self._up_rate(s.q), self._out_rate() * s.q, extra, column, place_of(s.k), self._lines(s.k))
+        port = np.maximum(self._out_rate(), np.asarray(self.scale_out.port_bytes_per_s, dtype=np.float64))
+        g = Group(s.n, s.p, s.q, s.k, self._up_rate(s.q), port * s.q, extra, column, place_of(s.k), self._lines(s.k))
         if algorithm == "in-switch":
             return [np.where(self._can_sum(s), tuner_s(g, algorithm, 2, passes), np.inf)]
         low = np.where(self._low(s.k), tuner_s(g, algorithm, 0, passes), np.inf)
