@@ -23,7 +23,7 @@ Rate = Annotated[float, Quantity("data rate", zero=True)]
 Factor = Annotated[float, Share(0.0, 100.0)]
 TERMS = (
     "efficiency_frac", "latency_s", "startup_s", "base_s", "pipelining", "in_switch_frac", "bulk_factor", "low_latency_bytes_per_s",
-    "line_protocol", "generation", "own_tuner", "peers", "device_bytes_per_s", "doubt_sigma",
+    "line_protocol", "generation", "peers", "device_bytes_per_s", "doubt_sigma",
 )  # fmt: skip
 RACK_DEVICES = 16
 """NVLink 5 over more devices goes through a rack's switches."""
@@ -48,7 +48,6 @@ class LinkKind(Entry):
     low_latency_bytes_per_s: Rate | None = Field(None, alias="low_latency_rate", description="rate of the low-latency protocol")
     line_protocol: Span = Field(0.0, alias="lines", description="1 where lines of 128 bytes arrive whole")
     generation: Annotated[float, Share(-1.0, 3.0)] = Field(-1.0, description="column of the tuner's tables; -1 without a tuner")
-    own_tuner: Span = Field(0.0, description="1 where the network's plug-in brings a tuner of its own")
     peers: Factor = Field(0.0, description="peers of a full mesh")
     device_bytes_per_s: Rate | None = Field(None, alias="device_rate", description="most that one device drives")
     doubt_sigma: Factor = Field(0.0, alias="doubt", description="σ of the logarithm of a time beyond that of measured kinds")

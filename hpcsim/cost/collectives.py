@@ -86,12 +86,12 @@ class Library:
         Ranks up to which a sum in the switch fills in its own latency; above, in proportion to the ranks, one chunk each.
     """
 
-    tree_frac: float = 0.94
-    spread_switch_frac: float = 0.905
-    exchange_frac: float = 0.89
-    exchange_steps: float = 3.4
-    exchange_peer_steps: float = 0.08
-    rise_cap_bytes: float = 1.3e8
+    tree_frac: float = 0.898
+    spread_switch_frac: float = 0.904
+    exchange_frac: float = 0.905
+    exchange_steps: float = 3.26
+    exchange_peer_steps: float = 0.077
+    rise_cap_bytes: float = 1.2e8
     switch_heads: float = 8.0
 
 
@@ -135,7 +135,7 @@ class Timed(NamedTuple):
     Attributes
     ----------
     seconds, fixed_s : array
-        Whole time; start-up and steps of the algorithm that is fastest.
+        Whole time; start-up and steps of the algorithm that is fastest, and all of a low-latency call: a host that polls decides its rate.
     algorithm, protocol : array of str
         Its name, and low-latency, line or bulk.
     """
@@ -170,6 +170,8 @@ class _Path(NamedTuple):
     in_rise: Array
     """(2κ)² times the latency that the rise inside a domain is made of; 0 without a pipeline."""
     out_rise: Array
+    polled: bool = False
+    """Whether flags in host memory pace the bytes, as by the low-latency protocol."""
 
 
 class _Option(NamedTuple):
@@ -327,8 +329,7 @@ class Fabric:
     def _chosen(self, s: _Shape, options: list[_Option], only: str) -> _Chosen:
         """Rank the options and work out those that win somewhere."""
         kept = [option for option in options if option.name == only and np.isfinite(option.path().base_s).all()] or options
-        own = (np.asarray(self.scale_out.own_tuner, dtype=np.float64) > 0) & (s.k > 1)
-        ranked = (np.asarray(self.scale_up.generation, dtype=np.float64) >= 0) & ~own & (self.tuned and not self.torus_axes)
+        ranked = (np.asarray(self.scale_up.generation, dtype=np.float64) >= 0) & (self.tuned and not self.torus_axes)
         tuned = kept[0].rank_s is not None and bool(ranked.any())
         if len(kept) == 1:
             fixed, whole = self._total(s, kept[0].path())
@@ -338,8 +339,8 @@ class Fabric:
             found = {k: self._total(s, kept[k].path()) for k in np.unique(choice).tolist()}
         else:
             found = {k: self._total(s, option.path()) for k, option in enumerate(kept)}
-            totals = [found[k][1] for k in range(len(kept))]
-            ranks = [np.where(ranked, np.asarray(o.rank_s), total) for o, total in zip(kept, totals, strict=True)] if tuned else totals
+            own = [found[k][1] for k in range(len(kept))]
+            ranks = [np.where(ranked, np.asarray(o.rank_s), total) for o, total in zip(kept, own, strict=True)] if tuned else own
             choice = _least(ranks)
         fixed = whole = np.asarray(0.0)
         for k, (one_fixed, one_whole) in found.items():
@@ -355,11 +356,12 @@ class Fabric:
 
     def _total(self, s: _Shape, path: _Path) -> tuple[Array, Array]:
         """Return the fixed part and the whole of a path."""
-        fixed = path.base_s + path.in_s + path.out_s
+        steps = path.base_s + path.in_s + path.out_s
         cap = 1.0 + s.n / self.library.rise_cap_bytes
         inner = path.in_bytes_s + np.sqrt(path.in_rise * path.in_bytes_s / cap)
         outer = path.out_bytes_s + np.sqrt(path.out_rise * path.out_bytes_s / cap)
-        return fixed, np.asarray(fixed + np.maximum(inner, outer))
+        whole = np.asarray(steps + np.maximum(inner, outer))
+        return (whole if path.polled else steps), whole
 
     def mpi_s(self, collective: str, size_bytes: Numeric, ranks: Numeric, *, inside: Numeric, on_devices: bool = False) -> Array:
         """Return the time of a collective of an MPI library: host messages, the fastest textbook algorithm, no GPU pipelines.
@@ -452,7 +454,7 @@ class Fabric:
         if protocol == 0:
             able, slow = self._low(s.k), nothing if low is None else low
             slow = np.where(able, np.maximum(slow, 2.0 * np.maximum(inner, outer)), 0.0)
-            return _Path(np.where(able, base, np.inf), in_s, out_s, slow, nothing, nothing, nothing)
+            return _Path(np.where(able, base, np.inf), in_s, out_s, slow, nothing, nothing, nothing, polled=True)
         if protocol == 1:
             inner, outer = inner / LINE_FRAC, outer / LINE_FRAC
             base = np.where(self._lines(s.k) > 0, base, np.inf)
@@ -505,8 +507,7 @@ class Fabric:
             return [np.zeros_like(s.p)] * 3
         extra = np.maximum(np.asarray(self.scale_out.latency_s, float) - self.scale_out.bare_s, 0.0)
         column = np.maximum(generation, 0.0).astype(np.int64)
-        port = np.maximum(self._out_rate(), np.asarray(self.scale_out.port_bytes_per_s, dtype=np.float64))
-        g = Group(s.n, s.p, s.q, s.k, self._up_rate(s.q), port * s.q, extra, column, place_of(s.k), self._lines(s.k))
+        g = Group(s.n, s.p, s.q, s.k, self._up_rate(s.q), self._out_rate() * s.q, extra, column, place_of(s.k), self._lines(s.k))
         if algorithm == "in-switch":
             return [np.where(self._can_sum(s), tuner_s(g, algorithm, 2, passes), np.inf)]
         low = np.where(self._low(s.k), tuner_s(g, algorithm, 0, passes), np.inf)

@@ -54,8 +54,6 @@ class LinkClass:
         What of ``latency_s`` the library needs over a network that adds none (NCCL: 5 µs).
     generation : float
         Column of the tuner's tables (0 Volta, 1 Ampere, 2 Hopper, 3 Blackwell); −1 where the library is not NCCL.
-    own_tuner : float
-        1 where the network's plug-in brings a tuner of its own, whose regions its maker drew from timings: what is quickest runs.
     peers : float
         Peers of a full mesh over which the line rate is spread; 0 for a switch.
     device_bytes_per_s : float
@@ -75,7 +73,6 @@ class LinkClass:
     line_protocol: float = 0.0
     bare_s: float = 5e-6
     generation: float = -1.0
-    own_tuner: float = 0.0
     peers: float = 0.0
     device_bytes_per_s: float = float("inf")
     doubt_sigma: float = 0.0
@@ -90,10 +87,8 @@ class Link:
     bytes_per_s : float or array
         Line rate, one way, per device.
     efficiency_frac, latency_s, startup_s, base_s, pipelining, in_switch_frac, bulk_factor, low_latency_bytes_per_s, line_protocol,
-    bare_s, generation, own_tuner, peers, doubt_sigma : float or array
+    bare_s, generation, peers, doubt_sigma : float or array
         See :class:`LinkClass`.
-    port_bytes_per_s : float or array
-        What the library's tuner reads as the rate of the device's port, where the link carries less than that; 0 where it is the line rate.
     """
 
     bytes_per_s: Numeric
@@ -108,18 +103,14 @@ class Link:
     line_protocol: Numeric = 0.0
     bare_s: Numeric = 5e-6
     generation: Numeric = -1.0
-    own_tuner: Numeric = 0.0
     peers: Numeric = 0.0
     doubt_sigma: Numeric = 0.0
-    port_bytes_per_s: Numeric = 0.0
 
     def __post_init__(self) -> None:
         positive("bytes_per_s", self.bytes_per_s)
         positive("efficiency_frac", fraction("efficiency_frac", self.efficiency_frac))
         fraction("in_switch_frac", self.in_switch_frac)
         fraction("line_protocol", self.line_protocol)
-        fraction("own_tuner", self.own_tuner)
-        non_negative("port_bytes_per_s", self.port_bytes_per_s)
         positive("bare_s", self.bare_s)
         for name in ("latency_s", "startup_s", "base_s", "pipelining", "bulk_factor", "low_latency_bytes_per_s", "peers", "doubt_sigma"):
             non_negative(name, getattr(self, name))

@@ -84,8 +84,8 @@ class Setting:
     ----------
     up, out : str
         Kinds of link.
-    up_bytes_per_s, out_bytes_per_s, port_bytes_per_s : float
-        Of one device; the last is its port's, which sockets do not fill.
+    up_bytes_per_s, out_bytes_per_s : float
+        Of one device.
     domain, torus_axes : int
     sums : bool
         The switch may sum.
@@ -97,7 +97,6 @@ class Setting:
     out: str
     up_bytes_per_s: float
     out_bytes_per_s: float
-    port_bytes_per_s: float
     domain: int
     torus_axes: int
     sums: bool
@@ -109,14 +108,13 @@ def setting_of(row: CollectiveRow) -> Setting:
     domain = row.domain or row.per_node
     up_rate = row.scale_up_bytes_per_s or row.scale_out_bytes_per_s / row.per_node or _SOME_PORT_BYTES_PER_S
     rate = row.scale_out_bytes_per_s / row.per_node or _port_bytes_per_s(row.accelerator)
-    port = rate
     kind, assumed = row.scale_out or "infiniband", not (row.scale_out and row.scale_out_bytes_per_s)
     if "tcp" in row.condition.lower():
         kind, rate, assumed = "tcp", min(rate, _TCP_NODE_BYTES_PER_S / row.per_node), False
     elif kind.lower() == "efa" and 0 < row.scale_out_bytes_per_s <= _EFA_V1_NODE_BYTES_PER_S:
         kind = "efa-v1"
     up = kind_name(spread_kind(row.scale_up or "pcie", domain))
-    return Setting(up, kind_name(kind), up_rate, rate, port, domain, _torus_axes(row), row.in_switch != "nvls-off", assumed)
+    return Setting(up, kind_name(kind), up_rate, rate, domain, _torus_axes(row), row.in_switch != "nvls-off", assumed)
 
 
 def _links(kinds: tuple[str, ...], place: _Places, rates: Floats, terms: Callable[[str], LinkClass]) -> Link:
@@ -143,7 +141,6 @@ class _Group:
     outs: tuple[str, ...]
     out: _Places
     out_bytes_per_s: Floats
-    port_bytes_per_s: Floats
     domain: Floats
     sums: Floats
     unsaid: Floats
@@ -175,7 +172,7 @@ def _groups(rows: tuple[CollectiveRow, ...]) -> tuple[_Group, ...]:
             _Group(
                 np.array(places), collective, mpi, how, axes,
                 *_numbered([at.up for at in at_each]), column("up_bytes_per_s", at_each),
-                *_numbered([at.out for at in at_each]), column("out_bytes_per_s", at_each), column("port_bytes_per_s", at_each),
+                *_numbered([at.out for at in at_each]), column("out_bytes_per_s", at_each),
                 column("domain", at_each), column("sums", at_each), UNSAID_SIGMA * column("assumed", at_each),
                 column("size_bytes", [rows[k] for k in places]), column("gpus", [rows[k] for k in places]),
             )
@@ -185,7 +182,7 @@ def _groups(rows: tuple[CollectiveRow, ...]) -> tuple[_Group, ...]:
 
 @dataclass(frozen=True)
 class Times:
-    """Times of rows [s], the part of each that is fixed [s], and the doubt of the links that bear them; NaN where a row is refused."""
+    """Times of rows [s], the part of each that is fixed or polled [s], and the doubt of the links that bear them; NaN where a row is refused."""
 
     seconds: Floats
     fixed_s: Floats
@@ -194,7 +191,7 @@ class Times:
 
 
 def times(
-    rows: Sequence[CollectiveRow], *, terms: Callable[[str], LinkClass] = link_class, library: Library = LIBRARY, tuned: bool = True
+    rows: Sequence[CollectiveRow], *, terms: Callable[[str], LinkClass] = link_class, library: Library = LIBRARY, tuned: bool = False
 ) -> Times:
     """Return the time of every row, without a look at what was measured.
 
@@ -205,7 +202,8 @@ def times(
         Terms of a kind of link; the catalog's by default.
     library : Library
     tuned : bool
-        The tuner of the library chooses, where it is known; else the quickest runs.
+        NCCL's own tuner chooses, where its tables are known. By default the quickest runs: tuners are corrected by timings, and plug-ins of
+        networks bring their own; on machines left out that was nearer in the median and in the tail.
     """
     found = np.full((3, len(rows)), np.nan)
     refused: dict[int, str] = {}
@@ -220,7 +218,7 @@ def times(
 def _answered(g: _Group, terms: Callable[[str], LinkClass], library: Library, tuned: bool) -> Floats:
     up = _links(g.ups, g.up, g.up_bytes_per_s, terms)
     up = dataclasses.replace(up, in_switch_frac=up.in_switch_frac * g.sums)
-    out = dataclasses.replace(_links(g.outs, g.out, g.out_bytes_per_s, terms), port_bytes_per_s=g.port_bytes_per_s)
+    out = _links(g.outs, g.out, g.out_bytes_per_s, terms)
     fabric = Fabric(up, out, g.domain, torus_axes=g.torus_axes, library=library, tuned=tuned)
     inside = np.minimum(g.domain, g.ranks)
     if g.mpi:

@@ -64,7 +64,7 @@ def _terms() -> list[_Term]:
     found.append(_Term("startup_s", ("nvlink3", "nvlink5", "nvlink5-nvl72"), 0.50))  # what hosts of one system take says much of another's
     found += [_Term("in_switch_frac", (kind,), 0.15) for kind in _UP[1:]]
     for kind in _OUT:
-        found += [_Term("efficiency_frac", (kind,), 0.05), _Term("latency_s", (kind,), 0.20), _Term("bulk_factor", (kind,), 0.50)]
+        found += [_Term("efficiency_frac", (kind,), 0.05), _Term("latency_s", (kind,), 0.10), _Term("bulk_factor", (kind,), 0.50)]
         found.append(_Term("low_latency_bytes_per_s", (kind,), 0.50))
     spreads = {"tree_frac": 0.05, "spread_switch_frac": 0.04, "exchange_frac": 0.06, "exchange_steps": 0.4, "exchange_peer_steps": 0.5}
     return found + [_Term(name, (), sigma) for name, sigma in {**spreads, "rise_cap_bytes": 0.7}.items()]
