@@ -24,7 +24,7 @@ __all__ = ["BYTES_SIGMA", "FIXED_SIGMA", "Setting", "Times", "Timing", "interval
 
 BYTES_SIGMA, FIXED_SIGMA = 0.06, 0.43
 """Standard deviation of the logarithm of a time that is all bytes, and all start-up and steps: hosts and libraries differ in the latter. In
-between the variances add in proportion to the share; they were set so that four in five timings of machines left out of the fit lie inside."""
+between the variances add in proportion to the share; they were set so that at least four in five timings of machines left out lie inside."""
 
 _EFA_V1_NODE_BYTES_PER_S = 50e9
 """Up to here EFA is its first generation: four ports of 100 Gbit/s a node."""
