@@ -30,8 +30,68 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "show":
         return _show(catalog.show(args.name, args.kind), args)
     if getattr(args, "kind", None):
-        return _print(catalog.listing(args.kind), args)
-    return _print([{"kind": kind, "entries": len(catalog.names(kind))} for kind in catalog.kinds()], args)
+        rows = catalog.listing(args.kind)
+        return _software(rows, args) if args.kind == "software" else _print(rows, args)
+    from hpcsim.cost.software import FAMILIES
+
+    more = {"software": len(FAMILIES)}
+    return _print([{"kind": kind, "entries": len(catalog.names(kind)) + more.get(kind, 0)} for kind in catalog.kinds()], args)
+
+
+def _software(calibrated: list[dict[str, Any]], args: argparse.Namespace) -> int:
+    """List the families of software that hpcsim knows, by span of years, and what was calibrated on one's own machine."""
+    import numpy as np
+
+    from hpcsim.cost.software import FAMILIES, family_eras
+
+    rows: list[dict[str, Any]] = []
+    for name, (title, names) in FAMILIES.items():
+        eras = family_eras(name)
+        for at, (first, last, stack) in enumerate(eras):
+            years = (
+                "all" if len(eras) == 1 else f"to {last}" if at == 0 else f"from {first}" if at == len(eras) - 1 else f"{first} to {last}"
+            )
+            rows.append(
+                {
+                    "software": name,
+                    "years": str(first) if first == last else years,
+                    "fused_attention": bool(np.all(stack.fused_attention)),
+                    "launch_s": float(np.asarray(stack.launch_s)),
+                    "dp_overlap_frac": float(np.asarray(stack.dp_overlap_frac)),
+                    "names": list(names),
+                    "title": title,
+                }
+            )
+    if args.format == "json":
+        print(json.dumps({"families": rows, "calibrated": calibrated}, indent=2, ensure_ascii=False, default=list))
+    elif not args.quiet:
+        _table([_family(row) for row in rows])
+        print(
+            "\nA framework is matched by part of its name: --framework NAME --year Y, or framework and year of a training run; 2024 without a year."
+        )
+        print(
+            "Without a framework: pytorch, operation by operation, with wider ranges. docs/models/training.md says what is assumed of each."
+        )
+        if calibrated:
+            print("\ncalibrated on one's own machine")
+            _table([{key: _named(key, value) for key, value in row.items()} for row in calibrated])
+    return 0
+
+
+_MOST_NAMES = 5
+
+
+def _family(row: dict[str, Any]) -> dict[str, str]:
+    names = row["names"]
+    return {
+        "software": row["software"],
+        "years": row["years"],
+        "fused attention": "yes" if row["fused_attention"] else "no",
+        "host time an operation": f"{1e6 * row['launch_s']:.3g} µs",
+        "gradients hidden": f"{100 * row['dp_overlap_frac']:.0f} %",
+        "named by": ", ".join(names[:_MOST_NAMES]) + (", …" if len(names) > _MOST_NAMES else ""),
+        "what it is": row["title"],
+    }
 
 
 def _show(shown: Any, args: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from hpcsim.cost.arguments import Array, Numeric, at_least, fraction, non_negative, positive
 from hpcsim.cost.parameters import DEFAULTS, Parameters
 
-__all__ = ["Software", "software", "with_options"]
+__all__ = ["FAMILIES", "Software", "family_eras", "software", "with_options"]
 
 
 @dataclass(frozen=True)
@@ -307,6 +307,41 @@ def _stack(name: str, year: int, p: Parameters) -> Software:
         untuned_attention_loss=p.eager_untuned_attention_loss if base.name.startswith("eager") else p.untuned_attention_loss,
         year=float(year),
     )
+
+
+FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "megatron-core": ("Megatron-LM and what grew from it: hand-fused kernels, 32-bit gradients", _MEGATRONS),
+    "megatron-deepspeed": ("Megatron-LM on DeepSpeed's pipeline engine; from 2023 on as megatron-core", ("megatron with deepspeed",)),
+    "mlperf": ("Megatron-Core as submitted to MLPerf: captured graphs, 16-bit gradients, interleaved pipelines", ("mlperf",)),
+    "hai-llm": ("DeepSeek's own framework: a token crosses to a node once, some multiprocessors kept for sending", _DEEPSEEKS),
+    "maxtext": ("compiled programs (XLA): no launches, collectives beside the products they feed", (*_COMPILERS, "tensorflow")),
+    "torchtitan": ("PyTorch with its compiler: fewer launches, less memory traffic", ("titan", "compile")),
+    "pytorch-fsdp": (
+        "PyTorch, operation by operation, fused attention from 2023 on",
+        tuple(name for name in _KNOWN_EAGER if name != "deepspeed"),
+    ),
+    "deepspeed": (
+        "PyTorch with plain kernels and little overlap of gradients",
+        ("deepspeed", "transformers", "hugging", "accelerate", "trl"),
+    ),
+}
+"""Families of software: what they are, and the parts of a framework's name that stand for them."""
+
+
+def family_eras(name: str, *, first: int = 2017, last: int = 2026) -> list[tuple[int, int, Software]]:
+    """Return the spans of years in which a family is taken as one and the same: (first year, last year, stack).
+
+    >>> [(a, b) for a, b, _ in family_eras("pytorch-fsdp")]
+    [(2017, 2022), (2023, 2026)]
+    """
+    eras: list[tuple[int, int, Software]] = []
+    for year in range(first, last + 1):
+        stack = _stack(name, year, DEFAULTS)
+        if eras and dataclasses.replace(stack, year=eras[-1][2].year) == eras[-1][2]:
+            eras[-1] = (eras[-1][0], year, eras[-1][2])
+        else:
+            eras.append((year, year, stack))
+    return eras
 
 
 CAPTURED_LAUNCH_FRAC = 1.0 / 6.0

@@ -3,8 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
-__all__ = ["Stopping"]
+from hpcsim.base.errors import Problem, problem_kind
+from hpcsim.base.units import readable
+
+__all__ = ["NO_END", "Stopping", "short_turn"]
+
+SHORT_TURN = problem_kind(
+    "turn-without-headway",
+    "a turn of {turn} under the policy {policy!r} is too short for any headway: {why}",
+    "longer turns ({option}), quicker checkpoints, or mode: suspend",
+)
+NO_END = problem_kind(
+    "stops-without-headway",
+    "the jobs come to no end under the policy {policy!r}: since {when} none has ended, and {stops:,} times in a row jobs were stopped before "
+    "they kept any new work (it takes {save} to save and {restore} to go on{interval})",
+    "longer turns, quicker or more frequent checkpoints, or mode: suspend",
+)
+
+
+def short_turn(stopping: Stopping, mode: str, policy: str, option: str, turn_s: float) -> Problem | None:
+    """Return the problem of turns after which a job that is stopped and goes on is no further than before; None where it is."""
+    if mode != "checkpoint" or math.isinf(turn_s):
+        return None
+    if stopping.notice:
+        spent_s = stopping.save_s + stopping.restore_s
+        if turn_s > spent_s:
+            return None
+        why = f"going on takes {readable(stopping.restore_s, 'time')} of it and saving {readable(stopping.save_s, 'time')}"
+    else:
+        if turn_s >= stopping.restore_s + stopping.interval_s:
+            return None
+        first, every = readable(stopping.restore_s, "time"), readable(stopping.interval_s, "time")
+        why = f"going on takes {first} of it, and a checkpoint is written after {every} of work only"
+    return SHORT_TURN(path=f"scheduler.options.{option}", turn=readable(turn_s, "time"), policy=policy, why=why, option=option)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

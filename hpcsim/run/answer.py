@@ -33,7 +33,18 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
         text = f"{sentence or 'Nothing ran'}{', ' if draw else ''}{draw}."
     lost = summary.get("contention_s", 0.0)
     shared = f" Sharing links and storage costs them {readable(lost, 'time', 3)} in all." if lost > 0 else ""
-    return text[0].upper() + text[1:] + shared + _published(record, summary)
+    return text[0].upper() + text[1:] + shared + _checkpoints(record) + _published(record, summary)
+
+
+def _checkpoints(record: Record) -> str:
+    """Return a warning of runs that spend more time on checkpoints than on work."""
+    plans = [item.plan for item in record.items if isinstance(item.plan, TrainingPlan)]
+    bad = [plan for plan in plans if plan.checkpoint_write_s > plan.checkpoint_interval_s]
+    return "".join(
+        f" Beware: {plan.name} writes a checkpoint of {readable(plan.checkpoint_write_s, 'time', 3)} after every "
+        f"{readable(plan.checkpoint_interval_s, 'time', 3)} of work."
+        for plan in bad
+    )
 
 
 def _percent(share: float) -> str:

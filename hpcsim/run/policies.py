@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from hpcsim.base.errors import problem_kind
+from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.cost.hourly import Hourly
 from hpcsim.run.hours import Hours
 from hpcsim.scenario.power import power_of_hours
@@ -64,6 +64,7 @@ def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None, hours: Hou
         An unknown policy, an option that it does not have, priorities for a policy that knows none, or a series that the site does not have.
     """
     policy = make_policy(scheduler.policy, scheduler.options)
+    _turns(scheduler, policy)
     policy = watching(policy, hours) if watched else policy
     if scheduler.power_hours:
         _hourly_power(scheduler, policy)
@@ -78,6 +79,24 @@ def policy_of(scheduler: SchedulerSpec, jobs: JobTable | None = None, hours: Hou
         for key, column, given in _by_name(spec, jobs):
             named[key] = {number: value for name, value in given.items() if (number := _number(jobs, column, name)) is not None}
     return dataclasses.replace(policy, weights=dataclasses.replace(policy.weights, **weights), **named)
+
+
+def _turns(scheduler: SchedulerSpec, policy: Policy) -> None:
+    """Refuse turns in which no job gets on.
+
+    Raises
+    ------
+    InputError
+        A turn is not longer than what a stop costs.
+    """
+    from hpcsim.engine.stopping import short_turn
+
+    for option in ("quantum_s", "lease_s"):
+        turn_s = getattr(policy, option, None)
+        if turn_s is not None:
+            problem = short_turn(stopping_of(scheduler), str(getattr(policy, "mode", "")), policy.name, option, float(turn_s))
+            if problem is not None:
+                raise InputError([problem])
 
 
 def _hourly_power(scheduler: SchedulerSpec, policy: Policy) -> None:

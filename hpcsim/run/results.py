@@ -45,8 +45,8 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     done, powered, missing = _accounted(record)
     summary = _summary(record, done, powered)
     tables = _tables(record, done, powered)
-    notes = [*scenario.notes, *cluster.notes]
-    notes += [note for plan in bound.trainings for note in plan.notes] + [note for task in bound.tasks for note in task.notes]
+    notes = [note for plan in bound.trainings for note in plan.notes]  # on which software all else rests
+    notes += [*scenario.notes, *cluster.notes] + [note for task in bound.tasks for note in task.notes]
     notes += missing
     notes += record.notes
     if record.network:

@@ -18,6 +18,7 @@ import numpy as np
 
 from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.reuse import kept
+from hpcsim.base.units import readable
 from hpcsim.catalog.inline import resolve_model
 from hpcsim.catalog.link_kinds import spread_kind
 from hpcsim.catalog.lookup import Catalog
@@ -422,7 +423,11 @@ def plan_training(
         submit_s=spec.submit,
         draw_w=draw_w,
         device_w=device_w,
-        notes=_notes(name, spec, layout, searched, setting.stack) + met + said,
+        notes=_notes(name, spec, layout, searched, setting.stack)
+        + _checkpoint_note(name, spec, interval, write, failures_per_s)
+        + _even_stages_note(name, network, layout, cost)
+        + met
+        + said,
         traffic_of=partial(_traffic, setting, layout, group, nodes, float(cost.step_time_s)),
         oversubscription=float(np.max(np.asarray(setting.fabric.oversubscription))),
     )
@@ -481,10 +486,47 @@ def _under(problem: Any, path: str) -> Any:
     return dataclasses.replace(problem, path=f"{path}.{problem.path}" if problem.path else path)
 
 
+def _checkpoint_note(name: str, spec: TrainingSpec, interval_s: float, write_s: float, failures_per_s: float) -> tuple[str, ...]:
+    """Warn of checkpoints that take longer than the work between them."""
+    if spec.checkpoint is None or not write_s > interval_s:
+        return ()
+    if failures_per_s > 0:
+        better = f"Young's interval for these failures is {readable(float(young_interval_s(write_s, 1.0 / failures_per_s)), 'time', 3)}"
+    else:
+        better = "without failures none is needed"
+    return (
+        f"Training {name}: a checkpoint takes {readable(write_s, 'time', 3)} and is written after every {readable(interval_s, 'time', 3)} of work, "
+        f"so {100.0 * write_s / (write_s + interval_s):.3g} % of the time goes to checkpoints; {better} "
+        f"(workload.training.{name}.checkpoint.every).",
+    )
+
+
+MUCH_LOGITS_FRAC = 0.05
+"""Share of a step from which the last stage's logits are worth a word where all stages have as many layers."""
+
+
+def _even_stages_note(name: str, network: Network, layout: Layout, cost: StepCost) -> tuple[str, ...]:
+    """Say that stages of equal numbers of layers wait for the one that computes the logits too, where that is much."""
+    stages, share = int(np.asarray(layout.pp)), float(cost.terms.get("logits", 0.0)) / float(cost.step_time_s)
+    layers = network.layers or 0
+    if stages <= 1 or not layers or layers % (stages * int(np.asarray(layout.vpp))) or share < MUCH_LOGITS_FRAC:
+        return ()
+    return (
+        f"Training {name}: {stages} stages have {layers // stages} of the {layers} layers each, as frameworks split what divides, and the others wait "
+        f"for the last, which computes the logits too ({100.0 * share:.0f} % of the step). Numbers of layers that {stages} does not divide are spread with "
+        "embedding and logits counted as a layer each, so a layer more can be faster.",
+    )
+
+
 def _notes(name: str, spec: TrainingSpec, layout: Layout, searched: int, stack: Software) -> tuple[str, ...]:
     notes = [
         f"Training {name}: software is taken as {stack.name}"
-        + ("" if spec.framework else " (none is given; framework: megatron-core, pytorch-fsdp, maxtext, … says which)")
+        + (
+            ""
+            if spec.framework
+            else ", since none is given: families differ by 10 to 20 % in a step. Choose with --framework megatron-core (pytorch-fsdp, maxtext, …) and --year, or "
+            f"workload.training.{name}.framework and .year; hpcsim catalog list software says what there is"
+        )
         + "."
     ]
     if stack.doubt_sigma and spec.framework:

@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from hpcsim.cost.software import software
+
 SCENARIO = """\
 schema: 1
 name: first
@@ -123,3 +125,19 @@ def test_a_layout_that_cannot_be_is_said_with_its_numbers_and_its_measurement(hp
 def test_names_of_numbers(hpcsim_command: Any) -> None:
     assert "did you mean mfu_frac?" in hpcsim_command("explain", "mfu").err
     assert "did you mean" not in hpcsim_command("explain", "nonsense").err
+
+
+def test_software_is_listed_as_it_is_taken(hpcsim_command: Any) -> None:
+    """Each row's family, in the years that it names, is what an estimate takes for that framework; and every name stands for its family."""
+    text = hpcsim_command("catalog", "list", "software").out
+    assert "megatron-core" in text
+    assert "--framework NAME" in text
+    rows = json.loads(hpcsim_command("catalog", "list", "software", "--format", "json").out)["families"]
+    for row in rows:
+        years = [int(word) for word in row["years"].split() if word.isdigit()] or [2024]
+        for year in years:
+            stack = software(row["software"], year)
+            assert (bool(stack.fused_attention), float(stack.launch_s)) == (row["fused_attention"], row["launch_s"])
+            assert float(stack.dp_overlap_frac) == row["dp_overlap_frac"]
+    kinds = {row["kind"]: row["entries"] for row in json.loads(hpcsim_command("catalog", "list", "--format", "json").out)}
+    assert kinds["software"] == len({row["software"] for row in rows}) > 5

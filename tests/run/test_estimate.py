@@ -117,6 +117,52 @@ def test_a_design_power_below_the_idle_power_is_refused_at_its_key(changes: dict
     assert said in str(problem)
 
 
+def test_checkpoints_longer_than_the_work_between_them_are_warned_of() -> None:
+    scenario = hpcsim.load(BASE).vary({"failures": {}, "workload.training.t.checkpoint.every": "1 s"})
+    for result in (hpcsim.estimate(scenario), hpcsim.simulate(scenario)):
+        (note,) = (text for text in result.notes if "goes to checkpoints" in text)
+        row = result.training.iloc[0]
+        share = 1.0 - float(row["steps"] * result.summary["step_time_s"] / result.summary["wall_clock_s"])
+        assert share > 0.5
+        assert f"so {100 * share:.3g} % of the time goes to checkpoints" in note
+        assert "without failures none is needed" in note
+        assert "Beware: t writes a checkpoint of " in result.answer
+    calm = hpcsim.estimate(BASE)
+    assert "Beware" not in calm.answer
+    assert not any("goes to checkpoints" in text for text in calm.notes)
+
+
+def test_the_software_is_said_first_and_how_to_choose_it() -> None:
+    notes = hpcsim.estimate({**BASE, "notes": ["mine"]}).notes
+    assert notes[0].startswith("Training t: software is taken as eager-fused 2024, since none is given")
+    for words in ("--framework megatron-core", "workload.training.t.framework", "hpcsim catalog list software"):
+        assert words in notes[0]
+    given = hpcsim.estimate(hpcsim.load(BASE).vary({"workload.training.t.framework": "megatron-core"})).notes
+    assert given[0] == "Training t: software is taken as megatron-core 2024."
+
+
+def test_stages_of_equal_layers_that_wait_for_the_logits_are_told_of() -> None:
+    """32 layers on 4 stages stand 8, 8, 8, 8 and the logits; 33 stand 8, 9, 9, 7 and the logits, and can be faster: which is said."""
+
+    def run(layers: int, layout: str) -> hpcsim.Results:
+        key = "workload.training.t"
+        return hpcsim.estimate(
+            hpcsim.load(BASE).vary(
+                {
+                    "failures": {},
+                    f"{key}.model": {"base": "llama3-8b", "layers": layers},
+                    f"{key}.layout": layout,
+                    f"{key}.framework": "megatron-core",
+                }
+            )
+        )
+
+    even, more = run(32, "tp=1,pp=4,micro_batch=1,zero_stage=1"), run(33, "tp=1,pp=4,micro_batch=1,zero_stage=1")
+    assert even.summary["step_time_s"] > more.summary["step_time_s"]
+    assert any("4 stages have 8 of the 32 layers each" in note for note in even.notes)
+    assert not any("layers each" in note for result in (more, run(32, "tp=2,pp=1,micro_batch=1,zero_stage=1")) for note in result.notes)
+
+
 def test_nodes_under_repair_draw_nothing_in_closed_form_either() -> None:
     scenario = hpcsim.load(BASE).vary({"cluster.nodes.g.spares": 2})
 
