@@ -49,9 +49,10 @@ def test_turns_that_are_long_enough_come_to_an_end() -> None:
 
 def test_a_run_that_gets_nowhere_ends_with_its_reason() -> None:
     """Least attained service: a job falls, is stopped, keeps less than makes it fall, and is first again: no turn says so beforehand."""
+    data = scenario("las", {}, {"save": "40 s", "restore": "30 s"})
+    data["workload"] = {"jobs": {"synthetic": {"jobs": 40, "duration": "4 h"}}}
     with pytest.raises(InputError) as caught:
-        data = scenario("las", {}, {"save": "40 s", "restore": "30 s"})
-        hpcsim.simulate({**data, "workload": {"jobs": {"synthetic": {"jobs": 40, "duration": "4 h"}}}})
+        hpcsim.simulate(data)
     (problem,) = caught.value.problems
     assert (problem.code, problem.path) == ("stops-without-headway", "scheduler.stopping")
     assert "40 s to save and 30 s to go on" in str(problem)
