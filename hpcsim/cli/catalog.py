@@ -40,8 +40,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _software(calibrated: list[dict[str, Any]], args: argparse.Namespace) -> int:
     """List the families of software that hpcsim knows, by span of years, and what was calibrated on one's own machine."""
-    import numpy as np
-
     from hpcsim.cost.software import FAMILIES, family_eras
 
     rows: list[dict[str, Any]] = []
@@ -55,9 +53,9 @@ def _software(calibrated: list[dict[str, Any]], args: argparse.Namespace) -> int
                 {
                     "software": name,
                     "years": str(first) if first == last else years,
-                    "fused_attention": bool(np.all(stack.fused_attention)),
-                    "launch_s": float(np.asarray(stack.launch_s)),
-                    "dp_overlap_frac": float(np.asarray(stack.dp_overlap_frac)),
+                    "fused_attention": bool(stack.fused_attention),
+                    "launch_s": float(stack.launch_s),
+                    "dp_overlap_frac": float(stack.dp_overlap_frac),
                     "names": list(names),
                     "title": title,
                 }

@@ -114,15 +114,16 @@ class Wiring:
     names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
-    def switch_names(self) -> list[str]:
-        """Return the names of the switches in the graph."""
+    def switch_names(self, some: IntArray | None = None) -> list[str]:
+        """Return the names of the switches in the graph, or of some of them by their numbers."""
+        chosen = np.arange(len(self.levels)) if some is None else some
         if self.labels:
-            return [f"switch/{label}" for label in self.labels]
+            return [f"switch/{self.labels[number]}" for number in chosen.tolist()]
         place = np.zeros(len(self.levels), dtype=np.int64)
         for level in np.unique(self.levels):
             own = self.levels == level
             place[own] = np.arange(int(own.sum()))
-        return [f"switch/{level}/{number}" for level, number in zip(self.levels.tolist(), place.tolist())]
+        return [f"switch/{level}/{number}" for level, number in zip(self.levels[chosen].tolist(), place[chosen].tolist(), strict=True)]
 
     @property
     def vertices(self) -> int:

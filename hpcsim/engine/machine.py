@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
-from hpcsim.base.units import readable
 from hpcsim.engine.caches import readiness
 from hpcsim.engine.checks import verify_machine, verify_place
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, Clock, Due
@@ -24,7 +23,7 @@ from hpcsim.engine.driver import Driver
 from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, Ticket
 from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
 from hpcsim.engine.sleep import granted
-from hpcsim.engine.stopping import NO_END, Stopping
+from hpcsim.engine.stopping import Headway, Stopping
 from hpcsim.scheduling.data_local import CacheRule
 from hpcsim.scheduling.machine import CORES, Allocation, Demand, Free, Machine, described
 from hpcsim.scheduling.placement import Placement, make_placement
@@ -49,10 +48,6 @@ POOL_ONLY = problem_kind(
     "the policy {name!r} plans with one pool of processors, not with nodes",
     "choose another policy, or leave out what makes nodes differ",
 )
-
-
-_MOST_FRUITLESS = 1000
-"""So many stops in a row that keep nothing, or four a job, are a reason to look whether anything goes on."""
 
 
 class MachineSystem(BatchSystem):
@@ -89,7 +84,7 @@ class MachineSystem(BatchSystem):
         An unknown policy, placement or order, or a policy that knows one pool of processors only.
     """
 
-    __slots__ = ("_asked", "_driven", "driver", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "power", "stopping", "_always", "_fruitless", "_looked")  # fmt: skip
+    __slots__ = ("_asked", "_driven", "driver", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "power", "stopping", "_always", "_headway")  # fmt: skip
 
     def __init__(
         self,
@@ -130,9 +125,7 @@ class MachineSystem(BatchSystem):
         self._after: dict[int, list[int]] = {}
         self._waits_for: dict[int, int] = {}
         self.stopping = stopping or Stopping()
-        self._fruitless = 0
-        """Stops in a row after which a job had kept nothing new."""
-        self._looked: tuple[int, int, float] = (-1, -1, 0.0)
+        self._headway = Headway()
         self.predictor = predictor
         self.power = readiness(clock, self.free_nodes, sleep, caches, lambda job: self._demands[self._kind[job]])
         self.driver: Driver | None = None
@@ -568,9 +561,7 @@ class MachineSystem(BatchSystem):
         worked = max(0.0, (now - start if done_s is None else done_s) - overhead) * rate
         kept = self.stopping.kept_s(how, before, worked)
         self.room.done_s[job] = kept
-        self._fruitless = self._fruitless + 1 if how == "checkpoint" and kept <= before else 0
-        if self._fruitless >= max(_MOST_FRUITLESS, 4 * len(self._run)):
-            self._check_headway()
+        self._headway.note(how == "checkpoint" and kept <= before, self.stopping, self.policy.name, now, self._submit, self._end)
         self._stretches.append(Stretch(job, start, now, how, kept, before + worked - kept))
         self._first.setdefault(job, start)
         self._stopped[job] = now
@@ -580,30 +571,6 @@ class MachineSystem(BatchSystem):
         self._overhead[job] = again_s
         self.room.estimate_s[job] = self._estimate[job]
         self._start[job] = math.nan
-
-    def _check_headway(self) -> None:
-        """Refuse to go on for ever: between two looks no job came, none ended, and no stop found more work kept than the one before.
-
-        Raises
-        ------
-        InputError
-            Nothing has changed since the last look.
-        """
-        now = self.clock._now
-        here = (sum(submit <= now for submit in self._submit), sum(end == end for end in self._end))
-        if here == self._looked[:2]:
-            stopping = self.stopping
-            interval = "" if stopping.notice else f", with a checkpoint after {readable(stopping.interval_s, 'time')} of work"
-            raise NO_END.error(
-                path="scheduler.stopping",
-                policy=self.policy.name,
-                when=readable(self._looked[2], "time"),
-                stops=self._fruitless,
-                save=readable(stopping.save_s, "time"),
-                restore=readable(stopping.restore_s, "time"),
-                interval=interval,
-            )
-        self._looked, self._fruitless = (*here, now), 0
 
     def _overran(self, event: Due) -> None:
         """Raise the prediction of a job that goes on past it, and plan anew."""

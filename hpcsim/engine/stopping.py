@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.base.units import readable
 
-__all__ = ["NO_END", "Stopping", "short_turn"]
+__all__ = ["Headway", "Stopping", "short_turn"]
 
 SHORT_TURN = problem_kind(
     "turn-without-headway",
@@ -94,3 +95,41 @@ class Stopping:
         if how != "checkpoint":
             return 0.0
         return self.save_s + self.restore_s if self.notice else self.restore_s + self.resubmit_s + self.interval_s / 2.0
+
+
+MOST_FRUITLESS = 1000
+"""So many stops in a row that keep nothing, or four a job, are a reason to look whether anything goes on."""
+
+
+class Headway:
+    """Watches that jobs which are stopped again and again get on."""
+
+    __slots__ = ("_before", "_since_s", "_stops")
+
+    def __init__(self) -> None:
+        self._stops = 0
+        self._before: tuple[int, int] = (-1, -1)
+        self._since_s = 0.0
+
+    def note(
+        self, fruitless: bool, stopping: Stopping, policy: str, now_s: float, submit_s: Sequence[float], end_s: Sequence[float]
+    ) -> None:
+        """Note a stop, ``fruitless`` where the job kept nothing new; jobs by their submissions and ends (NaN while there is none).
+
+        Raises
+        ------
+        InputError
+            Between two looks no job came, none ended, and no stop found more work kept than the one before: it would go on for ever.
+        """
+        self._stops = self._stops + 1 if fruitless else 0
+        if self._stops < max(MOST_FRUITLESS, 4 * len(submit_s)):
+            return
+        here = (sum(submit <= now_s for submit in submit_s), sum(end == end for end in end_s))
+        if here == self._before:
+            interval = "" if stopping.notice else f", with a checkpoint after {readable(stopping.interval_s, 'time')} of work"
+            save, restore = readable(stopping.save_s, "time"), readable(stopping.restore_s, "time")
+            since = readable(self._since_s, "time")
+            raise NO_END.error(
+                path="scheduler.stopping", policy=policy, when=since, stops=self._stops, save=save, restore=restore, interval=interval
+            )
+        self._before, self._since_s, self._stops = here, now_s, 0

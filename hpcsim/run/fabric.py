@@ -110,14 +110,26 @@ def _chosen(wiring: Wiring, first: int) -> npt.NDArray[np.bool_]:
     return np.asarray(shown[wiring.a] & shown[wiring.b])
 
 
+def _names(cluster: Cluster, wiring: Wiring, vertices: npt.NDArray[np.int64]) -> dict[int, str]:
+    """Return the names of some vertices: a million others need none."""
+    groups = list(cluster.groups.values())
+    ends = np.cumsum([group.total for group in groups])
+    found = {}
+    for vertex in vertices[vertices < wiring.nodes].tolist():
+        at = int(np.searchsorted(ends, vertex, side="right"))
+        found[vertex] = f"{groups[at].name}/{vertex - int(ends[at]) + groups[at].total}"
+    switches = vertices[vertices >= wiring.nodes]
+    named = wiring.switch_names(switches - wiring.nodes)
+    return found | dict(zip(switches.tolist(), named, strict=True))
+
+
 def _map(cluster: Cluster, wiring: Wiring, links: Mapping[str, Any] | None) -> dict[str, list[Any]]:
     fabric = cluster.fabric
     assert fabric is not None
     keep = np.flatnonzero(_chosen(wiring, _unit(cluster)))
-    groups = [f"{name}/{i}" for name, group in cluster.groups.items() for i in range(group.total)]
-    names = groups + wiring.switch_names()
     level = np.concatenate([np.zeros(wiring.nodes, np.int64), wiring.levels])
     a, b = wiring.a[keep], wiring.b[keep]
+    names = _names(cluster, wiring, np.unique(np.concatenate([a, b])))
     tiers = wiring.names or tuple(f"level-{i + 1}" for i in range(int(wiring.tiers().max(initial=0)) + 1))
     place = _places(cluster, wiring)
     load = _loads(cluster, wiring, links)

@@ -307,8 +307,7 @@ def closed_form(plan: TaskPlan) -> TaskTimes:
     merge after it. Holds while nothing else uses the nodes, the ports or the storage tier.
     """
     rows = np.stack([plan.share_bytes, plan.port_bytes_per_s, plan.run_s()], axis=1)
-    classes, where, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-    where = where.reshape(-1)
+    classes, where, counts = _classes(rows)
     parts = plan.parts_per_node
     ready_s = plan.split_s + plan.dispatch_s
     flow = fluid_transfer(classes[:, 0], classes[:, 1], counts.astype(np.float64), plan.source_bytes_per_s) if plan.source else None
@@ -330,6 +329,20 @@ def closed_form(plan: TaskPlan) -> TaskTimes:
         node_time_s=float(plan.run_s().sum()),
         finish_s=finish[where],
     )
+
+
+def _classes(rows: FloatArray) -> tuple[FloatArray, IntArray, IntArray]:
+    """Return the distinct rows, in order, which of them each row is, and how often each stands there.
+
+    Equal nodes stand side by side, so that runs of equal rows are sorted in place of the rows.
+    """
+    heads = np.flatnonzero(np.concatenate([[True], (rows[1:] != rows[:-1]).any(axis=1)]))
+    lengths = np.diff(np.append(heads, len(rows)))
+    classes, kind = np.unique(rows[heads], axis=0, return_inverse=True)
+    kind = kind.reshape(-1)
+    counts = np.zeros(len(classes), dtype=np.int64)
+    np.add.at(counts, kind, lengths)
+    return classes, np.repeat(kind, lengths), counts
 
 
 def _queue_s(arrivals_s: FloatArray, service_s: float) -> float:

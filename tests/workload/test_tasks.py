@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import time
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
 from hpcsim.catalog.lookup import default
 from hpcsim.cluster.build import resolve
 from hpcsim.scenario.load import load
-from hpcsim.workload.tasks import TaskPlan, closed_form, fluid_transfer, max_min_rates, plan_task
+from hpcsim.workload.tasks import TaskPlan, _classes, closed_form, fluid_transfer, max_min_rates, plan_task
 
 FABRIC = {"link": "80 Gbit/s", "latency": "0 s"}
 LAKE = {"type": "object", "read": "5 GB/s", "write": "2 GB/s", "latency": "0 s"}
@@ -191,3 +194,21 @@ def test_fluid_transfer_by_hand():
 def test_empty_flows_cost_nothing():
     flow = fluid_transfer(np.array([0.0, 8.0]), np.array([5.0, 5.0]), np.array([3.0, 2.0]), 8.0)
     assert flow.finish_s.tolist() == [0.0, 2.0]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, 2.5]), st.sampled_from([1.0, 3.0])), min_size=1, max_size=30))
+def test_classes_of_rows_are_those_of_sorting_them_all(rows):
+    table = np.array(rows)
+    classes, where, counts = _classes(table)
+    by_sorting = np.unique(table, axis=0, return_inverse=True, return_counts=True)
+    assert np.array_equal(classes, by_sorting[0])
+    assert np.array_equal(where, by_sorting[1].reshape(-1))
+    assert np.array_equal(counts, by_sorting[2])
+
+
+def test_a_million_equal_nodes_are_one_class():
+    before = time.process_time()
+    times = closed_form(plan({"work": "1 ZFLOP"}, {"w": {"count": 1_000_000, "speed": "1 TFLOP/s"}}))
+    assert times.makespan_s == pytest.approx(1000.0)
+    assert times.finish_s.shape == (1_000_000,)
+    assert time.process_time() - before < 2.0  # sorting a million rows takes three to five seconds
