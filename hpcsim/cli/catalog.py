@@ -65,7 +65,7 @@ def _software(calibrated: list[dict[str, Any]], args: argparse.Namespace) -> int
     elif not args.quiet:
         _table([_family(row) for row in rows])
         print(
-            "\nA framework is matched by part of its name: --framework NAME --year Y, or framework and year of a training run; 2024 without a year."
+            "\nA framework is matched by part of its name: --framework NAME --year Y, or framework and year of a training run; without a year, that of the accelerator's time."
         )
         print(
             "Without a framework: pytorch, operation by operation, with wider ranges. docs/models/training.md says what is assumed of each."

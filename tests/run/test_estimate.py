@@ -134,10 +134,13 @@ def test_checkpoints_longer_than_the_work_between_them_are_warned_of() -> None:
 
 def test_the_software_is_said_first_and_how_to_choose_it() -> None:
     notes = hpcsim.estimate({**BASE, "notes": ["mine"]}).notes
-    assert notes[0].startswith("Training t: software is taken as eager-fused 2024, since none is given")
+    assert notes[0].startswith("Training t: software is taken as eager-fused 20")
+    assert ", since none is given: " in notes[0]
     for words in ("--framework megatron-core", "workload.training.t.framework", "hpcsim catalog list software"):
         assert words in notes[0]
-    given = hpcsim.estimate(hpcsim.load(BASE).vary({"workload.training.t.framework": "megatron-core"})).notes
+    given = hpcsim.estimate(
+        hpcsim.load(BASE).vary({"workload.training.t.framework": "megatron-core", "workload.training.t.year": 2024})
+    ).notes
     assert given[0] == "Training t: software is taken as megatron-core 2024."
 
 
