@@ -202,13 +202,17 @@ def test_without_deadlines_the_slack_orders_by_length() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Shift(hours=Hourly((5.0, 1.0, 3.0)), slack_s=7200.0, backfill="conservative"),
+        pytest.param(lambda: Shift(hours=Hourly((5.0, 1.0, 3.0)), slack_s=7200.0, backfill="conservative"), marks=pytest.mark.slow),
         lambda: Shift(hours=Hourly((5.0, 1.0, 3.0)), slack_s=7200.0, backfill="easy"),
         EarliestDeadline,
     ],
 )
 def test_conformance(make: Callable[[], Any]) -> None:
     check_policy(make, seeds=2)
+
+
+def test_conformance_beside_promises() -> None:
+    check_policy(lambda: Shift(hours=Hourly((5.0, 1.0, 3.0)), slack_s=7200.0, backfill="conservative"), seeds=1, processors=8)
 
 
 @pytest.mark.parametrize("text", ["shift:signal=water", "shift:backfill=none", "shift:slack_s=-1", "edf:slack=0", "shift:hours=3"])
