@@ -16,7 +16,15 @@ from hpcsim.base.errors import problem_kind
 from hpcsim.cost.arguments import Array, Numeric, broadcast, non_negative, whole
 from hpcsim.cost.patterns import Pattern, Round
 
-__all__ = ["halo_pattern", "master_worker_s", "process_grid", "transpose_bytes", "transpose_pattern", "transpose_s"]
+__all__ = [
+    "halo_pattern",
+    "master_worker_s",
+    "process_grid",
+    "transpose_bytes",
+    "transpose_pattern",
+    "transpose_s",
+    "transpose_share_bytes",
+]
 
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
@@ -153,6 +161,29 @@ def transpose_bytes(ranks: int, grid: tuple[int, ...], element_bytes: float) -> 
     rows, columns = _parts(grid[0], ranks), _parts(grid[1], ranks)
     moved = float(rows.sum()) * float(columns.sum()) - float((rows * columns).sum())
     return moved * math.prod(grid[2:]) * element_bytes
+
+
+def transpose_share_bytes(ranks: int, grid: tuple[int, ...], element_bytes: float) -> float:
+    """Return what a rank would hold of an array spread evenly over the ranks whose every rank moves as much as the busiest one here [B].
+
+    Of p ranks with n bytes each, each sends and receives n·(p − 1)/p. With as many rows and columns on every rank this is its part of the
+    array; with uneven ones no rank is done before the one that sends or receives most.
+
+    Parameters
+    ----------
+    ranks, grid, element_bytes
+        As of :func:`transpose_pattern`.
+
+    Examples
+    --------
+    >>> transpose_share_bytes(4, (8, 8), 1.0), transpose_share_bytes(4, (5, 5), 1.0)
+    (16.0, 8.0)
+    """
+    if ranks < 2:
+        return 0.0
+    rows, columns = _parts(grid[0], ranks).astype(np.float64), _parts(grid[1], ranks).astype(np.float64)
+    most = max(float((rows * (grid[1] - columns)).max()), float((columns * (grid[0] - rows)).max()))
+    return most * ranks / (ranks - 1) * math.prod(grid[2:]) * element_bytes
 
 
 def transpose_s(ranks: int, grid: tuple[int, ...], element_bytes: float, *, bytes_per_s: float, latency_s: float = 0.0) -> float:

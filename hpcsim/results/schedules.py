@@ -28,9 +28,14 @@ _JOBS = Table(
         real_column("submit_s", "s", "Time of submission."),
         real_column("start_s", "s", "Time of start; empty if it never started.", null=True),
         real_column("end_s", "s", "Time of end; empty if it had not ended.", null=True),
-        real_column("wait_s", "s", "Start less submission; empty if it never started.", null=True),
         real_column(
-            "run_s", "s", "End less start; for a job that has not ended, the run time it would need where that is known.", null=True
+            "wait_s", "s", "Start less submission, and the time that a stopped job stood still since; empty if it never started.", null=True
+        ),
+        real_column(
+            "run_s",
+            "s",
+            "Time on the machine: end less start, and less the time that it stood still; for a job that has not ended, the run time it would need where that is known.",
+            null=True,
         ),
         real_column("estimate_s", "s", "Run time that the scheduler was told.", null=True),
         count_column("processors", "Processors that the job asks for, and holds while it runs if it cannot change its size."),

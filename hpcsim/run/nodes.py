@@ -149,6 +149,8 @@ class Rules:
         The jobs.
     watts : float [W]
         Power above idle of one processor.
+    per_node : int
+        Most processors of a node.
 
     Raises
     ------
@@ -156,8 +158,10 @@ class Rules:
         Node numbers or licences that there are not.
     """
 
-    def __init__(self, scheduler: SchedulerSpec, groups: Sequence[NodeGroup], jobs: JobTable, *, watts: float = 0.0) -> None:
-        self.scheduler, self.jobs, self.watts = scheduler, jobs, watts
+    def __init__(
+        self, scheduler: SchedulerSpec, groups: Sequence[NodeGroup], jobs: JobTable, *, watts: float = 0.0, per_node: int = 1
+    ) -> None:
+        self.scheduler, self.jobs, self.watts, self.per_node = scheduler, jobs, watts, per_node
         self._pools = _Pools()
         hours = scheduler.power_hours
         self.power = Hourly(power_of_hours(hours, scheduler.power_budget or 0.0)) if hours else None
@@ -242,10 +246,15 @@ class Rules:
                 return at
         return -1
 
+    def _least_nodes(self) -> Integers:
+        """Return the nodes of each job, or how many it takes at least where the log does not say."""
+        said, least = self.jobs.filled("nodes"), -(-self.jobs.processors // self.per_node)
+        return np.asarray(np.where(said > 0, said, least), dtype=np.int64)
+
     def refused(self) -> dict[str, Bools]:
         """Return which jobs break a limit of their partition, by what they break."""
         broken: dict[str, Bools] = {}
-        queue, nodes = np.array(self._queue), self.jobs.filled("nodes")
+        queue, nodes = np.array(self._queue), self._least_nodes()
         for name, part in self.scheduler.partitions.items():
             mine = queue == name
             if part.max_time is not None:
@@ -290,13 +299,13 @@ def fitted(bound: BoundJobs, scheduler: SchedulerSpec, jobs: JobTable, *, watts:
         Rules that name what there is not, or no job is left.
     """
     findings = []
-    refused = Rules(scheduler, bound.groups, jobs, watts=watts).refused()
+    refused = Rules(scheduler, bound.groups, jobs, watts=watts, per_node=max(bound.per_nodes)).refused()
     for issue, bad in refused.items():
         if bad.any():
             findings.append(Finding(issue, int(bad.sum()), "dropped", f"job {jobs.job_id[bad][0]}"))
     bad = np.any([*refused.values(), np.zeros(len(jobs), dtype=np.bool_)], axis=0)
     jobs = jobs.subset(~bad) if bad.any() else jobs
-    rules = Rules(scheduler, bound.groups, jobs, watts=watts)
+    rules = Rules(scheduler, bound.groups, jobs, watts=watts, per_node=max(bound.per_nodes))
     findings += rules.wishes.ignored()
     house = (scheduler.partitions, scheduler.qos, scheduler.reservations, scheduler.power_budget, scheduler.features, scheduler.licences)
     needs_extra = any(house) or scheduler.burst_buffer is not None or rules.wishes.places

@@ -25,6 +25,7 @@ from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.ranges import ranges_of
 from hpcsim.run.record import BatchRecord, Item, Record
 from hpcsim.run.standby import standby_summary, standby_tables
+from hpcsim.scheduling.policies import make_policy
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -48,6 +49,7 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     notes = [note for plan in bound.trainings for note in plan.notes]  # on which software all else rests
     notes += [*scenario.notes, *cluster.notes] + [note for task in bound.tasks for note in task.notes]
     notes += missing
+    notes += _dropped(record) + _size_notes(record)
     notes += record.notes
     if record.network:
         notes += record.network.notes
@@ -281,6 +283,32 @@ def _comparison(record: Record, summary: Mapping[str, Any]) -> dict[str, list[An
         rows["ratio"].append(value / figure.value if figure.value else math.nan)
         rows["source"].append(figure.source)
     return rows
+
+
+def _dropped(record: Record) -> list[str]:
+    """Say how many jobs the figures are without, and why."""
+    found = [finding for finding in record.batch.quality if finding.action == "dropped"] if record.batch else []
+    if not found:
+        return []
+    count = sum(finding.rows for finding in found)
+    causes = ", ".join(f"{finding.rows:,} {finding.issue}" for finding in found)
+    return [f"Beware: {count:,} job{'s are' if count > 1 else ' is'} left out of all figures: {causes} (table quality)."]
+
+
+def _size_notes(record: Record) -> list[str]:
+    """Say where jobs may change their size and the policy leaves them as they are, or the other way round."""
+    scheduler = record.bound.scenario.scheduler
+    if not record.scheduled or not record.scheduled.jobs:
+        return []
+    policy = make_policy(scheduler.policy, scheduler.options)
+    chooses = bool(getattr(policy, "sizes", False) or getattr(policy, "resizes", False))
+    if chooses and record.scheduled.jobs.law is None:
+        return [
+            f"{scheduler.policy} chooses the sizes of elastic jobs, and no job is elastic: all keep theirs. workload.jobs.elastic says how they may change."
+        ]
+    if record.bound.jobs and record.bound.jobs.spec.elastic is not None and not chooses:
+        return [f"Jobs may change their size, and {scheduler.policy} leaves them as they are; moldable, equipartition and goodput do not."]
+    return []
 
 
 def _money_notes(record: Record, done: Account, powered: bool) -> list[str]:

@@ -567,7 +567,9 @@ def hostlist(machine: Machine, nodes: Iterable[int]) -> str:
     for kind, row in runs.items():
         text = ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in row)
         alone = len(row) == 1 and row[0][0] == row[0][1]
-        parts.append(f"{machine.classes[kind].name}{text if alone else f'[{text}]'}")
+        name = machine.classes[kind].name
+        name += "-" if len(machine.classes) > 1 and name[-1:].isdigit() else ""  # a1 and its node 0 are not node 10 of a
+        parts.append(f"{name}{text if alone else f'[{text}]'}")
     return ",".join(parts)
 
 

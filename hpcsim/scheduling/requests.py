@@ -108,7 +108,7 @@ def demand_of(
         gpus=whole,
         memory=_ceil(memory / chunks),
         share=share if not whole else 0,
-        apart=apart and chunks > 1,
+        apart=apart,
         exclusive=exclusive,
         where=where,
         pooled=pooled,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
@@ -242,7 +243,7 @@ def explain_log(
     from hpcsim.study.binding import House
     from hpcsim.study.floor import floor_of
     from hpcsim.study.forecast import forecast_start
-    from hpcsim.study.replay import load_log
+    from hpcsim.study.replay import dropped_notes, load_log
     from hpcsim.study.waits import explain_room, explain_simulated_wait, explain_wait, house_room, house_wait
 
     if isinstance(log, Whole) or (isinstance(log, (str, Path)) and str(log).endswith((".yaml", ".yml"))):
@@ -267,22 +268,23 @@ def explain_log(
         raise NO_MACHINE.error(path="nodes")
     setup = load_log(log, nodes=nodes, cores_per_node=cores_per_node, gpus_per_node=gpus_per_node, trace_format=trace_format)
     jobs, name = setup.trace.jobs, Path(setup.trace.file).name.partition(".")[0] or "replay"
-    house = None
+    house, quality = None, list(setup.trace.quality)
     if placement or locality or memory_per_node:
-        floor, jobs, _ = floor_of(
+        floor, jobs, more = floor_of(
             jobs.sorted_by_submit(),
             NodeClass("node", nodes, cores_per_node, gpus_per_node or 0, memory_per_node or 0),
             placement=placement or "first-fit",
             locality=locality or "any",
         )
         house = House(floor.machine, jobs, floor.demands, policy, floor.placement, floor.asking, setup.processors)
+        quality += more
     ahead = rack or max(1, round(nodes / 10))
     if house is not None and submit is None:
-        return house_wait(house, policy, job, name=name) if job is not None else house_room(house, policy, rack=ahead, name=name)
-    if job is not None:
-        return explain_wait(jobs, setup.processors, policy, job, name=name)
-    if submit is not None:
-        return forecast_start(
+        found = house_wait(house, policy, job, name=name) if job is not None else house_room(house, policy, rack=ahead, name=name)
+    elif job is not None:
+        found = explain_wait(jobs, setup.processors, policy, job, name=name)
+    elif submit is not None:
+        found = forecast_start(
             jobs,
             setup.processors,
             policy,
@@ -294,7 +296,9 @@ def explain_log(
             name=name,
             house=house,
         )
-    return explain_room(jobs, setup.processors, policy, rack=ahead, per_node=setup.per_node, name=name)
+    else:
+        found = explain_room(jobs, setup.processors, policy, rack=ahead, per_node=setup.per_node, name=name)
+    return dataclasses.replace(found, notes=[*found.notes, *dropped_notes(quality, setup.trace.rows)])
 
 
 def _house_of(scenario: Scenario) -> House | None:

@@ -206,8 +206,8 @@ _SUMMARY: dict[str, Formula] = {
 _COLUMNS: dict[str, Formula] = {
     "jobs.start_s": Formula("first time at which the policy lets the job start"),
     "jobs.end_s": Formula("start + run time"),
-    "wait_s": Formula("start − submission"),
-    "run_s": Formula("end − start"),
+    "wait_s": Formula("start − submission + time that a stopped job stood still since"),
+    "run_s": Formula("end − start − time that it stood still"),
     "bounded_slowdown": Formula("max(1, (wait + run) / max(run, 10 s))", "", "Feitelson and Rudolph 1998"),
     "device_s": Formula("processors · run time"),
     "jobs.cost_usd": Formula("share of the bill by processor-seconds held"),

@@ -33,7 +33,7 @@ from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_tr
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
 
-__all__ = ["Setup", "load_log", "policy_metrics", "replay"]
+__all__ = ["Setup", "dropped_notes", "load_log", "policy_metrics", "replay"]
 
 NO_POLICY = problem_kind("no-policy", "no policy is named", "for example 'easy' or 'fcfs,easy'")
 POLICY_TWICE = problem_kind("policy-twice", "the policy {name!r} is named twice", "name each once")
@@ -138,17 +138,20 @@ def _answer(rows: dict[str, dict[str, float | int]]) -> str:
 
 
 def _notes(trace: Trace, estimates: str, options: TraceOptions, order: str, placement: str | None) -> list[str]:
-    dropped = [finding for finding in trace.quality if finding.action == "dropped"]
     notes = [
         "A job takes any processors: no placement, no communication between jobs, run times as logged."
         if placement is None
         else f"Jobs get nodes by {placement}: no communication between jobs, run times as logged.",
         f"Estimates: {estimates} run times; processors: {options.processors}; {order} order of simultaneous events.",
     ]
-    if dropped:
-        causes = ", ".join(f"{finding.rows:,} {finding.issue}" for finding in dropped)
-        notes.append(f"{sum(finding.rows for finding in dropped):,} of {trace.rows:,} rows of the log were dropped: {causes}.")
-    return notes
+    return notes + dropped_notes(trace.quality, trace.rows)
+
+
+def dropped_notes(quality: Sequence[Finding], rows: int) -> list[str]:
+    """Return how many rows of a log were dropped, and why; nothing where none was."""
+    dropped = [finding for finding in quality if finding.action == "dropped"]
+    causes = ", ".join(f"{finding.rows:,} {finding.issue}" for finding in dropped)
+    return [f"{sum(finding.rows for finding in dropped):,} of {rows:,} rows of the log were dropped: {causes}."] if dropped else []
 
 
 class Setup(NamedTuple):

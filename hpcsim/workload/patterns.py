@@ -20,7 +20,7 @@ from hpcsim.base.units import readable
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cluster.ways import Ways
 from hpcsim.cost.collectives import algorithms, textbook
-from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_bytes, transpose_s
+from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_bytes, transpose_s, transpose_share_bytes
 from hpcsim.cost.laws import distributed
 from hpcsim.cost.patterns import Pattern, Round, star_seconds
 from hpcsim.scenario.workload import PatternSpec
@@ -127,7 +127,8 @@ def _transpose(spec: PatternSpec, at: _Place) -> _Parts:
     rounds_s = transpose_s(at.ranks, spec.grid, _element(spec), bytes_per_s=at.port_bytes_per_s, latency_s=at.latency_s)
     whole = math.prod(spec.grid) * _element(spec)
     key = {"bytes_per_s": at.port_bytes_per_s, "latency_s": at.latency_s}
-    quick_s = min(float(textbook("all-to-all", whole / at.ranks, at.ranks, algorithm=name, **key)) for name in algorithms("all-to-all"))
+    share = transpose_share_bytes(at.ranks, spec.grid, _element(spec))
+    quick_s = min(float(textbook("all-to-all", share, at.ranks, algorithm=name, **key)) for name in algorithms("all-to-all"))
     exchange_s = spec.transposes * min(rounds_s, quick_s) if at.ranks > 1 else 0.0
     work = spec.work * shares
     note = f"A transpose moves {readable(moved, 'data size', 3)} in all and takes {readable(min(rounds_s, quick_s), 'time', 3)}."

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
-from hpcsim.cost.exchanges import halo_pattern, master_worker_s, process_grid, transpose_bytes, transpose_pattern, transpose_s
+from hpcsim.cost.exchanges import (
+    halo_pattern,
+    master_worker_s,
+    process_grid,
+    transpose_bytes,
+    transpose_pattern,
+    transpose_s,
+    transpose_share_bytes,
+)
 from hpcsim.cost.patterns import star_seconds
 
 
@@ -91,3 +99,15 @@ def test_a_transpose_in_closed_form_is_its_rounds(ranks: int, x: int, y: int, z:
     seconds = transpose_s(ranks, (x, y, z), 16.0, bytes_per_s=2e9, latency_s=latency_s)
     assert seconds == pytest.approx(star_seconds(moves, bytes_per_s=2e9, latency_s=latency_s), rel=1e-12)
     assert transpose_bytes(ranks, (x, y, z), 16.0) == pytest.approx(moves.total_bytes, rel=1e-12)
+
+
+@given(st.integers(2, 12), st.integers(1, 30), st.integers(1, 30))
+def test_no_rank_moves_more_than_its_share(ranks: int, x: int, y: int) -> None:
+    """The busiest direction of a rank, from the messages; an even array gives every rank its part."""
+    moves = transpose_pattern(ranks, (x, y), 16.0)
+    out, into = np.zeros(ranks), np.zeros(ranks)
+    for r in moves.rounds:
+        out += np.bincount(r.src, r.size_bytes, ranks)
+        into += np.bincount(r.dst, r.size_bytes, ranks)
+    assert transpose_share_bytes(ranks, (x, y), 16.0) * (ranks - 1) / ranks == pytest.approx(max(out.max(), into.max()), rel=1e-12)
+    assert transpose_share_bytes(ranks, (ranks * x, ranks * y), 16.0) == pytest.approx(16.0 * x * y * ranks, rel=1e-12)

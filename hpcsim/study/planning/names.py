@@ -22,6 +22,12 @@ __all__ = ["plan_problems"]
 
 UNKNOWN_REGION = problem_kind("plan-region", "{what} {name!r} is not known", "{hint}")
 UNKNOWN_OPERATOR = problem_kind("plan-operator", "no operator is called {name!r}", "{hint}")
+HORIZON = problem_kind(
+    "plan-horizon", "nothing is planned over {years:,.0f} years", "at most {most:g} years; prices and growth are not known even so far"
+)
+
+_YEAR_S = 31_556_952.0
+_LONGEST_S = 50 * _YEAR_S
 
 
 def _near(name: str, known: Iterable[str], otherwise: str = "known") -> str:
@@ -134,6 +140,8 @@ def plan_problems(scenario: Scenario, catalog: Catalog) -> list[Problem]:
     if scenario.plan is None:
         return []
     problems = Problems()
+    if scenario.plan.horizon > _LONGEST_S:
+        problems.add(HORIZON(path="plan.horizon", years=scenario.plan.horizon / _YEAR_S, most=_LONGEST_S / _YEAR_S))
     rows: tuple[Offer, ...] = offers()
     try:
         rows = terms_of(scenario, catalog).rows

@@ -155,7 +155,8 @@ def _limit_words(scenario: Scenario, works: Sequence[GoalWork], name: str, facto
     shown = {"budget": "cost_usd", "outlay": "cost_usd", "power": "peak_power_w", "carbon": "carbon_kg_co2e"}
     value = getattr(limits, limit, None)
     if limit in shown and value is not None:
-        return f"{name} {brief(shown[limit], value * factor)} instead of {brief(shown[limit], value)}"
+        needed, had = brief(shown[limit], value * factor), brief(shown[limit], value)
+        return f"{name} {needed} instead of {had}" if needed != had else f"{name} {had} and {100 * (factor - 1):.2g} % more"
     if limit == "racks" and value is not None:
         return f"{name} {math.ceil(value * factor - 1e-9):,} instead of {value:,}"
     return f"{name} × {factor:.4g}"
@@ -187,7 +188,8 @@ def _answer(
     assert near is not None
     binds = ", ".join(_limit_words(scenario, works, name, factor) for name, factor in near.binding.items())
     alone = [(n, f) for n, f in near.alone.items() if math.isfinite(f)]
-    would = "; any one of these alone would do: " + ", ".join(_limit_words(scenario, works, n, f) for n, f in alone) if alone else ""
+    lead = "; any one of these alone would do: " if len(works) == 1 else "; each goal without the others would need one of: "
+    would = lead + ", ".join(_limit_words(scenario, works, n, f) for n, f in alone) if alone else ""
     return f"Nothing reaches the goals. The nearest is {said}: {takes}; it needs {binds}{would}."
 
 
@@ -265,7 +267,8 @@ def _results(
     summary["wall_s"] = wall_s
     said = [*scenario.notes, *notes, *(note for work in works for note in work.notes)]
     if near and near.alone:
-        said += [f"Alone, {_limit_words(scenario, works, n, f)} would do." for n, f in near.alone.items() if math.isfinite(f)]
+        lead = "Alone" if len(works) == 1 else "For that goal without the others"
+        said += [f"{lead}, {_limit_words(scenario, works, n, f)} would do." for n, f in near.alone.items() if math.isfinite(f)]
     return Results(
         name=scenario.name,
         question=scenario.question,
