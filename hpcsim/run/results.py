@@ -1,4 +1,4 @@
-"""From the record of a run to results: declared tables, summary, ranges, notes, the published figures beside."""
+"""From the record of a run to results: declared tables, summary, ranges, the published figures beside."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from hpcsim.results.schedules import spans_of
 from hpcsim.results.tables import frame
 from hpcsim.run.accounting import Account, account, pool_states
 from hpcsim.run.answer import answer_of
-from hpcsim.run.fabric import fabric_tables, shape_note
+from hpcsim.run.fabric import fabric_tables
 from hpcsim.run.group_figures import group_rows
 from hpcsim.run.hours import hours_of
+from hpcsim.run.notes import notes_of
 from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.ranges import ranges_of
 from hpcsim.run.record import BatchRecord, Item, Record
 from hpcsim.run.standby import standby_summary, standby_tables
-from hpcsim.scheduling.policies import make_policy
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -46,21 +46,9 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     done, powered, missing = _accounted(record)
     summary = _summary(record, done, powered)
     tables = _tables(record, done, powered)
-    notes = [note for plan in bound.trainings for note in plan.notes]  # on which software all else rests
-    notes += [*scenario.notes, *cluster.notes] + [note for task in bound.tasks for note in task.notes]
-    notes += missing
-    notes += _dropped(record) + _size_notes(record)
-    notes += record.notes
-    if record.network:
-        notes += record.network.notes
-    notes += _money_notes(record, done, powered)
-    met = max((plan.oversubscription for plan in bound.trainings), default=1.0)
-    shape = shape_note(cluster, entered=met > 1.0 or (record.network is not None and bool(record.network.contention["name"])))
-    notes += [shape] if shape else []
     rows = _comparison(record, summary)
     if rows["metric"]:
         tables["comparison"] = frame("comparison", rows)
-    notes += [f"{p.metric}: {p.note}." for p in bound.published if p.note]
     summary["events"] = record.events
     if not math.isnan(record.cpu_s):
         summary["cpu_s"] = record.cpu_s
@@ -74,7 +62,7 @@ def results_of(record: Record, *, wall_s: float) -> Results:
         summary=summary,
         ranges=ranges_of(record, summary, done),
         tables=tables,
-        notes=list(dict.fromkeys(notes)),
+        notes=notes_of(record, missing, powered=powered, billable=_billable(record, done, powered)),
         provenance=provenance(scenario_sha256=scenario.digest(), seed=record.seed, catalog=entries),
     )
 
@@ -285,50 +273,6 @@ def _comparison(record: Record, summary: Mapping[str, Any]) -> dict[str, list[An
     return rows
 
 
-def _dropped(record: Record) -> list[str]:
-    """Say how many jobs the figures are without, and why."""
-    found = [finding for finding in record.batch.quality if finding.action == "dropped"] if record.batch else []
-    if not found:
-        return []
-    count = sum(finding.rows for finding in found)
-    causes = ", ".join(f"{finding.rows:,} {finding.issue}" for finding in found)
-    return [f"Beware: {count:,} job{'s are' if count > 1 else ' is'} left out of all figures: {causes} (table quality)."]
-
-
-def _size_notes(record: Record) -> list[str]:
-    """Say where jobs may change their size and the policy leaves them as they are, or the other way round."""
-    scheduler = record.bound.scenario.scheduler
-    if not record.scheduled or not record.scheduled.jobs:
-        return []
-    policy = make_policy(scheduler.policy, scheduler.options)
-    chooses = bool(getattr(policy, "sizes", False) or getattr(policy, "resizes", False))
-    if chooses and record.scheduled.jobs.law is None:
-        return [
-            f"{scheduler.policy} chooses the sizes of elastic jobs, and no job is elastic: all keep theirs. workload.jobs.elastic says how they may change."
-        ]
-    if record.bound.jobs and record.bound.jobs.spec.elastic is not None and not chooses:
-        return [f"Jobs may change their size, and {scheduler.policy} leaves them as they are; moldable, equipartition and goodput do not."]
-    return []
-
-
-def _money_notes(record: Record, done: Account, powered: bool) -> list[str]:
-    notes = []
-    site = record.bound.cluster.site
-    prices = record.bound.cluster.prices
-    if prices and site.electricity_usd_per_j is not None and powered:
-        extra = [name for name, price in prices.items() if not price.includes_electricity]
-        if extra:
-            notes.append(
-                f"Electricity is paid on top of the price of {', '.join(extra)}; set cluster.prices.<group>.includes_electricity if the price covers it."
-            )
-    if prices and not _billable(record, done, powered):
-        notes.append(
-            "The cost is left out: electricity is to be paid for, and the energy is not known. Give the power that is missing, or set "
-            "cluster.prices.<group>.includes_electricity to true if the price covers it."
-        )
-    return notes
-
-
 def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     if record.scheduled or record.items or not record.batch:
@@ -418,10 +362,13 @@ def _groups_of(batch: BatchRecord) -> list[str]:
     found = [names[at] for at in batch.home.tolist()]
     if batch.bound.spec.span:
         part = batch.holdings
-        for job in np.flatnonzero(np.bincount(part.job, minlength=len(found)) > 1).tolist():
-            mine = part.job == job
-            last = np.unique(part.group[mine & (part.start_s == part.start_s[mine].max())])
-            found[job] = "+".join(names[at] for at in last.tolist())
+        latest = np.full(len(found), -np.inf)
+        np.maximum.at(latest, part.job, part.start_s)
+        now = part.start_s == latest[part.job]
+        last = np.unique(np.stack([part.job[now], part.group[now]]), axis=1)
+        jobs, first, count = np.unique(last[0], return_index=True, return_counts=True)
+        for job, at, many in zip(*(x[count > 1].tolist() for x in (jobs, first, count)), strict=True):
+            found[job] = "+".join(names[group] for group in last[1, at : at + many].tolist())
     return found
 
 

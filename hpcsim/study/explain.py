@@ -243,8 +243,9 @@ def explain_log(
     from hpcsim.study.binding import House
     from hpcsim.study.floor import floor_of
     from hpcsim.study.forecast import forecast_start
+    from hpcsim.study.pool_waits import explain_room
     from hpcsim.study.replay import dropped_notes, load_log
-    from hpcsim.study.waits import explain_room, explain_simulated_wait, explain_wait, house_room, house_wait
+    from hpcsim.study.waits import explain_simulated_wait, explain_wait, house_room, house_wait
 
     if isinstance(log, Whole) or (isinstance(log, (str, Path)) and str(log).endswith((".yaml", ".yml"))):
         from hpcsim.run.simulate import simulate

@@ -20,6 +20,7 @@ from hpcsim.engine.on_nodes import run_as_pool
 from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.stopping import Stopping
 from hpcsim.run.hours import Hours, read_hours
+from hpcsim.run.notes import dropped_of
 from hpcsim.run.policies import watching
 from hpcsim.scheduling.machine import Machine, NodeClass, hostlist
 from hpcsim.scheduling.policies import make_policy
@@ -149,9 +150,8 @@ def _notes(trace: Trace, estimates: str, options: TraceOptions, order: str, plac
 
 def dropped_notes(quality: Sequence[Finding], rows: int) -> list[str]:
     """Return how many rows of a log were dropped, and why; nothing where none was."""
-    dropped = [finding for finding in quality if finding.action == "dropped"]
-    causes = ", ".join(f"{finding.rows:,} {finding.issue}" for finding in dropped)
-    return [f"{sum(finding.rows for finding in dropped):,} of {rows:,} rows of the log were dropped: {causes}."] if dropped else []
+    count, causes = dropped_of(quality)
+    return [f"{count:,} of {rows:,} rows of the log were dropped: {causes}."] if count else []
 
 
 class Setup(NamedTuple):

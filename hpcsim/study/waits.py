@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.base.units import readable
-from hpcsim.cost import metrics
 from hpcsim.engine.jobs import EventOrder, run_jobs
 from hpcsim.engine.outcome import Outcome
 from hpcsim.study.binding import KEPT, SCATTERED, WINDOW, House, binding_spans, lacking, run_in, with_more, with_nodes
@@ -20,7 +19,7 @@ from hpcsim.workload.jobs import JobTable
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
 
-__all__ = ["Wait", "explain_room", "explain_simulated_wait", "explain_wait", "house_room", "house_wait", "wait_of"]
+__all__ = ["Wait", "explain_simulated_wait", "explain_wait", "house_room", "house_wait", "percent", "wait_of"]
 
 NO_JOB = problem_kind("explain-no-job", "there is no job {job}", "{near}")
 NEVER_STARTED = problem_kind("explain-never-started", "job {job} never started", "simulate longer")
@@ -214,15 +213,16 @@ def _over_the_wait(jobs: JobTable, wait: Wait, need: int, span: float, why: Sequ
     parts = []
     short, kept = wait.span_s("too few free"), wait.span_s("kept for others")
     if short > 0:
-        parts.append(f"For {readable(short, 'time')} of the wait ({_percent(short / span)}) fewer than {need:,} were free.")
+        parts.append(f"For {readable(short, 'time')} of the wait ({percent(short / span)}) fewer than {need:,} were free.")
     if kept > 0:
         behind = [int(b) for b, c in zip(wait.spans["behind"], wait.spans["cause"], strict=True) if c == "kept for others" and b >= 0]
         who = f", at the end for job {jobs.job_id[behind[-1]]}, which asks for {jobs.processors[behind[-1]]:,}" if behind else ""
-        parts.append(f"For {readable(kept, 'time')} of it ({_percent(kept / span)}) enough were free but kept for others{who}.")
+        parts.append(f"For {readable(kept, 'time')} of it ({percent(kept / span)}) enough were free but kept for others{who}.")
     return parts
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """Return a share in whole per cent, in words."""
     return f"{100.0 * share:.0f} %"
 
 
@@ -342,7 +342,7 @@ def house_wait(house: House, policy: str, job: int, *, name: str = "replay") -> 
         sums[reasons] = sums.get(reasons, 0.0) + high - low
     whole = wait.start_s - wait.begin_s
     why = [
-        f"For {readable(span, 'time')} of the wait ({_percent(span / whole)}) {_because(reasons)}."
+        f"For {readable(span, 'time')} of the wait ({percent(span / whole)}) {_because(reasons)}."
         for reasons, span in sorted(sums.items(), key=lambda s: -s[1])
     ]
     found = _results(job, jobs, outcome, wait, policy, alone, name, why if spans else None)
@@ -437,14 +437,14 @@ def _house_answer(now: float, ranked: list[tuple[str, float]], waiting: float, c
         return "No job waits: the machine is large enough for this log."
     text = f"Jobs wait {readable(now, 'time')} on average."
     if ranked and waiting > 0:
-        what = "; ".join(f"{_lacked(reason)} for {_percent(span / waiting)} of that time" for reason, span in ranked[:3])
+        what = "; ".join(f"{_lacked(reason)} for {percent(span / waiting)} of that time" for reason, span in ranked[:3])
         several = " (several at once count each)" if sum(span for _, span in ranked) > waiting * (1.0 + 1e-9) else ""
         text += f" Jobs waited in {readable(waiting, 'time')} of the log: the first in line {what}{several}."
     best = int(np.argmax(saved))
     for at in dict.fromkeys([1, best]):
         if 0 < at < len(cases):
             verb = "would save" if saved[at] >= 0 else "would add"
-            text += f" {cases[at][0].upper()}{cases[at][1:]} {verb} {_percent(abs(saved[at]))} of the mean wait."
+            text += f" {cases[at][0].upper()}{cases[at][1:]} {verb} {percent(abs(saved[at]))} of the mean wait."
     return text
 
 
@@ -482,125 +482,3 @@ def explain_simulated_wait(results: Results, job: int, *, policy: str = "its pol
     wait = wait_of(job, jobs.job_id, jobs.submit_s, start, end, jobs.processors, size=size)
     outcome = Outcome(float(levels["end_s"].max()), jobs.processors, jobs.submit_s, start, end, np.zeros(len(jobs), dtype=np.int8), size)
     return _results(job, jobs, outcome, wait, policy, None, results.name)
-
-
-def explain_room(
-    jobs: JobTable, processors: int, policy: str, *, rack: int, order: EventOrder = "batch", name: str = "replay", per_node: int = 1
-) -> Results:
-    """Return what the waits of a log are bound by, and what one more rack, exact estimates or smaller jobs would change: simulated anew.
-
-    Parameters
-    ----------
-    jobs, processors, policy, order, name
-        As in :func:`explain_wait`.
-    rack : int
-        Nodes of a rack.
-    per_node : int
-        Processors of a node.
-
-    Returns
-    -------
-    Results
-        Of kind ``"explain"``, with the table ``room``; its summary has the causes of idle processors as shares of all processor-seconds,
-        ``queued_time_frac``: the share of the time in which any job waits, and ``busy_waiting_frac``: how busy the processors are in that time.
-    """
-    from hpcsim.results.provenance import provenance
-    from hpcsim.results.record import Results
-    from hpcsim.results.tables import frame
-    from hpcsim.study.figures import occupancy_of, policy_metrics
-
-    jobs = jobs.sorted_by_submit()
-    half = dataclasses.replace(
-        jobs, processors=np.maximum(1, -(-jobs.processors // 2)), run_s=jobs.run_s * 2, estimate_s=jobs.estimate_s * 2
-    )
-    cases: list[tuple[str, JobTable, int]] = [
-        ("as it is", jobs, processors),
-        (f"one more rack ({rack:,} nodes)", jobs, processors + rack * per_node),
-        ("exact estimates", jobs.with_estimates(jobs.run_s), processors),
-        ("jobs half as wide, twice as long", half, processors),
-    ]
-    rows: list[dict[str, float | int]] = []
-    parts: _WhileWaiting | None = None
-    for _, table, size in cases:
-        outcome = run_jobs(table, size, policy, order=order)
-        states = occupancy_of(table, outcome)
-        rows.append(policy_metrics(table, outcome, states=states) | {"processors": size})
-        if parts is None:
-            parts = _while_waiting(states, metrics.idle_parts(states, table.submit_s, outcome.start_s, table.processors))
-    assert parts is not None
-    now = float(rows[0]["mean_wait_s"])
-    saved = [1.0 - float(row["mean_wait_s"]) / now if now > 0 else 0.0 for row in rows]
-    keys = ("processors", "mean_wait_s", "p95_wait_s", "mean_bounded_slowdown", "utilisation_frac")
-    labels = [case for case, *_ in cases]
-    columns = {"case": labels, **{key: [row[key] for row in rows] for key in keys}, "saved_wait_frac": saved}
-    summary: dict[str, float | int | str] = {
-        "mean_wait_s": now,
-        "utilisation_frac": float(rows[0]["utilisation_frac"]),
-        "capacity_loss_frac": parts.idle.fits,
-        "fragmentation_frac": parts.idle.fragmented,
-        "unasked_frac": parts.idle.nothing_waits,
-        "queued_time_frac": parts.time,
-    }
-    if parts.time > 0:
-        summary["busy_waiting_frac"] = parts.busy
-    return Results(
-        name=f"{name} room",
-        question=f"What do the jobs wait for under {policy}, and what would one more rack change?",
-        answer=_room_answer(now, saved, parts, rack, labels),
-        kind="explain",
-        summary=summary,
-        tables={"room": frame("room", columns)},
-        notes=["The same jobs at the same times: users would send more to a machine that lets them wait less."],
-        provenance=provenance(log=name, policy=policy, rack=rack),
-    )
-
-
-class _WhileWaiting(NamedTuple):
-    """What the processors do while any job waits.
-
-    Attributes
-    ----------
-    idle : metrics.IdleParts
-        Shares of all processor-seconds of the log.
-    time : float
-        Share of the log's time in which any job waits.
-    busy, fits, fragmented : float
-        Shares of the processor-seconds of that time: at work; idle where a waiting job would fit; idle and too few for any.
-    """
-
-    idle: metrics.IdleParts
-    time: float
-    busy: float
-    fits: float
-    fragmented: float
-
-
-def _while_waiting(states: metrics.Intervals, idle: metrics.IdleParts) -> _WhileWaiting:
-    length = states.end_s - states.start_s
-    waiting = states.queued_jobs > 0
-    whole, span = float(length.sum()), float(length[waiting].sum())
-    if not span > 0:
-        return _WhileWaiting(idle, 0.0, 0.0, 0.0, 0.0)
-    size = float((states.busy + states.idle + states.down)[0])
-    time, busy = span / whole, float((states.busy * length)[waiting].sum()) / (size * span)
-    return _WhileWaiting(idle, time, busy, idle.fits / time, idle.fragmented / time)
-
-
-def _room_answer(now: float, saved: list[float], parts: _WhileWaiting, rack: int, cases: list[str]) -> str:
-    if now <= 0:
-        return "No job waits: the machine is large enough for this log."
-    causes = {
-        "the number of processors": parts.busy,
-        "the order of the queue": parts.fits,
-        "jobs too wide for what is left over": parts.fragmented,
-    }
-    bound = max(causes, key=lambda cause: causes[cause])
-    lead = (
-        f"Jobs wait {readable(now, 'time')} on average, held up most by {bound}. Some job waits in {_percent(parts.time)} of the time; "
-        f"in that time {_percent(parts.busy)} of the processors are busy, {_percent(parts.fits)} are idle and would fit a waiting job "
-        f"but are kept for others, and {_percent(parts.fragmented)} are idle and too few for any waiting job."
-    )
-    best = int(np.argmax(saved))
-    more = f" One more rack of {rack:,} nodes would {'save' if saved[1] >= 0 else 'add'} {_percent(abs(saved[1]))} of the mean wait"
-    other = f"; most would bring {cases[best]} ({_percent(saved[best])})." if best not in (0, 1) and saved[best] > saved[1] else "."
-    return lead + more + other
