@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import doctest
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
-from hpcsim.workload import jobs as module
+from hpcsim.workload import job_table, jobs
 from hpcsim.workload.jobs import JobTable, TraceOptions, dependency_circles, format_of, read_trace
 
 
@@ -108,9 +109,10 @@ def test_options_are_checked(options: dict[str, object]) -> None:
         TraceOptions(**options)  # type: ignore[arg-type]
 
 
-def test_examples() -> None:
+@pytest.mark.parametrize(("module", "examples"), [(job_table, 3), (jobs, 1)], ids=lambda value: getattr(value, "__name__", ""))
+def test_examples(module: ModuleType, examples: int) -> None:
     result = doctest.testmod(module)
-    assert result.attempted >= 2
+    assert result.attempted >= examples
     assert result.failed == 0
 
 
