@@ -132,8 +132,8 @@ class ElasticSystem(MachineSystem):
             if scale is None and chunks == self._demands[self._kind[job]].chunks:
                 return
             raise PolicyFault(f"policy {self.policy.name!r} gives job {job} {chunks} chunks, which it cannot have")
-        overhead, rate = self._overhead.get(job, 0.0), scale.rate(chunks)
-        self._whole.setdefault(job, self._run[job])
+        overhead, rate = self._stops.overhead_s.get(job, 0.0), scale.rate(chunks)
+        self._stops.whole_s.setdefault(job, self._run[job])
         if rate != 1.0:
             self._run[job] = overhead + (self._run[job] - overhead) / rate
             self._estimate[job] = overhead + max(0.0, self._estimate[job] - overhead) / rate
@@ -163,10 +163,10 @@ class ElasticSystem(MachineSystem):
         self._take_off(job)
         if now > start:
             self._shorten(job, start, "resize")
-            last = self._stretches[-1]
-            self._stretches[-1] = Stretch(*last[:-1], processors=held)
+            last = self._stops.stretches[-1]
+            self._stops.stretches[-1] = Stretch(*last[:-1], processors=held)
         else:  # it has only just begun: nothing is done, nothing is lost, and what it has to make up for stays
-            overhead, rate = self._overhead.get(job, 0.0), self._rate(job)
+            overhead, rate = self._stops.overhead_s.get(job, 0.0), self._rate(job)
             self._run[job] = overhead + (self._run[job] - overhead) * rate
             self._estimate[job] = overhead + (self._estimate[job] - overhead) * rate
             self._start[job] = math.nan
@@ -176,7 +176,7 @@ class ElasticSystem(MachineSystem):
         held = self._held(job)
         super()._shorten(job, start, how, done_s)
         if job in self._plain_kind and how != "resize":
-            self._stretches[-1] = Stretch(*self._stretches[-1][:-1], processors=held)
+            self._stops.stretches[-1] = Stretch(*self._stops.stretches[-1][:-1], processors=held)
             self._set_kind(job, self._plain_kind[job])
 
     def outcome(self) -> Outcome:

@@ -13,12 +13,12 @@ from heapq import heapify, heappush
 from typing import Any, Literal
 
 import numpy as np
-import simpy
 
 from hpcsim.base.errors import HpcsimError, problem_kind
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, PASS, Clock, Due
-from hpcsim.engine.outcome import CANCELLED, FAILED, FINISHED, QUEUED, RUNNING, Outcome
-from hpcsim.scheduling.policies import Policy, Reservation, View, make_policy
+from hpcsim.engine.outcome import CANCELLED, FAILED, Outcome
+from hpcsim.engine.roster import Roster, Ticket
+from hpcsim.scheduling.policies import Policy, View, make_policy
 from hpcsim.scheduling.waiting import Waiting
 from hpcsim.workload.jobs import JobTable
 
@@ -43,15 +43,7 @@ class PolicyFault(HpcsimError):
     """A policy decided what cannot be done: a job that does not fit, or one that does not wait."""
 
 
-class Ticket(simpy.Event):
-    """A place in the queue of a job that a process drives; it succeeds, with itself as value, when the job starts."""
-
-    def __init__(self, clock: Clock, job: int) -> None:
-        super().__init__(clock)
-        self.job = job
-
-
-class BatchSystem:
+class BatchSystem(Roster):
     """A pool of processors under a queueing policy.
 
     Parameters
@@ -80,9 +72,8 @@ class BatchSystem:
     """
 
     __slots__ = (
-        "_arrived", "_check", "_decide", "_eid", "_end", "_ended", "_heap", "_on_arrival", "_stop", "_ends", "_estimate", "_key", "_keys", "_names", "_observers", "_indexes", "_on_end", "_pending", "_plain", "_plans", "_wake",
-        "_account", "_partition", "_qos", "_user", "_processors", "_queue", "_record", "_run", "_sizes", "_start", "_fate", "_submit", "_tables", "_tickets", "_view", "_watched", "by_event",
-        "clock", "down", "down_changes", "owed", "policy", "reservations", "size",
+        "_arrived", "_check", "_decide", "_eid", "_ended", "_heap", "_on_arrival", "_ends", "_key", "_keys", "_observers", "_indexes", "_on_end", "_pending", "_plain", "_plans", "_wake",
+        "_queue", "_record", "_sizes", "_view", "_watched", "by_event", "down", "owed", "policy",
     )  # fmt: skip
 
     def __init__(
@@ -100,34 +91,17 @@ class BatchSystem:
             raise BAD_ORDER.error(path="order", order=order)
         if isinstance(processors, bool) or not isinstance(processors, (int, np.integer)) or processors < 1:
             raise BAD_POOL.error(path="processors", processors=processors)
-        self.clock = clock
-        self.size = int(processors)
+        super().__init__(clock, int(processors))
         self.policy = make_policy(policy) if isinstance(policy, str) else policy
         self.by_event = order == "event"
         self.down = 0
         """Processors out of service."""
         self.owed = 0
         """Processors that leave service as soon as they come free."""
-        self.down_changes: list[tuple[float, int]] = []
-        """(time, processors out of service from then on)."""
-        self.reservations: list[tuple[float, Reservation]] = []
         self._observers = tuple(observers)
         self._record = record
         self._check = check
         self._watched = bool(self._observers) or record or check
-        self._submit: list[float] = []
-        self._run: list[float] = []
-        self._estimate: list[float] = []
-        self._processors: list[int] = []
-        self._user: list[int] = []
-        self._account: list[int] = []
-        self._partition: list[int] = []
-        self._qos: list[int] = []
-        self._start: list[float] = []
-        self._end: list[float] = []
-        self._fate: dict[int, int] = {}
-        self._names: dict[int, str] = {}
-        self._tickets: dict[int, Ticket] = {}
         self._queue: list[int] = []
         self._keys: list[tuple[float, float, int]] = []
         self._ends: list[float] = []
@@ -143,8 +117,6 @@ class BatchSystem:
         self._indexes = getattr(self.policy, "indexes", None) if self._key is None else None
         self._on_end: list[Callable[[Any], None]] = [self._complete]
         self._on_arrival: list[Callable[[Any], None]] = [self._arrive]
-        self._stop: list[int] = []
-        self._tables: list[JobTable] = []
         self._heap = clock._queue
         self._eid = clock._eid
         self._view = self._first_view()
@@ -199,29 +171,9 @@ class BatchSystem:
         if len(large):
             row = int(large[0])
             raise TOO_LARGE.error(name=int(jobs.job_id[row]), processors=int(jobs.processors[row]), capacity=self.size)
-        first = len(self._submit)
-        count = len(jobs)
-        self._note_qos(jobs)
-        self._submit += jobs.submit_s.tolist()
-        self._run += jobs.run_s.tolist()
-        self._estimate += jobs.estimate_s.tolist()
-        self._processors += jobs.processors.tolist()
-        self._user += jobs.user.tolist()
-        self._account += jobs.group.tolist()
-        self._partition += jobs.queue.tolist()
-        self._start += [math.nan] * count
-        self._end += [math.nan] * count
-        self._stop.append(first + count)
-        self._tables.append(jobs)
-        self.clock.push(self._submit[first], ARRIVAL, Due(self.clock, self._on_arrival, first))
-        return range(first, first + count)
-
-    def _note_qos(self, jobs: JobTable) -> None:
-        """Keep the qualities of service of the jobs of a table, where any job has one."""
-        if jobs.qos is not None and not self._qos:
-            self._qos += [-1] * len(self._submit)
-        if jobs.qos is not None or self._qos:
-            self._qos += jobs.filled("qos").tolist()
+        numbers = self._enter(jobs, jobs.processors.tolist())
+        self.clock.push(self._submit[numbers.start], ARRIVAL, Due(self.clock, self._on_arrival, numbers.start))
+        return numbers
 
     def request(self, processors: int, *, estimate_s: float, name: str = "") -> Ticket:
         """Put a job into the queue now, and return the event of its start.
@@ -235,18 +187,8 @@ class BatchSystem:
         """
         if processors > self.size or processors < 1:
             raise TOO_LARGE.error(name=name or "without a name", processors=processors, capacity=self.size)
-        job = len(self._submit)
-        self._submit.append(self.clock.now)
-        self._run.append(math.nan)
-        self._estimate.append(float(estimate_s))
-        self._processors.append(int(processors))
-        for column in (self._user, self._account, self._partition, *([self._qos] if self._qos else ())):
-            column.append(-1)
-        self._start.append(math.nan)
-        self._end.append(math.nan)
-        self._names[job] = name
-        ticket = self._tickets[job] = Ticket(self.clock, job)
-        self._enqueue(job)
+        ticket = self._enter_one(int(processors), estimate_s, name)
+        self._enqueue(ticket.job)
         self._settle()
         return ticket
 
@@ -277,22 +219,6 @@ class BatchSystem:
         self._fate[job] = FAILED
         self._settle()
 
-    def running(self) -> list[int]:
-        """Return the numbers of the running jobs, by start."""
-        jobs = [job for job in range(len(self._start)) if self._runs(job)]
-        return sorted(jobs, key=lambda job: self._start[job])
-
-    def processors_of(self, job: int) -> int:
-        """Return the processors that a job asks for."""
-        return self._processors[job]
-
-    def unfinished(self, jobs: range) -> bool:
-        """Return whether any of ``jobs`` has not ended yet."""
-        return any(end != end for end in self._end[jobs.start : jobs.stop])
-
-    def _runs(self, job: int) -> bool:
-        return self._start[job] == self._start[job] and self._end[job] != self._end[job]
-
     def withdraw(self, processors: int) -> int:
         """Take processors out of service: the free ones now, the rest as they come free. Return how many went now.
 
@@ -315,26 +241,6 @@ class BatchSystem:
         self._view.only_arrivals = False
         self._view.unforeseen = True
         self._settle()
-
-    def outcome(self) -> Outcome:
-        """Return what became of every job up to now."""
-        start, end = np.array(self._start, dtype=np.float64), np.array(self._end, dtype=np.float64)
-        state = np.where(np.isnan(start), QUEUED, np.where(np.isnan(end), RUNNING, FINISHED)).astype(np.int8)
-        for job, fate in self._fate.items():
-            state[job] = fate
-        table = self._tables[0] if [len(table) for table in self._tables] == [len(start)] else None
-        return Outcome(
-            now_s=float(self.clock.now),
-            processors=np.array(self._processors, dtype=np.int64) if table is None else table.processors,
-            submit_s=np.array(self._submit, dtype=np.float64) if table is None else table.submit_s,
-            start_s=start,
-            end_s=end,
-            state=state,
-            size=self.size,
-            down_changes=tuple(self.down_changes),
-            reservations=tuple(self.reservations),
-            names=dict(self._names),
-        )
 
     # -- events -------------------------------------------------------------------------------------------------------------------
 
@@ -567,11 +473,16 @@ class BatchSystem:
             for observer in self._observers:
                 observer("reserve", view.now_s, promised._asdict())
         if self._check:
-            assert view.free >= 0
-            assert view.free + sum(self._sizes) + self.down == self.size
-            assert self._ends == sorted(self._ends)
-            assert all(self._start[job] >= self._submit[job] for job in started)
-            assert all(self._start[job] != self._start[job] for job in view.waiting())
+            self._verify(started)
+
+    def _verify(self, started: Sequence[int]) -> None:
+        """Assert that what is free and what runs make up the pool."""
+        view = self._view
+        assert view.free >= 0
+        assert view.free + sum(self._sizes) + self.down == self.size
+        assert self._ends == sorted(self._ends)
+        assert all(self._start[job] >= self._submit[job] for job in started)
+        assert all(self._start[job] != self._start[job] for job in view.waiting())
 
 
 def run_jobs(

@@ -6,6 +6,7 @@ room, by which the policy decides, and a job that starts gets nodes.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from array import array
 from bisect import bisect_left, bisect_right
@@ -21,9 +22,9 @@ from hpcsim.engine.checks import verify_machine, verify_place
 from hpcsim.engine.clock import ARRIVAL, COMPLETION, LATE_COMPLETION, Clock, Due
 from hpcsim.engine.driver import Driver
 from hpcsim.engine.jobs import BatchSystem, EventOrder, Observer, PolicyFault, Ticket
-from hpcsim.engine.outcome import CANCELLED, Outcome, Stretch
+from hpcsim.engine.outcome import CANCELLED, Outcome
 from hpcsim.engine.sleep import granted
-from hpcsim.engine.stopping import Headway, Stopping
+from hpcsim.engine.stopping import Headway, Stopping, Stops
 from hpcsim.scheduling.data_local import CacheRule
 from hpcsim.scheduling.machine import CORES, Allocation, Demand, Free, Machine, described
 from hpcsim.scheduling.placement import Placement, make_placement
@@ -84,7 +85,10 @@ class MachineSystem(BatchSystem):
         An unknown policy, placement or order, or a policy that knows one pool of processors only.
     """
 
-    __slots__ = ("_asked", "_driven", "driver", "_demands", "_kind", "_kind_of", "_known", "_running", "_after", "_waits_for", "allocations", "asking", "free_nodes", "machine", "placement", "places", "predictor", "room", "_first", "_limit", "_whole", "_stood", "_stopped", "_stretches", "_overhead", "power", "stopping", "_always", "_headway")  # fmt: skip
+    __slots__ = (
+        "_after", "_always", "_asked", "_demands", "_driven", "_headway", "_kind", "_known", "_limit", "_running", "_stops", "_waits_for",
+        "allocations", "asking", "driver", "free_nodes", "machine", "placement", "places", "power", "predictor", "room", "stopping",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -125,6 +129,7 @@ class MachineSystem(BatchSystem):
         self._after: dict[int, list[int]] = {}
         self._waits_for: dict[int, int] = {}
         self.stopping = stopping or Stopping()
+        self._stops = Stops(self.stopping)
         self._headway = Headway()
         self.predictor = predictor
         self.power = readiness(clock, self.free_nodes, sleep, caches, lambda job: self._demands[self._kind[job]])
@@ -132,12 +137,6 @@ class MachineSystem(BatchSystem):
         """Who says when jobs end whose run time depends on others."""
         self._driven: set[int] = set()
         self._limit: dict[int, float] = {}
-        self._first: dict[int, float] = {}
-        self._whole: dict[int, float] = {}
-        self._stopped: dict[int, float] = {}
-        self._stood: dict[int, float] = {}
-        self._stretches: list[Stretch] = []
-        self._overhead: dict[int, float] = {}
         self._queue = array("q")  # type: ignore[assignment]
         self._plain = False
         self.room = Room(
@@ -152,7 +151,7 @@ class MachineSystem(BatchSystem):
             Waiting() if self._key is None else None,
             {},
             [],
-            overhead_s=self._overhead,
+            overhead_s=self._stops.overhead_s,
         )
         view = self._view
         view.queue = self._queue
@@ -195,8 +194,8 @@ class MachineSystem(BatchSystem):
             A job that the empty machine could not hold, or jobs that wait for each other.
         """
         jobs = jobs.sorted_by_submit()
-        first, count = len(self._submit), len(jobs)
-        if not count:
+        first = len(self._submit)
+        if not len(jobs):
             return range(first, first)
         circles = dependency_circles(jobs)
         if circles.any():
@@ -205,20 +204,9 @@ class MachineSystem(BatchSystem):
         numbers = np.empty(len(kinds), dtype=np.int64)
         for at, demand in enumerate(kinds):
             numbers[at] = self._number(demand, int(jobs.job_id[int(np.argmax(kind == at))]))
-        self._note_qos(jobs)
         equivalents = np.array([self.machine.processor_equivalents(demand) for demand in kinds])
-        self._submit += jobs.submit_s.tolist()
-        self._run += jobs.run_s.tolist()
-        self._estimate += jobs.estimate_s.tolist()
-        self._processors += equivalents[kind].tolist()
+        entered = self._enter(jobs, equivalents[kind].tolist())
         self._asked += jobs.processors.tolist()
-        self._user += jobs.user.tolist()
-        self._account += jobs.group.tolist()
-        self._partition += jobs.queue.tolist()
-        self._start += [math.nan] * count
-        self._end += [math.nan] * count
-        self._stop.append(first + count)
-        self._tables.append(jobs)
         self._kind += numbers[kind].tolist()
         self.room.priority += jobs.filled("priority").tolist()
         self.room.deadline_s += (jobs.submit_s + jobs.filled("due_s")).tolist()
@@ -227,7 +215,7 @@ class MachineSystem(BatchSystem):
             index = {int(job): first + row for row, job in enumerate(jobs.job_id.tolist())}
             self._waits_for |= {first + row: index[before] for row, before in enumerate(jobs.after.tolist()) if before in index}
         self.clock.push(self._submit[first], ARRIVAL, Due(self.clock, self._on_arrival, first))
-        return range(first, first + count)
+        return entered
 
     def _refresh(self) -> None:
         self.room.kind = np.array(self._kind, dtype=np.int64)
@@ -249,22 +237,13 @@ class MachineSystem(BatchSystem):
         """
         demand = demand or demand_of(self.machine, self.asking, processors=processors)
         number = self._number(demand, name or "without a name")
-        job = len(self._submit)
-        self._submit.append(self.clock.now)
-        self._run.append(math.nan)
-        self._estimate.append(float(estimate_s))
-        self._processors.append(self.machine.processor_equivalents(demand))  # type: ignore[arg-type]
+        ticket = self._enter_one(self.machine.processor_equivalents(demand), estimate_s, name)
+        job = ticket.job
         self._asked.append(int(processors))
         self._kind.append(number)
         self.room.priority.append(0.0)
         self.room.deadline_s.append(math.inf)
-        for column in (self._user, self._account, self._partition, *([self._qos] if self._qos else ())):
-            column.append(-1)
-        self._start.append(math.nan)
-        self._end.append(math.nan)
         self.room.fixed = {*self.room.fixed, job}
-        self._names[job] = name
-        ticket = self._tickets[job] = Ticket(self.clock, job)
         self._refresh()
         self._enqueue(job)
         self._settle()
@@ -310,30 +289,8 @@ class MachineSystem(BatchSystem):
 
     def outcome(self) -> Outcome:
         """Return what became of every job up to now."""
-        done = super().outcome()
-        start, stopped, resumed = done.start_s, None, {}
-        if self._stretches:
-            start, stopped = done.start_s.copy(), np.zeros(len(done.start_s))
-            resumed = {job: self._start[job] for job in self._first}
-            for job, first in self._first.items():
-                start[job] = first
-                stopped[job] = self._stood.get(job, 0.0)
-        return Outcome(
-            now_s=done.now_s,
-            processors=np.array(self._asked, dtype=np.int64),
-            submit_s=done.submit_s,
-            start_s=start,
-            end_s=done.end_s,
-            state=done.state,
-            size=done.size,
-            down_changes=done.down_changes,
-            reservations=done.reservations,
-            names=done.names,
-            places=self.places,
-            stopped_s=stopped,
-            stretches=tuple(self._stretches),
-            resumed_s=resumed,
-        )
+        done = dataclasses.replace(super().outcome(), processors=np.array(self._asked, dtype=np.int64), places=self.places)
+        return self._stops.told(done, self._start)
 
     # -- events -------------------------------------------------------------------------------------------------------------------
 
@@ -362,12 +319,7 @@ class MachineSystem(BatchSystem):
 
     def _leave(self, job: int) -> None:
         """Free what a running job holds, and let those that waited for its end join the queue."""
-        end = self._start[job] + self._estimate[job]
-        at = bisect_left(self._ends, end)
-        running = self._running
-        while running[at] != job:
-            at += 1
-        del self._ends[at], running[at]
+        end = self._unlist(job)
         self._end[job] = now = self.clock._now
         if job in self._limit:
             assert self.predictor is not None
@@ -470,15 +422,11 @@ class MachineSystem(BatchSystem):
         if self.power is not None:
             begin = self.power.hold(place.nodes, job)
         self._start[job] = begin
-        estimated = begin + self._estimate[job]
-        at = bisect_right(self._ends, estimated)
-        self._ends.insert(at, estimated)
-        self._running.insert(at, job)
+        estimated = self._list(job)
         run = self._run[job]
         if run == run:
             end = begin + run
-            if job in self._stopped:
-                self._resume(job)
+            self._stops.resume(job, now)
             driven = self.driver is not None and self.driver.begin(job, place.nodes, begin, run, lambda: self._arrive_at_end(job))
             if driven:
                 self._driven.add(job)
@@ -495,6 +443,23 @@ class MachineSystem(BatchSystem):
                 ticket.succeed(ticket)
         if self._watched:
             self._tell("start", job)
+
+    def _list(self, job: int) -> float:
+        """Enter a running job by its estimated end, and return it [s]."""
+        end = self._start[job] + self._estimate[job]
+        at = bisect_right(self._ends, end)
+        self._ends.insert(at, end)
+        self._running.insert(at, job)
+        return end
+
+    def _unlist(self, job: int) -> float:
+        """Undo :meth:`_list`."""
+        end = self._start[job] + self._estimate[job]
+        at = bisect_left(self._ends, end)
+        while self._running[at] != job:
+            at += 1
+        del self._ends[at], self._running[at]
+        return end
 
     def _arrive_at_end(self, job: int) -> None:
         """End a job whose driver says so; in event order after the arrivals where that is before its estimate, as the others."""
@@ -554,21 +519,20 @@ class MachineSystem(BatchSystem):
 
     def _shorten(self, job: int, start: float, how: str, done_s: float | None = None) -> None:
         """Note what a job that was taken off keeps, and what it has left."""
-        now, rate, overhead = self.clock._now, self._rate(job), self._overhead.pop(job, 0.0)
-        whole_run = self._whole.setdefault(job, self._run[job])
-        left = max(0.0, start + self._estimate[job] - max(now, start + overhead)) * rate
-        before = self.room.done_s.get(job, 0.0)
-        worked = max(0.0, (now - start if done_s is None else done_s) - overhead) * rate
-        kept = self.stopping.kept_s(how, before, worked)
+        now, before = self.clock._now, self.room.done_s.get(job, 0.0)
+        kept, self._run[job], self._estimate[job] = self._stops.note(
+            job,
+            how,
+            start_s=start,
+            now_s=now,
+            rate=self._rate(job),
+            run_s=self._run[job],
+            estimate_s=self._estimate[job],
+            before_s=before,
+            done_s=done_s,
+        )
         self.room.done_s[job] = kept
         self._headway.note(how == "checkpoint" and kept <= before, self.stopping, self.policy.name, now, self._submit, self._end)
-        self._stretches.append(Stretch(job, start, now, how, kept, before + worked - kept))
-        self._first.setdefault(job, start)
-        self._stopped[job] = now
-        again_s = self.stopping.restart_s(how)
-        self._run[job] = whole_run - kept + again_s
-        self._estimate[job] = left + (before + worked - kept) + again_s
-        self._overhead[job] = again_s
         self.room.estimate_s[job] = self._estimate[job]
         self._start[job] = math.nan
 
@@ -577,18 +541,12 @@ class MachineSystem(BatchSystem):
         job, now = event.job, self.clock._now
         if job not in self.allocations or self._start[job] + self._estimate[job] > now:
             return
-        at = bisect_left(self._ends, self._start[job] + self._estimate[job])
-        while self._running[at] != job:
-            at += 1
-        del self._ends[at], self._running[at]
+        self._unlist(job)
         told = corrected_s(self._estimate[job], now - self._start[job], self._limit[job])
         if not self._start[job] + told > now:  # its request has passed, but for rounding
             told = corrected_s(self._estimate[job], now - self._start[job], 0.0)
         self._estimate[job] = self.room.estimate_s[job] = told
-        end = self._start[job] + told
-        at = bisect_right(self._ends, end)
-        self._ends.insert(at, end)
-        self._running.insert(at, job)
+        end = self._list(job)
         self._view.only_arrivals = False
         self._view.unforeseen = True
         if job in self._driven or end < self._start[job] + self._run[job]:
@@ -599,17 +557,9 @@ class MachineSystem(BatchSystem):
         self._join(event.job)
         self._settle()
 
-    def _resume(self, job: int) -> None:
-        """Note that a job that was stopped starts again."""
-        stood = self.clock._now - self._stopped.pop(job)
-        self._stood[job] = self._stood.get(job, 0.0) + stood
-
     def _take_off(self, job: int) -> None:
         """Take a running job off its nodes."""
-        at = bisect_left(self._ends, self._start[job] + self._estimate[job])
-        while self._running[at] != job:
-            at += 1
-        del self._ends[at], self._running[at]
+        self._unlist(job)
         self._give_back(job)
         if self._watched:
             self._tell("stop", job)
@@ -630,16 +580,8 @@ class MachineSystem(BatchSystem):
             for observer in self._observers:
                 observer(kind, self.clock.now, fields)
 
-    def _inspect(self, started: Sequence[int]) -> None:
-        view = self._view
-        promised = view.reservation
-        if promised is not None:
-            if self._record:
-                self.reservations.append((view.now_s, promised))
-            for observer in self._observers:
-                observer("reserve", view.now_s, promised._asdict())
-        if self._check:
-            verify_machine(self, started)
+    def _verify(self, started: Sequence[int]) -> None:
+        verify_machine(self, started)
 
 
 def _forget(heap: list[Any], callbacks: Any, job: int) -> None:

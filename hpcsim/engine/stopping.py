@@ -6,10 +6,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 from hpcsim.base.errors import Problem, problem_kind
 from hpcsim.base.units import readable
+from hpcsim.engine.outcome import Outcome, Stretch
 
-__all__ = ["Headway", "Stopping", "short_turn"]
+__all__ = ["Headway", "Stopping", "Stops", "short_turn"]
 
 SHORT_TURN = problem_kind(
     "turn-without-headway",
@@ -133,3 +136,92 @@ class Headway:
                 path="scheduler.stopping", policy=policy, when=since, stops=self._stops, save=save, restore=restore, interval=interval
             )
         self._before, self._since_s, self._stops = here, now_s, 0
+
+
+class Stops:
+    """The jobs that were stopped: when, what each of them keeps, and what it has left to do.
+
+    Parameters
+    ----------
+    stopping : Stopping
+        What it costs a job to be stopped.
+
+    Attributes
+    ----------
+    stretches : list of Stretch
+        The times on the machine that ended so, in order.
+    first_s : dict of int to float [s]
+        When a job that was stopped had started first.
+    whole_s, overhead_s : dict of int to float [s]
+        Its run time in all, and what it does when it goes on before it works.
+    since_s, stood_s : dict of int to float [s]
+        Since when a job stands that was stopped, and how long it stood in all before.
+    """
+
+    __slots__ = ("first_s", "overhead_s", "since_s", "stood_s", "stopping", "stretches", "whole_s")
+
+    def __init__(self, stopping: Stopping) -> None:
+        self.stopping = stopping
+        self.stretches: list[Stretch] = []
+        self.first_s: dict[int, float] = {}
+        self.whole_s: dict[int, float] = {}
+        self.overhead_s: dict[int, float] = {}
+        self.since_s: dict[int, float] = {}
+        self.stood_s: dict[int, float] = {}
+
+    def note(
+        self,
+        job: int,
+        how: str,
+        *,
+        start_s: float,
+        now_s: float,
+        rate: float,
+        run_s: float,
+        estimate_s: float,
+        before_s: float,
+        done_s: float | None,
+    ) -> tuple[float, float, float]:
+        """Note that a job was taken off, and return what it keeps, and its run time and estimate when it goes on [s].
+
+        Parameters
+        ----------
+        job, how : int and str
+            The job, and how it was stopped.
+        start_s, now_s : float [s]
+            When it had started, or gone on, and when it was stopped.
+        rate : float
+            Work that it does in a second.
+        run_s, estimate_s : float [s]
+            Its run time and estimate since ``start_s``, at that rate.
+        before_s : float [s]
+            What it had kept before.
+        done_s : float or None [s]
+            What of its run was done, for a job whose progress depends on others; all the time since ``start_s`` without it.
+        """
+        overhead = self.overhead_s.pop(job, 0.0)
+        whole_run = self.whole_s.setdefault(job, run_s)
+        left = max(0.0, start_s + estimate_s - max(now_s, start_s + overhead)) * rate
+        worked = max(0.0, (now_s - start_s if done_s is None else done_s) - overhead) * rate
+        kept = self.stopping.kept_s(how, before_s, worked)
+        self.stretches.append(Stretch(job, start_s, now_s, how, kept, before_s + worked - kept))
+        self.first_s.setdefault(job, start_s)
+        self.since_s[job] = now_s
+        again = self.overhead_s[job] = self.stopping.restart_s(how)
+        return kept, whole_run - kept + again, left + (before_s + worked - kept) + again
+
+    def resume(self, job: int, now_s: float) -> None:
+        """Note that a job that was stopped, if it was, starts again."""
+        since_s = self.since_s.pop(job, None)
+        if since_s is not None:
+            self.stood_s[job] = self.stood_s.get(job, 0.0) + (now_s - since_s)
+
+    def told(self, done: Outcome, start_s: Sequence[float]) -> Outcome:
+        """Return what became of every job, with what became of those that were stopped; by when each started last."""
+        if not self.stretches:
+            return done
+        start, stood = done.start_s.copy(), np.zeros(len(done.start_s))
+        for job, first in self.first_s.items():
+            start[job], stood[job] = first, self.stood_s.get(job, 0.0)
+        resumed = {job: start_s[job] for job in self.first_s}
+        return dataclasses.replace(done, start_s=start, stopped_s=stood, stretches=tuple(self.stretches), resumed_s=resumed)

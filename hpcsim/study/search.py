@@ -19,13 +19,13 @@ from hpcsim.catalog.lookup import Catalog, default, overlaid
 from hpcsim.cluster.build import resolve
 from hpcsim.cost.arguments import Array
 from hpcsim.cost.models import Model
-from hpcsim.cost.parallelism import Layout
 from hpcsim.cost.pipeline import SCHEDULES
 from hpcsim.cost.step_cost import TERMS, StepCost
 from hpcsim.run.quick import quick_scenario
 from hpcsim.scenario.load import Scenario, load
-from hpcsim.study.candidates import Job, evaluate, exact_steps, job_of, joined, located, passes_of, pieces
-from hpcsim.study.placed import MET, Meetings, at_oversubscription, charged_in_full, collides, divided, few_of_each
+from hpcsim.study.candidates import Job, evaluate, exact_steps, job_of, located, passes_of, pieces
+from hpcsim.study.contenders import KEYS, Pool, front_pool, fronts_by_schedule, kept, merged, money_of, ordered, reduced, taken
+from hpcsim.study.placed import MET, Meetings, at_oversubscription, charged_in_full, collides, divided
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,25 +43,6 @@ UNKNOWN_VALUE = problem_kind("search-value-unknown", "the {objective} of a step 
 BAD_TOP = problem_kind("search-top", "top is {top}, but it counts layouts", "at least 1")
 NOTHING = problem_kind("search-nothing-fits", "none of {evaluated:,} layouts of {model} fits {devices} × {device}{why}", "{hint}")
 BOTH = problem_kind("search-both", "a scenario is given, and {names} too", "change the scenario instead, for example with vary()")
-
-_KEYS = (
-    "dp",
-    "tp",
-    "pp",
-    "vpp",
-    "cp",
-    "ep",
-    "etp",
-    "micro_batch",
-    "zero_stage",
-    "recompute",
-    "sequence_parallel",
-    "schedule",
-    "overlap",
-    "offload",
-    "precision",
-)
-"""Keys of a layout, in the order in which they are shown and ties are broken."""
 
 _ROUND, _MOST_EXACT, _EACH_SCHEDULE = 12, 120, 2
 """Layouts walked exactly at a time, in all, and at least of each schedule."""
@@ -129,7 +110,7 @@ class LayoutSearch:
             out = []
             for row in table.to_dict("records"):
                 values = {str(key): plain(value) for key, value in row.items()}
-                out.append({"layout": {key: values.pop(key) for key in _KEYS}, **values})
+                out.append({"layout": {key: values.pop(key) for key in KEYS}, **values})
             return out
 
         document: dict[str, Any] = {
@@ -155,84 +136,21 @@ class LayoutSearch:
 
 
 @dataclass
-class _Pool:
-    """Feasible layouts that are still of interest, and what they take."""
-
-    layouts: Layout
-    values: dict[str, Array]
-
-
-def _ordered(layouts: Layout, values: Mapping[str, Array], key: str) -> npt.NDArray[np.int64]:
-    """Indices from best to worst: the objective, then time, memory, and the declared fields, smaller first."""
-    columns = layouts.columns()
-    fields = [columns[name] for name in reversed(_KEYS) if name in columns]
-    return np.lexsort([*fields, values["peak_memory_bytes"], values["step_time_s"], values[key]])
-
-
-def _kept(layouts: Layout, values: dict[str, Array], key: str, most: int) -> npt.NDArray[np.int64]:
-    """Indices of the best ``most`` layouts of every schedule; with 0 the best few of every way to divide the devices."""
-    if not most:
-        return few_of_each(layouts, _ordered(layouts, values, key))
-    codes = layouts.schedule
-    chosen = []
-    for code in range(len(SCHEDULES)):
-        mine = np.flatnonzero(codes == code)
-        if mine.size > 4 * most:
-            limit = np.partition(values[key][mine], most)[most]
-            mine = mine[values[key][mine] <= limit]
-        if mine.size:
-            order = _ordered(layouts.take(mine), {k: v[mine] for k, v in values.items()}, key)
-            chosen.append(mine[order[:most]])
-    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype=np.int64)
-
-
-def _front_of(time_s: Array, memory: Array, money: Array) -> npt.NDArray[np.int64]:
-    """Return indices of the points that no other is as good as in all three and better in one, by time."""
-    order = np.lexsort([money, memory, time_s])
-    left, front = order, []
-    while left.size:
-        first = left[0]
-        front.append(int(first))
-        rest = left[1:]
-        left = rest[(memory[rest] < memory[first]) | (money[rest] < money[first])]
-    points = np.array(front, dtype=np.int64)
-    better = (time_s[points] <= time_s[points, None]) & (memory[points] <= memory[points, None]) & (money[points] <= money[points, None])
-    np.fill_diagonal(better, False)
-    return points[~better.any(axis=1)]
-
-
-def _take(pool: _Pool, index: Any) -> _Pool:
-    return _Pool(pool.layouts.take(index), {name: values[index] for name, values in pool.values.items()})
-
-
-def _merged(pools: list[_Pool]) -> _Pool:
-    return _Pool(joined([p.layouts for p in pools]), {k: np.concatenate([p.values[k] for p in pools]) for k in pools[0].values})
-
-
-@dataclass
 class _Scan:
     """The whole space seen once."""
 
-    best: _Pool | None
-    front: _Pool | None
+    best: Pool | None
+    front: Pool | None
     evaluated: int
     feasible: int
     removed: dict[str, int]
     least_memory: float
 
 
-def _money(job: Job, values: Mapping[str, Array]) -> Array:
-    """What the front calls money: the price of a step, or its energy where no price is known, or nothing."""
-    for name in ("cost_usd", "energy_j"):
-        if not np.isnan(values[name]).any():
-            return values[name]
-    return np.zeros_like(values["step_time_s"])
-
-
 def _scan(job: Job, fixed: Mapping[str, Any], *, offload: bool, key: str, most: int, pareto: bool) -> _Scan:
     removed: dict[str, int] = {}
-    best: list[_Pool] = []
-    front: list[_Pool] = []
+    best: list[Pool] = []
+    front: list[Pool] = []
     evaluated = feasible = 0
     least = math.inf
     for layouts in pieces(job, fixed, offload=offload, removed=removed):
@@ -243,35 +161,17 @@ def _scan(job: Job, fixed: Mapping[str, Any], *, offload: bool, key: str, most: 
         feasible += fits.size
         if not fits.size:
             continue
-        held = _Pool(layouts, values)
-        chosen = fits[_kept(layouts.take(fits), {k: v[fits] for k, v in values.items()}, key, most)]
-        best = [_reduced([*best, _take(held, chosen)], key, most)]
+        held = Pool(layouts, values)
+        chosen = fits[kept(layouts.take(fits), {k: v[fits] for k, v in values.items()}, key, most)]
+        best = [reduced([*best, taken(held, chosen)], key, most)]
         if pareto:
-            front = [_fronts(job, _merged([*front, _fronts(job, _take(held, fits))]))]
+            front = [fronts_by_schedule(job, merged([*front, fronts_by_schedule(job, taken(held, fits))]))]
     if evaluated - feasible:
         removed["memory"] = evaluated - feasible
     return _Scan(best[0] if best else None, front[0] if front else None, evaluated, feasible, removed, least)
 
 
-def _reduced(pools: list[_Pool], key: str, most: int) -> _Pool:
-    pool = _merged(pools)
-    return _take(pool, _kept(pool.layouts, pool.values, key, most))
-
-
-def _fronts(job: Job, pool: _Pool) -> _Pool:
-    """Return the front of each schedule: their closed forms are not equally exact."""
-    v, money, codes = pool.values, _money(job, pool.values), np.asarray(pool.layouts.schedule)
-    rows = [np.flatnonzero(codes == code) for code in np.unique(codes)]
-    fronts = [mine[_front_of(v["step_time_s"][mine], v["peak_memory_bytes"][mine], money[mine])] for mine in rows]
-    return _take(pool, np.sort(np.concatenate(fronts)))
-
-
-def _front_pool(job: Job, pool: _Pool) -> _Pool:
-    v = pool.values
-    return _take(pool, _front_of(v["step_time_s"], v["peak_memory_bytes"], _money(job, v)))
-
-
-def _placed(job: Job, light: _Pool, key: str, top: int) -> tuple[_Pool, list[str]]:
+def _placed(job: Job, light: Pool, key: str, top: int) -> tuple[Pool, list[str]]:
     """Return the best layouts with what the traffic of each meets on the first nodes of an oversubscribed fabric, and a note.
 
     ``light`` has the best few of every way to divide the devices on a fabric without oversubscription: none of them takes less. Ways are
@@ -289,9 +189,9 @@ def _placed(job: Job, light: _Pool, key: str, top: int) -> tuple[_Pool, list[str
         met = meeting.of(layouts.row(0))
         values = evaluate(at_oversubscription(job, met), layouts)
         values.pop("fits")
-        done.append(_Pool(layouts, values | {MET: np.full(layouts.shape[0], met)}))
+        done.append(Pool(layouts, values | {MET: np.full(layouts.shape[0], met)}))
         known = np.sort(np.concatenate([known, values[key]]))
-    pool = _merged(done)
+    pool = merged(done)
     said = (
         f"The fabric is oversubscribed {charged_in_full(job):.3g}:1; a layout is charged what its traffic meets on the first nodes, "
         f"{pool.values[MET].min():.3g}:1 to {pool.values[MET].max():.3g}:1."
@@ -299,21 +199,21 @@ def _placed(job: Job, light: _Pool, key: str, top: int) -> tuple[_Pool, list[str
     return pool, [said]
 
 
-def _exact(job: Job, pool: _Pool) -> tuple[_Pool, dict[str, Array]]:
+def _exact(job: Job, pool: Pool) -> tuple[Pool, dict[str, Array]]:
     """Return the pool with exact schedules, and its terms by layout."""
     met = pool.values.get(MET)
     if met is not None and np.unique(met).size > 1:
         rows = [np.flatnonzero(met == value) for value in np.unique(met)]
-        parts = [_exact(job, _take(pool, index)) for index in rows]
+        parts = [_exact(job, taken(pool, index)) for index in rows]
         back = np.argsort(np.concatenate(rows), kind="stable")
         terms = {name: np.concatenate([part[name] for _, part in parts])[back] for name in parts[0][1]}
-        return _take(_merged([part for part, _ in parts]), back), terms
+        return taken(merged([part for part, _ in parts]), back), terms
     job = at_oversubscription(job, float(met[0])) if met is not None else job
     cost = job.cost(pool.layouts)
     return _with_steps(job, pool, cost, *exact_steps(job, pool.layouts, cost))
 
 
-def _with_steps(job: Job, pool: _Pool, cost: StepCost, seconds: Array, idle: Array) -> tuple[_Pool, dict[str, Array]]:
+def _with_steps(job: Job, pool: Pool, cost: StepCost, seconds: Array, idle: Array) -> tuple[Pool, dict[str, Array]]:
     """Return the pool with other step times and idle times, and its terms by layout."""
     n = pool.layouts.shape[0]
     terms = {name: np.broadcast_to(cost.terms[name], (n,)) for name in TERMS}
@@ -331,26 +231,26 @@ def _with_steps(job: Job, pool: _Pool, cost: StepCost, seconds: Array, idle: Arr
         "tokens_per_s": np.broadcast_to(cost.tokens_per_s, (n,)) * closed / seconds,
         "memory_capacity_bytes": np.broadcast_to(np.asarray(cost.memory_capacity_bytes, dtype=np.float64), (n,)),
     }
-    return _Pool(pool.layouts, values), {**terms, "bubble": idle}
+    return Pool(pool.layouts, values), {**terms, "bubble": idle}
 
 
-def _refined(job: Job, pool: _Pool, key: str, top: int) -> tuple[_Pool, dict[str, Array]]:
+def _refined(job: Job, pool: Pool, key: str, top: int) -> tuple[Pool, dict[str, Array]]:
     """Walk the best layouts exactly until no other is likely to get among the top.
 
     First the best few of each schedule, then in the order of what is expected: the closed form times the least ratio of exact to closed
     that a layout of the same schedule has had. At most ``_MOST_EXACT`` in all.
     """
-    order = _ordered(pool.layouts, pool.values, key)
+    order = ordered(pool.layouts, pool.values, key)
     codes = np.asarray(pool.layouts.schedule)
     closed = pool.values[key]
     ahead = np.concatenate([order[np.flatnonzero(codes[order] == code)[:_EACH_SCHEDULE]] for code in np.unique(codes)])
     turn = np.array(list(dict.fromkeys([*ahead.tolist(), *order[:top].tolist()])), dtype=np.int64)
     waiting = np.setdiff1d(order, turn)
     exact = np.full(order.size, np.nan)
-    done: list[tuple[_Pool, dict[str, Array]]] = []
+    done: list[tuple[Pool, dict[str, Array]]] = []
     walked = 0
     while turn.size:
-        part, terms = _exact(job, _take(pool, turn))
+        part, terms = _exact(job, taken(pool, turn))
         done.append((part, terms))
         exact[turn] = part.values[key]
         walked += turn.size
@@ -361,27 +261,27 @@ def _refined(job: Job, pool: _Pool, key: str, top: int) -> tuple[_Pool, dict[str
         likely = np.flatnonzero(expected < bar)
         first = likely[np.lexsort((waiting[likely], expected[likely]))][: min(_ROUND, max(_MOST_EXACT - walked, 0))]
         turn, waiting = waiting[first], np.delete(waiting, first)
-    return _merged([p for p, _ in done]), {name: np.concatenate([t[name] for _, t in done]) for name in done[0][1]}
+    return merged([p for p, _ in done]), {name: np.concatenate([t[name] for _, t in done]) for name in done[0][1]}
 
 
-def _table(job: Job, pool: _Pool) -> pd.DataFrame:
+def _table(job: Job, pool: Pool) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
     for i in range(pool.layouts.shape[0]):
         row = {**pool.layouts.row(i), "precision": job.precision}
         figures = {name: float(values[i]) for name, values in pool.values.items()}
-        rows.append({name: row[name] for name in _KEYS} | figures)
+        rows.append({name: row[name] for name in KEYS} | figures)
     return pd.DataFrame(rows)
 
 
 def _words(row: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     """What of a layout differs from another's."""
-    keys = [key for key in _KEYS if key in row and not (key == "etp" and row["ep"] == other["ep"] == 1)]
+    keys = [key for key in KEYS if key in row and not (key == "etp" and row["ep"] == other["ep"] == 1)]
     return ", ".join(f"{key} {row[key]} for {other[key]}" for key in keys if row[key] != other[key])
 
 
-def _why(pool: _Pool, terms: Mapping[str, Array], key: str, order: npt.NDArray[np.int64]) -> str:
+def _why(pool: Pool, terms: Mapping[str, Array], key: str, order: npt.NDArray[np.int64]) -> str:
     if order.size < 2:
         return "It is the only layout that fits."
     a, b = int(order[0]), int(order[1])
@@ -504,9 +404,9 @@ def layout_search(
         front = _exact_front(job, scan.front, float(pool.values["step_time_s"].min())) if scan.front is not None else None
     except InputError as error:
         raise InputError([scenario.locate(p) for p in located(error, job.path).problems]) from None
-    order = _ordered(pool.layouts, pool.values, key)
+    order = ordered(pool.layouts, pool.values, key)
     spent = time.process_time() - began
-    best = _table(job, _take(pool, order[:top]))
+    best = _table(job, taken(pool, order[:top]))
     before = sum(n for reason, n in scan.removed.items() if reason != "memory")
     return LayoutSearch(
         name=scenario.name,
@@ -528,7 +428,7 @@ def layout_search(
     )
 
 
-def _exact_front(job: Job, pool: _Pool, best_s: float) -> _Pool:
+def _exact_front(job: Job, pool: Pool, best_s: float) -> Pool:
     """Return the front with exact schedules, without those that another then beats, by time.
 
     The nearest of each schedule are walked first, then in rounds those that what was walked does not beat already, taking for their time
@@ -538,30 +438,30 @@ def _exact_front(job: Job, pool: _Pool, best_s: float) -> _Pool:
     near = np.argsort(time_s, kind="stable")
     near = near[time_s[near] <= _SLOWEST_OF_FRONT * best_s][:_MOST_EXACT]
     if not near.size:
-        return _front_pool(job, _take(pool, near))
-    pool = _take(pool, near)
+        return front_pool(job, taken(pool, near))
+    pool = taken(pool, near)
     cost = job.cost(pool.layouts)
     passes = passes_of(job, pool.layouts) if isinstance(job.model, Model) else None
     codes, closed = pool.layouts.column("schedule"), pool.values["step_time_s"]
     turn = np.concatenate([np.flatnonzero(codes == code)[:_EACH_SCHEDULE] for code in np.unique(codes)])
-    done: list[_Pool] = []
+    done: list[Pool] = []
     exact = np.full(closed.size, np.nan)
     left = np.setdiff1d(np.arange(closed.size), turn)
     while turn.size:
         steps = exact_steps(job, pool.layouts, cost, most_operations=_SHORT, periods=2, only=turn.tolist(), passes=passes)
-        done.append(_take(_with_steps(job, pool, cost, *steps)[0], turn))
+        done.append(taken(_with_steps(job, pool, cost, *steps)[0], turn))
         exact[turn] = done[-1].values["step_time_s"]
         ratio = np.array([np.nanmin(np.where(codes == code, exact / closed, np.nan), initial=np.inf) for code in range(len(SCHEDULES))])
-        known = _merged(done).values
+        known = merged(done).values
         left = left[~_beaten(job, known, {k: x[left] for k, x in pool.values.items()}, ratio[codes[left]])]
         order = left[np.argsort(closed[left] * ratio[codes[left]], kind="stable")]
         turn, left = order[:_ROUND], np.sort(order[_ROUND:])
-    return _front_pool(job, _merged(done))
+    return front_pool(job, merged(done))
 
 
 def _beaten(job: Job, known: Mapping[str, Array], waiting: Mapping[str, Array], ratio: Array) -> npt.NDArray[np.bool_]:
     """Return which of the waiting layouts something known is as good as in time, memory and money, their closed forms scaled."""
-    ours, theirs = _money(job, known), _money(job, waiting)
+    ours, theirs = money_of(job, known), money_of(job, waiting)
     time_s, memory = known["step_time_s"], known["peak_memory_bytes"]
     no_worse = (time_s <= (waiting["step_time_s"] * ratio)[:, None]) & (ours <= (theirs * ratio)[:, None])
     return np.asarray((no_worse & (memory <= waiting["peak_memory_bytes"][:, None])).any(axis=1))

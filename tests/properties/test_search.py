@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hpcsim.base.errors import InputError
 from hpcsim.cost.parallelism import Layout, validity
 from hpcsim.study import search as se
+from hpcsim.study.contenders import front_of
 
 JOBS = st.fixed_dictionaries(
     {
@@ -55,6 +56,6 @@ def test_winners_fit_are_possible_and_counted(words: dict[str, object], objectiv
 @given(st.lists(st.tuples(*[st.integers(0, 6)] * 3), min_size=1, max_size=40))
 def test_a_front_is_all_that_nothing_beats(points: list[tuple[int, int, int]]) -> None:
     rows = np.array(points, dtype=float)
-    kept = {points[i] for i in se._front_of(*rows.T)}
+    kept = {points[i] for i in front_of(*rows.T)}
     beaten = {p for p in points if any(all(a <= b for a, b in zip(q, p, strict=True)) and q != p for q in points)}
     assert kept == set(points) - beaten

@@ -19,6 +19,7 @@ from hpcsim.cost import schedules
 from hpcsim.cost.parallelism import Layout, validity
 from hpcsim.study import candidates
 from hpcsim.study import search as se
+from hpcsim.study.contenders import front_of
 
 WORDS: dict[str, Any] = {"model": "gpt3-175b", "accelerator": "a100-sxm-80gb", "count": 64, "global_batch": 64, "sequence": 2048}
 SMALL: dict[str, Any] = {
@@ -143,7 +144,7 @@ def test_the_front_and_its_corner() -> None:
 def test_a_front_of_points() -> None:
     rng = np.random.default_rng(5)
     points = rng.integers(0, 12, (3, 200)).astype(float)
-    kept = set(se._front_of(*points).tolist())
+    kept = set(front_of(*points).tolist())
     rows = points.T
     beaten = [bool(((rows <= row).all(axis=1) & (rows < row).any(axis=1)).any()) for row in rows]
     assert {tuple(rows[i]) for i in kept} == {tuple(rows[i]) for i in range(200) if not beaten[i]}
