@@ -93,6 +93,7 @@ KINDS: dict[str, Kind] = {
             "hardware.FabricDesign",
             ("topology", "link", "per_node", "rails", "routers", "global_cables", "axes"),
         ),
+        Kind("data-method", "data-methods", "methods.DataMethod", ("category", "core_bytes_per_s", "back_core_bytes_per_s", "ratio.mixed")),
     )
 }
 

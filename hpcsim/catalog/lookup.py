@@ -18,6 +18,7 @@ from hpcsim.catalog.prices import Term, hourly, interruption, offers
 if TYPE_CHECKING:
     from hpcsim.catalog.economy import Electricity, Power, Price, Pue, Reliability
     from hpcsim.catalog.hardware import Accelerator, FabricDesign, Link, Node, Storage, System
+    from hpcsim.catalog.methods import DataMethod
     from hpcsim.catalog.models import Model
 
 __all__ = ["CATALOGS", "Catalog", "NodePower", "Shown", "default", "overlaid"]
@@ -151,6 +152,10 @@ class Catalog:
     def power(self, name: str) -> Power:
         """Return a power distribution or coefficient (see :meth:`find`)."""
         return cast("Power", self.find("power", name))
+
+    def data_method(self, name: str) -> DataMethod:
+        """Return a cipher, checksum or compressor (see :meth:`find`)."""
+        return cast("DataMethod", self.find("data-method", name))
 
     def reliability(self, name: str) -> Reliability:
         """Return a reliability entry (see :meth:`find`)."""

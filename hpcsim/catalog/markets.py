@@ -16,7 +16,7 @@ from hpcsim.catalog.lookup import Catalog
 from hpcsim.catalog.prices import Offer
 from hpcsim.scenario.source import read_text
 
-__all__ = ["EEA", "EU", "country_of", "lives_in", "read_price_list", "sold"]
+__all__ = ["EEA", "EU", "country_in", "country_of", "lives_in", "read_price_list", "sold"]
 
 NO_COLUMNS = problem_kind(
     "price-list-columns",
@@ -93,6 +93,22 @@ def country_of(provider: str, region: str) -> str:
     """
     name = region.casefold()
     return next((land for cloud, begins, land in _places() if cloud == provider.casefold() and name.startswith(begins.casefold())), "")
+
+
+def country_in(catalog: Catalog, region: str | None) -> str:
+    """Return the ISO code that a region's name stands for, where it is a country, a US state or a cloud's region; else ""."""
+    if not region:
+        return ""
+    if region.upper().startswith("US-"):
+        return "USA"
+    try:
+        entry = catalog.find("carbon", region)
+    except InputError:
+        return ""
+    if getattr(entry, "category", "") == "country":
+        return entry.id.upper()
+    provider, _, place = entry.id.partition("-")
+    return country_of(provider, place) or country_of(provider, place.replace("-", ""))
 
 
 def lives_in(allowed: Sequence[str], *, country: str, names: Iterable[str]) -> bool:

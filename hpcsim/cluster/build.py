@@ -20,6 +20,7 @@ from hpcsim.catalog.entries import Fact
 from hpcsim.catalog.hardware import Accelerator as AcceleratorEntry
 from hpcsim.catalog.hardware import Link, Node, Storage
 from hpcsim.catalog.lookup import Catalog
+from hpcsim.catalog.markets import country_in
 from hpcsim.cluster.bill import bill_of
 from hpcsim.cluster.desk import Desk, first_of
 from hpcsim.cluster.fabrics import resolve_fabric
@@ -31,6 +32,7 @@ from hpcsim.cluster.parts import (
     BillRow,
     Cluster,
     FabricSize,
+    Location,
     NodeGroup,
     Price,
     Site,
@@ -40,7 +42,7 @@ from hpcsim.cluster.parts import (
 from hpcsim.cluster.routing import NOT_JOINED
 from hpcsim.cluster.topologies import TOPOLOGIES, request_of
 from hpcsim.cluster.walks import GraphWalker
-from hpcsim.scenario.cluster import AcceleratorSpec, ClusterSpec, NodeGroupSpec, PriceSpec, SiteSpec, StorageSpec
+from hpcsim.scenario.cluster import AcceleratorSpec, ClusterSpec, NodeGroupSpec, PriceSpec, SiteSpec, StorageSpec, TierSpec
 
 __all__ = ["GENERIC_STORAGE", "resolve"]
 
@@ -70,6 +72,9 @@ NO_WAN = problem_kind(
     "wan-missing",
     "node groups stand in several places ({places}), and no line joins them",
     "add lines, for example {{a: {{between: [x, y], link: wan-metro}}}}",
+)
+UNKNOWN_PLACE = problem_kind(
+    "storage-location", "no node group stands in {name!r}", "a location of cluster.nodes; there are: {known}"
 )
 UNKNOWN_STORAGE = problem_kind("unknown-storage", "unknown kind of storage {name!r}", "{near}")
 
@@ -340,7 +345,7 @@ def _ports(desk: Desk, name: str, spec: StorageSpec, bytes_per_s: float, port_by
     return ports
 
 
-def _tier(desk: Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | None, node_ports: int) -> StorageTier | None:
+def _tier(desk: Desk, name: str, spec: TierSpec, port_bytes_per_s: float | None, node_ports: int) -> StorageTier | None:
     path = f"cluster.storage.{name}"
     before = len(desk.problems.items)
     entry = _storage_entry(desk, path, spec.type)
@@ -367,6 +372,11 @@ def _tier(desk: Desk, name: str, spec: StorageSpec, port_bytes_per_s: float | No
         latency_s=latency_s or 0.0,
         power_w=first_of(spec.power, lambda: desk.take(place, entry, "active_w") if entry and entry.category == "device" else None),
         ports=_ports(desk, name, spec, max(read, write), port_bytes_per_s, node_ports),
+        location=spec.location or "",
+        rent_usd_per_byte_s=spec.rent,
+        copies=spec.copies or 1,
+        pieces=spec.pieces or 0,
+        parity=spec.parity or 0,
     )
 
 
@@ -438,6 +448,28 @@ def _price(desk: Desk, name: str, spec: PriceSpec, group: NodeGroup) -> Price | 
     )
 
 
+def _locations(desk: Desk, spec: ClusterSpec, site: Site) -> dict[str, Location]:
+    """Return the places of a cluster by name; a machine in one place has that of its site."""
+    found = {
+        name: Location(name, (place.country or country_in(desk.catalog, place.region)).upper(), place.operator, place.region or "")
+        for name, place in spec.locations.items()
+    }
+    return {"": Location("", country_in(desk.catalog, site.region), "own", site.region), **found}
+
+
+def _unknown_locations(desk: Desk, spec: ClusterSpec) -> None:
+    """Note storage that stands where no node group does, in a machine of several sites, and locations that nothing names."""
+    places = {group.location for group in spec.nodes.values() if group.location}
+    for name, tier in spec.storage.items():
+        if tier.location and tier.location not in places:
+            desk.problems.add(
+                UNKNOWN_PLACE(path=f"cluster.storage.{name}.location", name=tier.location, known=", ".join(sorted(places)) or "none")
+            )
+    for name in spec.locations:
+        if name not in places:
+            desk.problems.add(UNKNOWN_PLACE(path=f"cluster.locations.{name}", name=name, known=", ".join(sorted(places)) or "none"))
+
+
 def _unknown_prices(desk: Desk, spec: ClusterSpec) -> None:
     for name in spec.prices:
         if name not in spec.nodes:
@@ -480,13 +512,15 @@ def resolve(spec: ClusterSpec, catalog: Catalog, *, folder: Path | None = None) 
     groups = machine.cluster.groups
     site = _site(desk, spec.site)
     _unknown_prices(desk, spec)
+    _unknown_locations(desk, spec)
     sound = {name for name, group in groups.items() if group.type or not spec.nodes[name].type}
     priced = {name: price for name, price in spec.prices.items() if name in sound}
     prices = {name: found for name, item in priced.items() if (found := _price(desk, name, item, groups[name])) is not None}
     desk.problems.items += machine.later
     desk.problems.raise_if_any()
     rows = tuple(dict.fromkeys(desk.rows))
-    return dataclasses.replace(machine.cluster, site=site, prices=prices, sources=rows, notes=tuple(desk.notes))
+    places = _locations(desk, spec, site)
+    return dataclasses.replace(machine.cluster, site=site, prices=prices, locations=places, sources=rows, notes=tuple(desk.notes))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ __all__ = [
     "Fabric",
     "FabricSize",
     "Fault",
+    "Location",
     "NodeGroup",
     "Price",
     "Site",
@@ -442,6 +443,12 @@ class StorageTier:
         Power of the whole tier [W].
     ports : int
         Fabric ports that connect it.
+    location : str
+        Where it stands, in a machine of several sites; empty for the first location.
+    rent_usd_per_byte_s : float or None
+        Price of keeping a raw byte, where the scenario gives it [USD/(B·s)].
+    copies, pieces, parity : int
+        Copies of what is kept, or pieces of an erasure code; no pieces where it is copies.
     """
 
     name: str
@@ -453,6 +460,11 @@ class StorageTier:
     latency_s: float = 0.0
     power_w: float | None = None
     ports: int = 1
+    location: str = ""
+    rent_usd_per_byte_s: float | None = None
+    copies: int = 1
+    pieces: int = 0
+    parity: int = 0
 
     def need(self, field: str) -> Any:
         """Return ``field``, or raise the problem that names the key to add."""
@@ -477,6 +489,39 @@ class Site:
     def need(self, field: str) -> Any:
         """Return ``field``, or raise the problem that names the key to add."""
         return _needed(self, self.path, "site", field)
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place, as rules on data see it.
+
+    Attributes
+    ----------
+    name : str
+        Its name; empty for that of a machine in one place.
+    country : str
+        ISO code of three letters; empty where it is not known.
+    operator : str
+        Who runs it: ``own``, or a provider.
+    region : str
+        Catalog region; empty where there is none.
+    """
+
+    name: str = ""
+    country: str = ""
+    operator: str = "own"
+    region: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names under which rules may speak of it."""
+        return tuple(name for name in (self.name, self.region) if name)
+
+    @property
+    def words(self) -> str:
+        """Name and country, for a reader."""
+        country = self.country or "country not known"
+        return f"{self.name} ({country})" if self.name else f"the site ({country})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -519,6 +564,7 @@ class Cluster:
     storage: Mapping[str, StorageTier] = field(default_factory=dict)
     site: Site = field(default_factory=Site)
     prices: Mapping[str, Price] = field(default_factory=dict)
+    locations: Mapping[str, Location] = field(default_factory=dict)
     sources: tuple[SourceRow, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -532,6 +578,16 @@ class Cluster:
         wanted = {*precisions, *(f"{p}_tensor" for p in precisions)}
         rates = ("peak_flop_per_s.", "measured_matmul_flop_per_s.")
         return tuple(row for row in self.sources if not row.field.startswith(rates) or row.field.partition(".")[2] in wanted)
+
+    @property
+    def first_location(self) -> str:
+        """Location of the first node group, where storage stands that names none."""
+        return next(iter(self.groups.values())).location
+
+    def place_of(self, part: NodeGroup | StorageTier) -> Location:
+        """Return where a node group or storage tier stands."""
+        name = part.location or (self.first_location if isinstance(part, StorageTier) else "")
+        return self.locations.get(name, Location(name))
 
     def group(self, name: str, path: str = "") -> NodeGroup:
         """Return a node group by name.

@@ -31,7 +31,7 @@ class Sites:
     """The shape of the scenario's fabric at each location, joined by gateways and the lines of ``wan``.
 
     A gateway is a router with a cable to every switch that storage could be plugged in at, each as wide as all lines of its location, so that
-    the lines are what limits. Storage stands at the first location.
+    the lines are what limits. Storage stands where it says, at the first location where it says nothing.
     """
 
     def _locations(self, request: Request) -> dict[str, list[int]]:
@@ -67,7 +67,7 @@ class Sites:
             own = Request(
                 fabric,
                 tuple(request.ports[i] for i in groups),
-                request.storage_ports if place == 0 else (),
+                tuple(ports for tier, ports in enumerate(request.storage_ports) if _stands(request, tier, location, place)),
                 tuple(request.names[i] for i in groups),
             )
             nodes = np.concatenate([np.arange(first[i], first[i + 1]) for i in groups])
@@ -106,6 +106,17 @@ class Sites:
         """List the cables of every location, then those of the gateways, then the lines."""
         return self._wire(request, self._parts(request))
 
+    @staticmethod
+    def _attach(request: Request, locations: list[str], attach: list[IntArray]) -> IntArray:
+        """Return the vertex of every storage cable, those of a location in turn; of the first one where there is no storage."""
+        used, found = [0] * len(attach), []
+        for tier, ports in enumerate(request.storage_ports):
+            at = next((place for place, name in enumerate(locations) if _stands(request, tier, name, place)), 0)
+            turn = used[at] + np.arange(ports)
+            used[at] += ports
+            found.append(attach[at][turn % attach[at].size])
+        return np.concatenate(found) if found and sum(request.storage_ports) else attach[0]
+
     def _wire(self, request: Request, parts: list[tuple[str, Topology, Request, IntArray]]) -> Wiring:
         fabric, n = request.fabric, request.nodes
         wirings = [topology.wire(own) for _, topology, own, _ in parts]
@@ -139,7 +150,7 @@ class Sites:
             whole[0].astype(np.int64),
             whole[1].astype(np.int64),
             whole[2].astype(np.int64),
-            attach[0],
+            self._attach(request, [location for location, *_ in parts], attach),
             tier=whole[3].astype(np.int64),
             bytes_per_s=np.concatenate(rate).astype(np.float64),
             latency_s=np.concatenate(own_s).astype(np.float64),
@@ -147,6 +158,12 @@ class Sites:
             names=(*names, "gateway", "wan"),
             labels=(*labels, *(f"{location}/gateway" for location in gates)),
         )
+
+
+def _stands(request: Request, tier: int, location: str, place: int) -> bool:
+    """Return whether a storage tier stands at a location, the ``place``-th one."""
+    named = request.storage_locations[tier] if request.storage_locations else ""
+    return named == location if named else place == 0
 
 
 def _tier_names(wiring: Wiring) -> tuple[str, ...]:

@@ -40,6 +40,8 @@ class Request:
         Ports of each storage tier.
     names, locations : tuple of str
         Names of the node groups, and where each stands.
+    storage_locations : tuple of str
+        Where each storage tier stands; empty for the first location, as are tiers that are not named.
     """
 
     fabric: Fabric
@@ -47,6 +49,7 @@ class Request:
     storage_ports: tuple[int, ...] = ()
     names: tuple[str, ...] = ()
     locations: tuple[str, ...] = ()
+    storage_locations: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> int:
@@ -183,4 +186,6 @@ def request_of(cluster: Cluster) -> Request | None:
         return None
     ports = tuple((group.total, group.nics) for group in cluster.groups.values())
     places = tuple(group.location for group in cluster.groups.values())
-    return Request(cluster.fabric, ports, tuple(tier.ports for tier in cluster.storage.values()), tuple(cluster.groups), places)
+    tiers = cluster.storage.values()
+    stands = tuple(tier.location for tier in tiers)
+    return Request(cluster.fabric, ports, tuple(tier.ports for tier in tiers), tuple(cluster.groups), places, stands)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.cost.maxmin import Routes, fair_levels
+from hpcsim.cost.maxmin import FairLevels, Routes, fair_levels
 from hpcsim.engine.crowds import Crowd, Yarn, components
 
 __all__ = ["Load", "Pace", "Paces", "joined"]
@@ -25,10 +25,14 @@ _EXACT_UP_TO = 8
 """Loads up to which each sees the others as they are without it."""
 _EXACT_OF_MANY = 3
 """The same where one of the loads is one of many, for which companies change all the time."""
+_EXACT_OF_STREAMS = 256
+"""The same where all are streams, which need no duties."""
 _KEPT, _KEPT_OF_MANY = 4096, 64
 """Companies whose answers are kept; fewer where they do not come back."""
 _ROUNDS = 60
 _SETTLED = 1e-9
+_SHRINKING = 0.7
+"""By what factor the change of a round has to fall; where it does not, the steps are halved."""
 _SAME = 1e-12
 _TIE = 1e-9
 
@@ -59,6 +63,9 @@ class Load:
         Which transfer each flow is a part of, where several are.
     among : str
         What it is called in the books of those that it slows, where that is not ``job``: one of many.
+    tied : bool
+        A stream: its flows go on all the time, at one pace together, and none faster than ``bytes_per_s``, which something outside the
+        network allows or the slowest of them leaves to the others.
     stretch : callable
         Takes by what factor its slowest flow is slower than undisturbed, and returns by what factor the activity is longer.
     duty_frac : callable
@@ -74,6 +81,7 @@ class Load:
     duty_frac: Callable[[float], float] = _always
     pair: IntArray | None = None
     among: str = ""
+    tied: bool = False
 
     @property
     def called(self) -> str:
@@ -172,7 +180,7 @@ class Paces:
                 if len(self._known) >= (_KEPT_OF_MANY if many else _KEPT):
                     self._known.clear()
                 ordered = sorted(group, key=lambda load: (load.job, load.activity))
-                few = len(group) <= (_EXACT_OF_MANY if many else _EXACT_UP_TO)
+                few = len(group) <= (_EXACT_OF_MANY if many else _EXACT_OF_STREAMS if all(load.tied for load in group) else _EXACT_UP_TO)
                 self._known[key] = _Company(self, ordered).solve() if few else self._crowded(ordered)
                 self.solved += 1
             found |= self._known[key]
@@ -201,6 +209,8 @@ class Paces:
 
     def alone(self, load: Load) -> FloatArray:
         """Return the levels of a load's flows without others [B/s]."""
+        if load.tied:
+            return load.bytes_per_s / load.weight
         if load not in self._alone:
             links, local = np.unique(load.routes.links, return_inverse=True)
             table = Routes(load.routes.first, local).table(links.size)
@@ -221,6 +231,8 @@ class _Company:
         self.alone = np.concatenate([paces.alone(load) for load in loads])
         self.weight = np.concatenate([load.weight for load in loads])
         self._keep(self._meeting())
+        self.tied = np.array([load.tied for load in loads])
+        self._tie()
 
     def _meeting(self) -> BoolArray:
         """Return which flows share a link with another load, or with a flow of their own that does, and so on."""
@@ -240,6 +252,53 @@ class _Company:
     def _keep(self, flows: BoolArray) -> None:
         self.table, self.owner = self.table[:, flows], self.owner[flows]
         self.alone, self.weight = self.alone[flows], self.weight[flows]
+
+    def _tie(self) -> None:
+        """Give every flow of a stream a link of its own, as wide as its rate undisturbed, after those that it shares."""
+        own = np.flatnonzero(self.tied[self.owner])
+        shared, more = self.links.size, own.size
+        if not more:
+            return
+        table = np.where(self.table == shared, shared + more, self.table)
+        row = np.full((1, self.owner.size), shared + more)
+        row[0, own] = shared + np.arange(more)
+        self.table = np.concatenate([table, row])
+        self.capacities = np.concatenate([self.capacities, (self.alone * self.weight)[own]])
+
+    def levels(self, here: IntArray, weight: FloatArray) -> FairLevels:
+        """Return the levels of some flows, those of a stream at one pace.
+
+        What a link leaves to one flow of a stream bounds the others too: their own links are narrowed to it, which leaves more to those
+        that they share links with, until nothing changes. A flow that is itself the slowest keeps its full width.
+        """
+        shared, capacities = self.links.size, self.capacities.copy()
+        found = fair_levels(capacities, self.table[:, here], weight)
+        if capacities.size == shared:
+            return found
+        stream = np.flatnonzero(self.tied[self.owner[here]])
+        owner, width = self.owner[here][stream], (self.alone * self.weight)[here][stream]
+        place = self.table[-1, here][stream]
+        step, before = 1.0, np.inf
+        for _ in range(_ROUNDS):
+            least = self.least(here, found)[owner]
+            ratio = found.level[stream] / self.alone[here][stream]
+            narrow = np.where(ratio > least * (1 + _SETTLED), width * least, width)
+            narrow = np.where(found.bottleneck[stream] >= shared, width * least, narrow)
+            change = narrow - capacities[place]
+            worst = float(np.abs(change / width).max())
+            if worst <= _SETTLED:
+                break
+            step, before = step * (0.5 if worst > _SHRINKING * before else 1.0), worst
+            capacities[place] += step * change
+            found = fair_levels(capacities, self.table[:, here], weight)
+        return found
+
+    def least(self, here: IntArray, found: FairLevels) -> FloatArray:
+        """Return the pace of each load that its slowest flow has on a link shared with others, 1 where none is slowed there, shape (loads,)."""
+        bound = found.bottleneck < self.links.size
+        least = np.ones(len(self.loads))
+        np.minimum.at(least, self.owner[here][bound], (found.level / self.alone[here])[bound])
+        return least
 
     def solve(self) -> dict[Load, Pace]:
         """Return the pace of each load."""
@@ -268,6 +327,8 @@ class _Company:
         for _ in range(_ROUNDS):
             change = 0.0
             for k in among:
+                if self.tied[k]:
+                    continue
                 new = self.loads[k].duty_frac(self.view(k, duty)[0])
                 change = max(change, abs(new - duty[k]))
                 duty[k] = new
@@ -281,8 +342,8 @@ class _Company:
         presence[mine] = 1.0
         weight = presence[self.owner] * self.weight
         here = np.flatnonzero(weight > 0)
-        levels = fair_levels(self.capacities, self.table[:, here], weight[here])
-        own = np.flatnonzero(self.owner[here] == mine)
+        levels = self.levels(here, weight[here])
+        own = np.flatnonzero((self.owner[here] == mine) & (levels.bottleneck < self.links.size))
         if not own.size:
             return 1.0, -1
         ratio = self.alone[here[own]] / levels.level[own]

@@ -8,6 +8,7 @@ from hpcsim.report import bars
 from hpcsim.report.accuracy import accuracy_charts
 from hpcsim.report.changes import change_charts
 from hpcsim.report.comparison import comparison
+from hpcsim.report.pipelines import pipelines
 from hpcsim.report.plan import plan_charts
 from hpcsim.report.policies import busiest_stretch, by_size, detail, over_time, users
 from hpcsim.report.power import node_power, power
@@ -55,6 +56,8 @@ def charts(results: Results) -> list[Chart]:
         found.append(bars.memory(tables["memory"], tables.get("training")))
     if "tasks" in tables:
         found.append(tasks(tables["tasks"]))
+    if "stages" in tables:
+        found.append(pipelines(tables["stages"]))
     found += _of_schedule(results)
     if "power" in tables:
         found.append(power(tables["power"]))

@@ -20,6 +20,7 @@ from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
 from hpcsim.results.fabric import FABRIC_TABLES
 from hpcsim.results.node_groups import GROUPS
+from hpcsim.results.pipelines import STAGES
 from hpcsim.results.planning import PLAN_TABLES
 from hpcsim.results.schedules import SCHEDULES
 from hpcsim.results.standby import STANDBY
@@ -156,7 +157,7 @@ _CONTENTION = Table(
     "Who was slowed by whom, and where: a row for each activity of a job, each link, and each other job that used it.",
     (
         _text("name", "The job that was slowed."),
-        _text("activity", "What it did.", values=("steps", "checkpoint", "recovery", "dispatch", "merge", "exchange", "run")),
+        _text("activity", "What it did.", values=("steps", "checkpoint", "recovery", "dispatch", "merge", "exchange", "run", "stages")),
         _real("undisturbed_s", "s", "What the activity would have taken alone, all times of it together."),
         _real("took_s", "s", "What it took."),
         _text("slowed_by", "The other job."),
@@ -325,6 +326,7 @@ TABLES: dict[str, Table] = {
         _COSTS,
         GROUPS,
         _TASKS,
+        STAGES,
         _LINKS,
         _CONTENTION,
         _COMPARISON,

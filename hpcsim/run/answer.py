@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcsim.base.units import readable
 from hpcsim.results.quantities import brief
+from hpcsim.run.pipelines import answer_of_pipelines
 from hpcsim.run.record import Item, Record
 from hpcsim.workload.training import TrainingPlan
 
@@ -21,7 +22,8 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     if len(items) == 1:
         parts.append(_item(items[0], record, summary))
     elif items:
-        names = " and ".join([", ".join(item.name for item in items[:-1]), items[-1].name])
+        known = list(dict.fromkeys(item.plan.name for item in items))
+        names = " and ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else [f"{len(items)} runs of {known[0]}"])
         parts.append(f"{names} take {readable(summary['makespan_s'], 'time')} in all")
     if record.batch:
         parts.append(_jobs(record, summary))
@@ -33,6 +35,7 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
         text = f"{sentence or 'Nothing ran'}{', ' if draw else ''}{draw}."
     lost = summary.get("contention_s", 0.0)
     shared = f" Sharing links and storage costs them {readable(lost, 'time', 3)} in all." if lost > 0 else ""
+    shared += answer_of_pipelines(record, summary)
     return text[0].upper() + text[1:] + shared + _checkpoints(record) + _published(record, summary)
 
 

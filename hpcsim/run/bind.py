@@ -34,6 +34,7 @@ from hpcsim.workload.communication import check_communication
 from hpcsim.workload.elastic import Elasticity
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
+from hpcsim.workload.pipelines import PipelinePlan, plan_pipeline
 from hpcsim.workload.tasks import TaskPlan, plan_task
 from hpcsim.workload.training import Outset, TrainingPlan, assuming, of_length, outset_of, plan_training
 
@@ -114,6 +115,7 @@ class Bound:
     trainings: tuple[TrainingPlan, ...]
     jobs: BoundJobs | None
     tasks: tuple[TaskPlan, ...]
+    pipelines: tuple[PipelinePlan, ...]
     published: tuple[Published, ...]
     node_mtbf_s: float | None
     repair_s: float
@@ -448,6 +450,7 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
     tasks = _planned(problems, "tasks", work.tasks, lambda n, s: plan_task(n, s, cluster))
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
     tasks += _planned(problems, "patterns", work.patterns, lambda n, s: plan_pattern(n, s, cluster))
+    pipelines = _planned(problems, "pipelines", work.pipelines, lambda n, s: plan_pipeline(n, s, cluster, catalog))
     if mtbf_s:
         for plan in trainings:
             _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
@@ -466,6 +469,7 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
         trainings=tuple(trainings),
         jobs=jobs,
         tasks=tuple(tasks),
+        pipelines=tuple(pipelines),
         published=published,
         node_mtbf_s=mtbf_s,
         repair_s=failure.repair if failure else 0.0,

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpcsim.base.errors import InputError
+from hpcsim.cluster.ways import Ways
 from hpcsim.engine.training import Cycle
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import MOST_FAILURES, Bound, bind, expected_wall_s, never_finishes
 from hpcsim.run.holdings import holdings_of, homes
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.nodes import fitted
+from hpcsim.run.pipelines import Staged, closed_items
 from hpcsim.run.pools import BoundJobs, ladder_of
 from hpcsim.run.record import BatchRecord, Item, Record, devices_per_processor, node_span_w
 from hpcsim.scenario.load import Scenario, load
@@ -117,6 +119,8 @@ def _queued(items: list[Item], bound: Bound) -> None:
         shift = start - item.start_s
         item.start_s, item.end_s = item.start_s + shift, item.end_s + shift
         item.stretches = [(g, a + shift, b + shift, w) for g, a, b, w in item.stretches]
+        if isinstance(item.staged, Staged):
+            item.staged = Staged(item.staged.laid, item.staged.begins_s + shift, item.staged.ends_s + shift)
         for group, nodes in item.share.items():
             times = sorted(free[group])
             free[group] = [item.end_s] * nodes + times[nodes:]
@@ -176,6 +180,7 @@ def _at_their_mean(
 def _record(bound: Bound, seed: int) -> Record:
     items: list[Item] = [_training_item(plan, bound) for plan in bound.trainings]
     items += [_task_item(plan, bound) for plan in bound.tasks]
+    items += closed_items(bound, Ways(bound.cluster) if bound.pipelines else None)
     _queued(items, bound)
     batch = _batch(bound)
     names = list(bound.cluster.groups)

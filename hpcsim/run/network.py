@@ -15,7 +15,9 @@ from hpcsim.cluster.ways import Way, Ways
 from hpcsim.cost.maxmin import Routes
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.contention import Contention, Load, Member
+from hpcsim.engine.pipelines import ALL
 from hpcsim.run.flow_record import FlowRecord
+from hpcsim.workload.pipeline_times import Laid
 from hpcsim.workload.tasks import Exchange, TaskPlan
 from hpcsim.workload.training import TrainingPlan
 
@@ -175,6 +177,20 @@ class Network:
             name, "exchange", way.routes, rate[way.pair] * way.share, weight, lru_cache(exchange.stretch), lru_cache(exchange.duty_frac), way.pair
         )  # fmt: skip
 
+    def pipeline(self, job: str, laid: Laid) -> Member:
+        """Return a pipeline as a member of the network: all of its stages as one stream, or one load for each."""
+        stages = laid.plan.stages
+        if laid.plan.streaming:
+            way, sub = _together(list(laid.ways)), np.concatenate(laid.sub_bytes)
+            loads = {ALL: _stream(job, way, sub, laid.total_s)}
+        else:
+            loads = {
+                stage.name: _stream(job, laid.ways[k], laid.sub_bytes[k], float(laid.alone_s[k]))
+                for k, stage in enumerate(stages)
+                if laid.alone_s[k] > 0
+            }
+        return Member(self.contention, job, loads)
+
     def task(self, plan: TaskPlan, nodes: IntArray) -> Member:
         """Return a task as a member of the network: what it fetches, from storage or its first node, and the results on their way there."""
         head, others = np.repeat(nodes[:1], nodes.size - 1), nodes[1:]
@@ -198,6 +214,12 @@ def _together(ways: list[Way]) -> Way:
     pairs = np.cumsum([0, *(int(way.pair.max(initial=-1)) + 1 for way in ways)])
     pair = np.concatenate([way.pair + pairs[k] for k, way in enumerate(ways)])
     return Way(routes, pair, np.concatenate([way.share for way in ways]))
+
+
+def _stream(job: str, way: Way, sub_bytes: FloatArray, total_s: float) -> Load:
+    """Return the load of flows that go at one pace, and undisturbed take so long."""
+    rate = sub_bytes / total_s if total_s > 0 else np.zeros(sub_bytes.size)
+    return Load(job, "stages", way.routes, rate, way.share, pair=way.pair, tied=True)
 
 
 def _load(job: str, activity: str, way: Way, bytes_per_s: FloatArray, **rest: Any) -> Load:

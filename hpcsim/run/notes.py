@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from hpcsim.run.fabric import shape_note
+from hpcsim.run.pipelines import pipeline_notes
 from hpcsim.run.record import Record
 from hpcsim.scheduling.policies import make_policy
 from hpcsim.workload.jobs import Finding
@@ -26,6 +27,7 @@ def notes_of(record: Record, missing: Sequence[str], *, powered: bool, billable:
     bound = record.bound
     notes = [note for plan in bound.trainings for note in plan.notes]  # on which software all else rests
     notes += [*bound.scenario.notes, *bound.cluster.notes] + [note for task in bound.tasks for note in task.notes]
+    notes += pipeline_notes(record)
     notes += [*missing, *_dropped(record), *_size_notes(record), *record.notes]
     if record.network:
         notes += record.network.notes

@@ -17,6 +17,7 @@ from hpcsim.run.holdings import Holdings, node_span_w
 from hpcsim.run.network import NetworkRecord
 from hpcsim.run.standby import Standby
 from hpcsim.workload.jobs import Finding, JobTable
+from hpcsim.workload.pipelines import PipelinePlan
 from hpcsim.workload.tasks import TaskPlan
 from hpcsim.workload.training import TrainingPlan
 
@@ -27,13 +28,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass
 class Item:
-    """A training run or task and what became of it; times in seconds, NaN where they have not come.
+    """A training run, task or run of a pipeline and what became of it; times in seconds, NaN where they have not come.
 
     ``share`` maps each node group to the nodes taken there. ``work_s`` is useful work done; ``stretches`` are
-    (group, start_s, end_s, draw_w) rows that tile its time; ``short`` are (group, start_s, end_s) rows in which it has one node less.
+    (group, start_s, end_s, draw_w) rows that tile its time; ``short`` are (group, start_s, end_s) rows in which it has one node less;
+    ``number`` is that of the run, and ``staged`` its stages, of a pipeline.
     """
 
-    plan: TrainingPlan | TaskPlan
+    plan: TrainingPlan | TaskPlan | PipelinePlan
     share: dict[str, int]
     submit_s: float
     estimate_s: float
@@ -47,15 +49,18 @@ class Item:
     failures: float = 0.0
     checkpoints: float = 0.0
     task_rows: dict[str, list[Any]] = field(default_factory=dict)
+    number: int = 0
+    staged: object = None
 
     @property
     def name(self) -> str:
-        """Its key in the scenario."""
-        return self.plan.name
+        """Its key in the scenario; of a pipeline that repeats, with the number of the run."""
+        repeats = isinstance(self.plan, PipelinePlan) and self.plan.times > 1
+        return f"{self.plan.name}/{self.number}" if repeats else self.plan.name
 
     @property
     def kind(self) -> str:
-        """``training``, ``task``, ``matrix-product`` or ``pattern``."""
+        """``training``, ``task``, ``matrix-product``, ``pattern`` or ``pipeline``."""
         return "training" if isinstance(self.plan, TrainingPlan) else self.plan.kind
 
     @property

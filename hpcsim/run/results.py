@@ -22,10 +22,12 @@ from hpcsim.run.fabric import fabric_tables
 from hpcsim.run.group_figures import group_rows
 from hpcsim.run.hours import hours_of
 from hpcsim.run.notes import notes_of
+from hpcsim.run.pipelines import Staged, pipeline_summary, stage_rows, with_keeping
 from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.ranges import ranges_of
 from hpcsim.run.record import BatchRecord, Item, Record
 from hpcsim.run.standby import standby_summary, standby_tables
+from hpcsim.workload.pipelines import PipelinePlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -92,6 +94,7 @@ def _accounted(record: Record) -> tuple[Account, bool, list[str]]:
         end_s=max(record.end_s, record.begin_s),
         standby=record.standby,
     )
+    done = with_keeping(record, done)
     return done, powered, missing if powered else [f"Energy is not computed: {gap}." for gap in gaps if gap]
 
 
@@ -135,6 +138,7 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     summary |= _footprint(record, summary)
     summary |= standby_summary(record.standby, record.begin_s, record.end_s)
     summary |= record.staging
+    summary |= pipeline_summary(record, done, billable=_billable(record, done, powered))
     if record.network and record.network.lost_s > 0:
         summary["contention_s"] = record.network.lost_s
     return summary
@@ -300,6 +304,9 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     rows = [item.task_rows for item in record.items if item.task_rows]
     if rows:
         tables["tasks"] = frame("tasks", {key: [value for part in rows for value in part[key]] for key in rows[0]})
+    stages = stage_rows(record, done, billable=_billable(record, done, powered))
+    if stages:
+        tables["stages"] = frame("stages", stages)
     if record.network:
         shared = record.network
         for name, columns in (
@@ -522,10 +529,17 @@ def _breakdown_rows(items: list[Item]) -> dict[str, list[Any]]:
         if isinstance(item.plan, TaskPlan):
             times = closed_form(item.plan)
             terms = {"split": times.split_s, "dispatch": times.dispatch_s, "run": times.run_s, "merge": times.merge_s}
+        elif isinstance(item.staged, Staged):
+            if item.number:
+                continue
+            laid = item.staged.laid
+            terms = dict(zip((stage.name for stage in laid.plan.stages), laid.alone_s.tolist(), strict=True))
+        elif isinstance(item.plan, PipelinePlan):
+            continue
         else:
             terms = {term: float(seconds) for term, seconds in item.plan.cost.terms.items()}
         total = sum(terms.values())
-        rows += [(item.name, term.replace("_", " "), seconds, seconds / total) for term, seconds in terms.items() if seconds > 0]
+        rows += [(item.plan.name, term.replace("_", " "), seconds, seconds / total) for term, seconds in terms.items() if seconds > 0]
     return {key: [row[k] for row in rows] for k, key in enumerate(("name", "term", "seconds", "fraction"))}
 
 

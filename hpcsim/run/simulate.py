@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hpcsim.base.rng import stream
+from hpcsim.cluster.ways import Ways
 from hpcsim.engine.clock import Clock
+from hpcsim.engine.contention import Member
 from hpcsim.engine.elastic import system_for
 from hpcsim.engine.failures import SpareNodes
 from hpcsim.engine.jobs import BatchSystem, Ticket
 from hpcsim.engine.machine import MachineSystem
 from hpcsim.engine.outages import NodeOutages, PoolOutages
 from hpcsim.engine.outcome import Outcome
+from hpcsim.engine.pipelines import PipelineRun
 from hpcsim.engine.tasks import TaskFloor, TaskRun
 from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
@@ -29,6 +32,7 @@ from hpcsim.run.hours import hours_of
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.network import IntArray, Network, NetworkRecord
 from hpcsim.run.nodes import asking_of, fitted, numbers_of
+from hpcsim.run.pipelines import Staged, pipeline_items, settle
 from hpcsim.run.policies import policy_of, stopping_of, unknown_names
 from hpcsim.run.pools import ladder_of
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
@@ -41,6 +45,8 @@ from hpcsim.scheduling.placement import LadderFirst, Placement, make_placement
 from hpcsim.scheduling.prediction import PREDICTORS
 from hpcsim.scheduling.sleeping import AwakeFirst
 from hpcsim.workload.jobs import JobTable
+from hpcsim.workload.pipeline_times import Laid, lay
+from hpcsim.workload.pipelines import PipelinePlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -85,7 +91,8 @@ class _Room:
         }
         self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}
         self.runs: dict[str, TrainingRun] = {}
-        shared = len(bound.trainings) + len(bound.tasks) > 1 or (bound.jobs is not None and bool(bound.jobs.spec.communication))
+        self.laid: dict[tuple[Any, ...], tuple[Laid, Member]] = {}
+        shared = bool(bound.pipelines) or len(bound.trainings) + len(bound.tasks) > 1 or (bound.jobs is not None and bool(bound.jobs.spec.communication))
         flows = bound.scenario.simulate.flows and (bound.cluster.fabric is not None or bool(bound.cluster.storage))
         self.network = Network(self.clock, bound.cluster, flows=flows) if shared or flows else None
         self.batch_traffic = self._batch_traffic(bound.jobs) if bound.jobs and bound.jobs.spec.communication else None
@@ -188,6 +195,21 @@ class _Room:
         yield from run.process(self.clock)
         self.finish(item, tickets, held)
 
+    def pipe(self, item: Item, plan: PipelinePlan) -> Generator[Any, Any, None]:
+        """Drive one run of a pipeline."""
+        tickets = yield from self.hold(item)
+        held = self._held(item, tickets)
+        assert self.network is not None
+        key = (plan.name, *(tuple(nodes.tolist()) for nodes in held.values()))
+        if key not in self.laid:  # runs on the same nodes share their loads, and so the paces that were worked out
+            laid = lay(plan, self.network.ways, held)
+            self.laid[key] = laid, self.network.pipeline(plan.name, laid)
+        laid, plain = self.laid[key]
+        run = PipelineRun(laid, Member(self.network.contention, plan.name, plain.loads))
+        item.staged = run
+        yield from run.process(self.clock)
+        self.finish(item, tickets, held)
+
     def _held(self, item: Item, tickets: list[tuple[BatchSystem, Ticket]]) -> dict[str, IntArray]:
         """Return the nodes of each group that the item got, by their numbers in the cluster; nothing where the network is not shared."""
         held: dict[str, IntArray] = {}
@@ -226,7 +248,7 @@ def batch_machine(bound: Bound) -> tuple[MachineSystem, JobTable, tuple[list[Dem
     None where there is none: one pool of processors, or training runs, failures, sleeping nodes, learned run times or communication beside it.
     """
     spec = bound.scenario
-    alone = not bound.trainings and not bound.tasks and spec.failures.node is None
+    alone = not bound.trainings and not bound.tasks and not bound.pipelines and spec.failures.node is None
     if (
         bound.jobs is None
         or not alone
@@ -242,7 +264,7 @@ def batch_machine(bound: Bound) -> tuple[MachineSystem, JobTable, tuple[list[Dem
     return pool, room.source.jobs, room.demands
 
 
-def _items(bound: Bound) -> list[Item]:
+def _items(bound: Bound, ways: Ways | None) -> list[Item]:
     items = [
         Item(
             plan,
@@ -253,7 +275,7 @@ def _items(bound: Bound) -> list[Item]:
         for plan in bound.trainings
     ]
     items += [Item(plan, dict(plan.groups), plan.submit_s, closed_form(plan).makespan_s) for plan in bound.tasks]
-    return items
+    return items + pipeline_items(bound, ways)
 
 
 def _start(room: _Room, items: list[Item], seed: int) -> None:
@@ -262,6 +284,8 @@ def _start(room: _Room, items: list[Item], seed: int) -> None:
         def begin(_: Any, item: Item = item) -> None:
             if isinstance(item.plan, TrainingPlan):
                 room.clock.process(room.train(item, item.plan, seed))
+            elif isinstance(item.plan, PipelinePlan):
+                room.clock.process(room.pipe(item, item.plan))
             else:
                 room.clock.process(room.work(item, item.plan))
 
@@ -281,6 +305,8 @@ def _close(room: _Room, items: list[Item], now_s: float) -> None:
             item.short = [(group, a, b) for a, b in run.short]
             item.done_s, item.lost_s = run.done_s, run.lost_s
             item.failures, item.checkpoints = run.failures, run.checkpoints
+        elif isinstance(item.staged, PipelineRun):
+            settle(item, Staged(item.staged.laid, item.staged.begins_s, item.staged.ends_s), now_s)
         elif item.task_rows:
             task: TaskRun = item.task_rows["run"][0]
             task.stop(now_s)
@@ -395,7 +421,7 @@ def _fail_nodes(room: _Room, jobs: BoundJobs, numbers: range, mtbf_s: float, see
 def _run(bound: Bound, seed: int) -> Record:
     scenario = bound.scenario
     room = _Room(bound)
-    items = _items(bound)
+    items = _items(bound, room.network.ways if room.network is not None else None)
     source, numbers = _submit(room, bound.jobs) if bound.jobs else (None, range(0))
     _start(room, items, seed)
     if bound.jobs and bound.node_mtbf_s:
@@ -454,7 +480,7 @@ def simulate(scenario: str | Path | Mapping[str, Any] | Scenario, *, seed: int |
     -------
     Results
         Summary, and the tables ``jobs``, ``states``, ``power``, ``energy``, ``costs``, ``sources`` and, where they apply, ``training``,
-        ``breakdown``, ``memory``, ``tasks``, ``comparison``, ``quality``.
+        ``breakdown``, ``memory``, ``tasks``, ``stages``, ``comparison``, ``quality``.
 
     Raises
     ------

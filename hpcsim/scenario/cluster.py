@@ -19,10 +19,12 @@ __all__ = [
     "FabricSpec",
     "FaultSpec",
     "LinkSpec",
+    "LocationSpec",
     "NodeGroupSpec",
     "PriceSpec",
     "SiteSpec",
     "StorageSpec",
+    "TierSpec",
 ]
 
 PRICE_FORM = problem_kind(
@@ -40,6 +42,9 @@ NO_LINK = problem_kind(
 )
 FOREIGN_KEY = problem_kind(
     "fabric-foreign-key", "{key} does not go with topology {topology}: it belongs to {owners}", "remove it, or change the topology"
+)
+TIER_REDUNDANCY = problem_kind(
+    "tier-redundancy", "redundancy is copies, or pieces and parity; here {given}", "for example copies: 3, or pieces: 8, parity: 3"
 )
 FAULT_FORM = problem_kind(
     "fault-form",
@@ -309,6 +314,33 @@ class StorageSpec(Spec):
     ports: Annotated[int, Count(1, 100_000)] = Field(1, description="fabric ports that connect the tier")
 
 
+class TierSpec(StorageSpec):
+    """A storage tier of the cluster: where it stands, and what keeping data there costs."""
+
+    location: Name | None = Field(None, description="where it stands, in a machine of several sites; the first location by default")
+    rent: Annotated[float, Quantity("price of storage", zero=True)] | None = Field(
+        None, description="price of keeping a raw byte that data pipelines wrote; the catalog's by default"
+    )
+    copies: Annotated[int, Count(1, 10)] | None = Field(None, description="equal copies that are kept of what data pipelines write")
+    pieces: Annotated[int, Count(1, 64)] | None = Field(None, description="data pieces of an erasure code, in place of copies")
+    parity: Annotated[int, Count(0, 64)] | None = Field(None, description="parity pieces of that code")
+
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """Redundancy is given in one way."""
+        code = [key for key in ("pieces", "parity") if key in given]
+        if len(code) == 1 or (code and "copies" in given):
+            yield TIER_REDUNDANCY(path=code[0], given=" and ".join(key for key in ("copies", "pieces", "parity") if key in given))
+
+
+class LocationSpec(Spec):
+    """A place where node groups and storage stand, as rules on data see it."""
+
+    region: str | None = Field(None, description="catalog region, from which the country follows")
+    country: str | None = Field(None, description="country: ISO code of three letters; the region's by default")
+    operator: str = Field("own", description="who runs it and so could read what lies there: own, or the name of a provider")
+
+
 class SiteSpec(Spec):
     """The building: cooling overhead, electricity and its carbon."""
 
@@ -371,6 +403,9 @@ class ClusterSpec(Spec):
 
     nodes: NamedMap[NodeGroupSpec] = Field(min_length=1, description="node groups by name")
     fabric: FabricSpec | None = Field(None, description="network between the nodes; needed when more than one node works on one thing")
-    storage: NamedMap[StorageSpec] = Field(default_factory=dict, description="storage tiers by name")
+    storage: NamedMap[TierSpec] = Field(default_factory=dict, description="storage tiers by name")
+    locations: NamedMap[LocationSpec] = Field(
+        default_factory=dict, description="places that node groups and storage tiers name as their location, for rules on where data may be"
+    )
     site: SiteSpec = Field(default_factory=SiteSpec, description="building and electricity")
     prices: NamedMap[PriceSpec] = Field(default_factory=dict, description="prices by node group")

@@ -1,4 +1,4 @@
-"""The workload part of a scenario: training runs, job logs, decomposed tasks, matrix products and communication patterns."""
+"""The workload part of a scenario: training runs, job logs, decomposed tasks, matrix products, communication patterns and data pipelines."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from hpcsim.scenario.cluster import Precision
 from hpcsim.scenario.communication import CommunicationSpec
 from hpcsim.scenario.elastic import ElasticSpec
 from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
+from hpcsim.scenario.pipelines import PipelineSpec
 
 __all__ = [
     "CheckpointSpec",
@@ -32,7 +33,7 @@ __all__ = [
 
 EXACTLY_ONE = problem_kind("exactly-one", "exactly one of {keys} is needed; here {given}", "give exactly one of them")
 EMPTY_WORKLOAD = problem_kind(
-    "empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products, patterns"
+    "empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products, patterns, pipelines"
 )
 EMPTY_LIST = problem_kind("empty-list", "the list is empty", "name at least one, or leave the key out")
 NOT_GROUPS = problem_kind("groups-form", "{value!r} is no node group, list of groups, or all", "for example cpu, [cpu, gpu], all")
@@ -513,6 +514,7 @@ class WorkloadSpec(Spec):
     matrix_products: NamedMap[MatrixProductSpec] = Field(default_factory=dict, description="row-partitioned matrix products by name")
 
     patterns: NamedMap[PatternSpec] = Field(default_factory=dict, description="applications by their communication pattern, by name")
+    pipelines: NamedMap[PipelineSpec] = Field(default_factory=dict, description="data pipelines by name")
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -12,7 +12,7 @@ from typing import Any
 from hpcsim.base.errors import InputError, Problems, problem_kind
 from hpcsim.catalog.economy import Price as PriceEntry
 from hpcsim.catalog.lookup import Catalog
-from hpcsim.catalog.markets import country_of, read_price_list, sold
+from hpcsim.catalog.markets import country_in, country_of, read_price_list, sold
 from hpcsim.catalog.prices import Offer, offers
 from hpcsim.cost.facility import climate_pue
 from hpcsim.cost.money import YEAR_S, annual_capital
@@ -211,7 +211,7 @@ def places_of(scenario: Scenario, catalog: Catalog, notes: list[str]) -> tuple[P
             except InputError as error:
                 problems.absorb(error, f"plan.options.sites.{name}.hourly")
         pue, origin = _pue(spec, catalog)
-        country = (spec.country or _country(catalog, spec.region)).upper()
+        country = (spec.country or country_in(catalog, spec.region)).upper()
         carbon = spec.carbon if spec.carbon is not None else hours.mean_carbon if hours else None
         price = spec.electricity if spec.electricity is not None else hours.mean_price if hours else None
         found.append(
@@ -232,22 +232,6 @@ def places_of(scenario: Scenario, catalog: Catalog, notes: list[str]) -> tuple[P
         )
     problems.raise_if_any()
     return tuple(found)
-
-
-def _country(catalog: Catalog, region: str | None) -> str:
-    """Return the ISO code that a region's name stands for, where it is a country, a US state or a cloud's region."""
-    if not region:
-        return ""
-    if region.upper().startswith("US-"):
-        return "USA"
-    try:
-        entry = catalog.find("carbon", region)
-    except InputError:
-        return ""
-    if getattr(entry, "category", "") == "country":
-        return entry.id.upper()
-    provider, _, place = entry.id.partition("-")
-    return country_of(provider, place) or country_of(provider, place.replace("-", ""))
 
 
 def terms_of(scenario: Scenario, catalog: Catalog) -> Terms:

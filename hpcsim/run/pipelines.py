@@ -1,0 +1,317 @@
+"""Data pipelines of a run: their items, the rows of the table ``stages``, what keeping data costs, recovery, and what security takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.base.errors import InputError
+from hpcsim.base.units import readable
+from hpcsim.catalog.lookup import Catalog
+from hpcsim.cluster.parts import StorageTier
+from hpcsim.cluster.ways import Ways
+from hpcsim.cost.pipelines import kept_byte_s, recovery_point_s
+from hpcsim.run.accounting import Account
+from hpcsim.run.bind import Bound
+from hpcsim.run.holdings import node_span_w
+from hpcsim.run.record import Item, Record
+from hpcsim.workload.pipeline_times import Laid, Resource, lay_first
+from hpcsim.workload.pipelines import PipelinePlan, StagePlan
+
+__all__ = ["Staged", "answer_of_pipelines", "closed_items", "energy_j", "pipeline_items", "pipeline_notes", "pipeline_summary", "settle", "stage_rows", "with_keeping"]  # fmt: skip
+
+FloatArray = npt.NDArray[np.float64]
+MONTH_S = 2_629_746.0
+"""A twelfth of a year."""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """One run of a pipeline, stage by stage: arrays of shape (stages,), NaN where a stage has not begun or ended."""
+
+    laid: Laid
+    begins_s: FloatArray
+    ends_s: FloatArray
+
+    def done_frac(self, until_s: float) -> FloatArray:
+        """Return the share of each stage that is done by ``until_s``; of one that is cut off, as if it had gone undisturbed."""
+        alone = self.laid.total_s if self.laid.plan.streaming else self.laid.alone_s
+        with np.errstate(divide="ignore", invalid="ignore"):
+            part = np.clip((until_s - self.begins_s) / alone, 0.0, 1.0)
+        return np.where(np.isnan(self.ends_s), np.nan_to_num(part), 1.0)
+
+
+def pipeline_items(bound: Bound, ways: Ways | None) -> list[Item]:
+    """Return an item for every run of every pipeline, with its time alone on the first nodes as its estimate."""
+    items = []
+    for plan in bound.pipelines:
+        assert ways is not None
+        total_s = lay_first(plan, ways).total_s
+        for number in range(plan.times):
+            items.append(Item(plan, dict(plan.groups), plan.submit_s + number * plan.every_s, total_s, number=number))
+    return items
+
+
+def closed_items(bound: Bound, ways: Ways | None) -> list[Item]:
+    """Return the items in closed form: each run alone on the first nodes."""
+    items = pipeline_items(bound, ways)
+    laid = {plan.name: lay_first(plan, ways) for plan in bound.pipelines} if ways is not None else {}
+    for item in items:
+        assert isinstance(item.plan, PipelinePlan)
+        own = laid[item.plan.name]
+        begins, ends = own.windows_s()
+        item.start_s, item.end_s, item.status = item.submit_s, item.submit_s + own.total_s, "finished"
+        item.done_s = own.total_s
+        settle(item, Staged(own, item.start_s + begins, item.start_s + ends), math.inf)
+    return items
+
+
+def energy_j(stage: StagePlan) -> float:
+    """Return what a stage's work takes above idle [J]: node-time on its cores at their power, and on its devices at that of the node."""
+    group = stage.group
+    cores = (stage.core_s + stage.flight_core_s) / (group.cores or 1)
+    cpu_w = group.max_w - group.idle_w if group.max_w is not None and group.idle_w is not None else 0.0
+    return cores * cpu_w + stage.nodes * stage.device_s * node_span_w(group)
+
+
+def settle(item: Item, staged: Staged, now_s: float) -> None:
+    """Write down on an item when its stages went, and what they drew."""
+    item.staged = staged
+    for stage, begin, end, part in zip(
+        staged.laid.plan.stages, staged.begins_s.tolist(), staged.ends_s.tolist(), staged.done_frac(now_s).tolist(), strict=True
+    ):
+        stop = now_s if math.isnan(end) else end
+        if not math.isnan(begin) and stop > begin:
+            item.stretches.append((stage.group.name, begin, stop, part * energy_j(stage) / (stop - begin)))
+
+
+def _pipes(record: Record) -> Iterator[tuple[int, Item, Staged]]:
+    for k, item in enumerate(record.items):
+        if isinstance(item.staged, Staged):
+            yield k, item, item.staged
+
+
+def _rent(tier: StorageTier, catalog: Catalog) -> float | None:
+    """Return the price of keeping a raw byte for a second: the scenario's, or that of the catalog's entry."""
+    if tier.rent_usd_per_byte_s is not None:
+        return tier.rent_usd_per_byte_s
+    try:
+        return catalog.storage(tier.kind).rent_usd_per_byte_s
+    except InputError:
+        return None
+
+
+def _kept_usd(record: Record, item: Item, staged: Staged) -> FloatArray:
+    """Return what it costs to keep what each stage of a run wrote; NaN where the rent is not known, shape (stages,)."""
+    usd = np.zeros(len(staged.laid.plan.stages))
+    for k, stage in enumerate(staged.laid.plan.stages):
+        if stage.written is not None and item.status == "finished":
+            rent = _rent(record.bound.cluster.storage[stage.written.tier], record.bound.catalog)
+            usd[k] = math.nan if rent is None else rent * _kept_byte_s(record, staged, k)
+    return usd
+
+
+def _kept_byte_s(record: Record, staged: Staged, k: int) -> float:
+    """Return the raw byte-seconds for which what a stage wrote is kept."""
+    written = staged.laid.plan.stages[k].written
+    assert written is not None
+    kept_s = written.keep_s if written.keep_s is not None else max(record.end_s - float(staged.ends_s[k]), 0.0)
+    return float(kept_byte_s(written.size_bytes, factor=written.factor, kept_s=kept_s))
+
+
+def with_keeping(record: Record, done: Account) -> Account:
+    """Return an account with the rent of what pipelines keep on storage tiers added."""
+    amount: dict[str, tuple[float, float]] = {}
+    for _, item, staged in _pipes(record):
+        for k, (stage, usd) in enumerate(zip(staged.laid.plan.stages, _kept_usd(record, item, staged).tolist(), strict=True)):
+            if stage.written is not None and not math.isnan(usd) and item.status == "finished":
+                byte_s, cost = amount.get(stage.written.tier, (0.0, 0.0))
+                amount[stage.written.tier] = byte_s + _kept_byte_s(record, staged, k), cost + usd
+    if not amount:
+        return done
+    costs = {key: list(values) for key, values in done.costs.items()}
+    for tier, (byte_s, usd) in amount.items():
+        row = {"item": "data kept", "group": tier, "quantity": byte_s / 1e12 / MONTH_S, "unit": "TB-months", "usd": usd}
+        for key, value in row.items():
+            costs[key].append(value)
+    return dataclasses.replace(done, costs=costs, summary={**done.summary, "cost_usd": float(np.sum(costs["usd"]))})
+
+
+def stage_rows(record: Record, done: Account, *, billable: bool) -> dict[str, list[Any]]:
+    """Return the columns of the table ``stages``."""
+    first = len(record.batch.jobs) if record.batch else 0
+    rows: list[dict[str, Any]] = []
+    for number, item, staged in _pipes(record):
+        laid = staged.laid
+        part = staged.done_frac(record.end_s)
+        weight = laid.alone_s / laid.alone_s.sum() if laid.alone_s.sum() > 0 else np.zeros(len(part))
+        bill = float(done.job_usd[first + number]) * weight
+        kept = np.nan_to_num(_kept_usd(record, item, staged))
+        for k, stage in enumerate(laid.plan.stages):
+            begin, end = float(staged.begins_s[k]), float(staged.ends_s[k])
+            if math.isnan(begin):
+                continue
+            stop = record.end_s if math.isnan(end) else end
+            bound = laid.bound_by[k] or Resource("nothing", "")
+            written = stage.written.size_bytes if stage.written is not None else 0.0
+            rows.append(
+                {
+                    "name": laid.plan.name,
+                    "run": item.number,
+                    "stage": stage.name,
+                    "kind": stage.kind,
+                    "group": stage.group.name,
+                    "nodes": stage.nodes,
+                    "in_bytes": part[k] * stage.in_bytes,
+                    "out_bytes": part[k] * stage.out_bytes,
+                    "written_bytes": part[k] * written,
+                    "bytes_per_s": part[k] * stage.in_bytes / (stop - begin) if stop > begin else math.nan,
+                    "bound_by": bound.kind,
+                    "bound_at": bound.name or None,
+                    "alone_s": float(laid.alone_s[k]),
+                    "start_s": begin,
+                    "end_s": stop,
+                    "node_time_s": part[k] * stage.node_time_s,
+                    "energy_j": part[k] * energy_j(stage),
+                    "cost_usd": bill[k] + kept[k] if billable else math.nan,
+                }
+            )
+    return {key: [row[key] for row in rows] for key in rows[0]} if rows else {}
+
+
+def _laid(record: Record) -> dict[str, Laid]:
+    """Return each pipeline as it was laid on its nodes the first time that it ran."""
+    found: dict[str, Laid] = {}
+    for _, item, staged in _pipes(record):
+        found.setdefault(item.plan.name, staged.laid)
+    return found
+
+
+def pipeline_summary(record: Record, done: Account, *, billable: bool) -> dict[str, float]:
+    """Return what a summary says of pipelines: bytes through them, what is kept, recovery, and what security and governance take."""
+    laid = _laid(record)
+    if not laid:
+        return {}
+    pipes = list(_pipes(record))
+    stages = [(staged.laid.plan.stages[k], float(part)) for _, _, staged in pipes for k, part in enumerate(staged.done_frac(record.end_s))]
+    found = {
+        "pipeline_bytes": sum(stage.in_bytes * part for stage, part in stages if not stage.after),
+        "kept_bytes": sum(_kept_at_end(record, item, staged) for _, item, staged in pipes),
+        **_recovery(record, laid),
+    }
+    guarded = {name: own for name, own in laid.items() if any(s.private or s.flight_core_s > 0 for s in own.plan.stages)}
+    if not guarded:
+        return found
+    ways = Ways(record.bound.cluster)
+    plain = {name: lay_first(own.plan.without_security(), ways).total_s for name, own in guarded.items()}
+    whole = {name: lay_first(own.plan, ways).total_s for name, own in guarded.items()}
+    runs = {name: sum(1 for _, item, _ in pipes if item.plan.name == name) for name in guarded}
+    found["security_time_s"] = sum(runs[name] * (whole[name] - plain[name]) for name in guarded)
+    found["security_node_time_s"] = sum(
+        part * (stage.node_time_s if stage.private else stage.flight_core_s / (stage.group.cores or 1)) for stage, part in stages
+    )
+    if billable:
+        found["security_cost_usd"] = _security_usd(record, done, {name: 1.0 - plain[name] / whole[name] for name in guarded if whole[name]})
+    return found
+
+
+def _security_usd(record: Record, done: Account, share: Mapping[str, float]) -> float:
+    """Return the bill of the time that security adds, and of keeping its logs."""
+    first = len(record.batch.jobs) if record.batch else 0
+    usd = 0.0
+    for number, item, staged in _pipes(record):
+        usd += float(done.job_usd[first + number]) * share.get(item.plan.name, 0.0)
+        kept = np.nan_to_num(_kept_usd(record, item, staged))
+        usd += sum(float(kept[k]) for k, stage in enumerate(staged.laid.plan.stages) if stage.kind == "audit")
+    return usd
+
+
+def _kept_at_end(record: Record, item: Item, staged: Staged) -> float:
+    """Return the raw bytes that a run wrote and that are still kept at the end."""
+    size = 0.0
+    for k, stage in enumerate(staged.laid.plan.stages):
+        w = stage.written
+        if w is not None and item.status == "finished" and (w.keep_s is None or float(staged.ends_s[k]) + w.keep_s > record.end_s):
+            size += w.size_bytes * w.factor
+    return size
+
+
+def _recovery(record: Record, laid: Mapping[str, Laid]) -> dict[str, float]:
+    """Return worst recovery point and time over the pipelines that back up; of runs, the longest that data stood without a whole copy."""
+    points, times = [], []
+    for name, own in laid.items():
+        plan = own.plan
+        if plan.restore is None:
+            continue
+        times.append(lay_first(plan.restore, Ways(record.bound.cluster)).total_s)
+        runs = sorted((item for _, item, _ in _pipes(record) if item.plan.name == name), key=lambda item: item.start_s)
+        whole = [item for item in runs if item.status == "finished"]
+        gaps = [later.end_s - sooner.start_s for sooner, later in zip(whole, whole[1:], strict=False)]
+        if whole and len(runs) > len(whole):
+            gaps.append(record.end_s - whole[-1].start_s)
+        if plan.every_s:
+            points.append(max(gaps) if gaps else float(recovery_point_s(plan.every_s, own.total_s)))
+    return {**({"recovery_point_s": max(points)} if points else {}), **({"recovery_time_s": max(times)} if times else {})}
+
+
+_AT = {
+    "processor": "the processors of {}",
+    "device": "the devices of {}",
+    "disk": "the local disks of {}",
+    "arrival": "the arrival of data in {}",
+    "answers": "waiting for answers in {}",
+    "read": "reading {}",
+    "write": "writing {}",
+    "network": "the link {}",
+}
+
+
+def in_words(resource: Resource | None) -> str:
+    """Return a resource for a reader."""
+    return _AT[resource.kind].format(resource.name) if resource is not None else "nothing"
+
+
+def pipeline_notes(record: Record) -> list[str]:
+    """Say what decides each pipeline, how it would recover, and what is not priced."""
+    notes = []
+    for name, own in _laid(record).items():
+        first, last = own.plan.stages[0], own.plan.stages[-1]
+        notes.append(
+            f"Pipeline {name}: {readable(first.in_bytes, 'data size', 3)} in, {readable(last.out_bytes, 'data size', 3)} out; alone it takes "
+            f"{readable(own.total_s, 'time', 3)}, bound by {in_words(own.narrowest)}."
+        )
+        if own.plan.restore is not None:
+            notes.append(
+                f"Pipeline {name}: a restore reads the backup, undoes what was done on the way, and writes it back, alone on the same nodes; "
+                "the time to notice and to decide comes on top."
+            )
+        tiers = {s.written.tier for s in own.plan.stages if s.written is not None}
+        bare = sorted(t for t in tiers if _rent(record.bound.cluster.storage[t], record.bound.catalog) is None)
+        if bare and record.bound.cluster.prices:
+            notes.append(f"Keeping data on {', '.join(bare)} costs nothing here; add cluster.storage.<tier>.rent.")
+    return notes
+
+
+def answer_of_pipelines(record: Record, summary: Mapping[str, Any]) -> str:
+    """Return what the answer says of pipelines, besides their time: what bounds the longest, recovery, and security."""
+    laid = _laid(record)
+    if not laid:
+        return ""
+    longest = max(laid.values(), key=lambda own: own.total_s)
+    text = f" {longest.plan.name} is bound by {in_words(longest.narrowest)}."
+    if "recovery_time_s" in summary:
+        lost = f"At worst {readable(summary['recovery_point_s'], 'time', 3)} of work are lost, and " if "recovery_point_s" in summary else ""
+        back = f"a restore takes {readable(summary['recovery_time_s'], 'time', 3)}."
+        text += f" {lost}{back}" if lost else f" {back[0].upper()}{back[1:]}"
+    if "security_time_s" in summary:
+        text += f" Security and governance add {readable(summary['security_time_s'], 'time', 3)}"
+        text += (
+            f" and {summary['security_cost_usd']:.3g} USD." if "security_cost_usd" in summary and summary["security_cost_usd"] > 0 else "."
+        )
+    return text

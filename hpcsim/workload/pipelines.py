@@ -1,0 +1,633 @@
+"""Data pipelines, planned: what each stage has to carry, compute and wait for, on which nodes and tiers.
+
+A :class:`PipelinePlan` is what a pipeline's spec says with every name looked up. :mod:`hpcsim.workload.pipeline_times` lays it on nodes and
+times it; the engine (:mod:`hpcsim.engine.pipelines`) runs the same stages as flows beside everything else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+
+from hpcsim.base.errors import InputError, Problems, problem_kind
+from hpcsim.base.units import readable
+from hpcsim.cluster.parts import Cluster, NodeGroup, StorageTier
+from hpcsim.cost.pipelines import in_flight_bytes, shuffled_bytes, through
+from hpcsim.cost.storage import erasure_coded, replicated
+from hpcsim.scenario.pipelines import COMPUTING, PRIVATE, PipelineSpec, StageSpec
+from hpcsim.workload.tasks import NO_FABRIC
+
+if TYPE_CHECKING:
+    from hpcsim.catalog.lookup import Catalog
+    from hpcsim.catalog.methods import DataMethod
+
+__all__ = ["Move", "PipelinePlan", "StagePlan", "Written", "plan_pipeline", "redundancy_factor"]
+
+T = TypeVar("T")
+
+UNKNOWN_STAGE = problem_kind("unknown-stage", "the pipeline has no stage {name!r}", "{near}")
+CYCLE = problem_kind("stage-cycle", "these stages wait for each other: {names}", "let one of them begin with data of its own")
+NO_DATA = problem_kind("stage-without-data", "nothing says how much data stage {name!r} begins with", "add {path}.data")
+NO_SOURCE = problem_kind(
+    "stage-without-source", "stage {name!r} begins the pipeline and reads from nowhere", "add from, a storage tier, or arrives, a rate"
+)
+NEEDS_COUNT = problem_kind("stage-count", "stage {name!r} needs the number of {what}", "add {path}.{what}")
+NEEDS_GROUP = problem_kind(
+    "pipeline-node-group", "the cluster has several node groups, and nothing says which runs {name!r}", "add nodes, one of: {names}"
+)
+TOO_MANY = problem_kind("pipeline-nodes", "{count} nodes are more than the {have} of {group!r}", "at most {have}, or more nodes in the group")
+TOO_MANY_CORES = problem_kind("stage-cores", "{cores} cores are more than the {have} of a node of {group!r}", "at most {have}")
+WRONG_METHOD = problem_kind("stage-method", "{method!r} is a {category}, and a stage of kind {kind} needs a {wanted}", "for example {example}")
+NO_RATIO = problem_kind(
+    "stage-content", "the catalog has no ratio of {method!r} for {content!r}; it has {known}", "add ratio, bytes out over bytes in"
+)
+SEALED = problem_kind(
+    "stage-on-encrypted",
+    "stage {name!r} works on data that were encrypted before it: {why}",
+    "put it before the encryption, or decrypt first",
+)
+WIDE = problem_kind(
+    "shuffle-too-wide", "a shuffle over {nodes} nodes has more flows than the {limit:,} that are followed", "fewer nodes (count)"
+)
+TIER_FULL = problem_kind(
+    "pipeline-tier-full", "the pipeline keeps {need} on {tier!r}, which holds {have}", "keep it for less time, or give the tier more capacity"
+)
+MOST_FLOWS = 100_000
+"""Flows of one stage that are followed one by one."""
+
+_CATEGORY = {"compress": "codec", "decompress": "codec", "encrypt": "cipher", "decrypt": "cipher", "deduplicate": "hash"}
+_EXAMPLE = {"codec": "zstd-1", "cipher": "aes-256-gcm", "hash": "sha-256"}
+
+
+@dataclass(frozen=True)
+class Move:
+    """Bytes of a stage that go over links.
+
+    Attributes
+    ----------
+    kind : str
+        ``read`` and ``write`` of a storage tier, ``shuffle`` among the stage's nodes, ``hand`` from the nodes of another stage.
+    size_bytes : float
+        On the way, records of encryption included; of a shuffle all that is exchanged, own part included.
+    tier : str
+        Of ``read`` and ``write``.
+    source : int
+        Stage that hands on, of ``hand``.
+    """
+
+    kind: str
+    size_bytes: float
+    tier: str = ""
+    source: int = -1
+
+
+@dataclass(frozen=True)
+class Written:
+    """What one run of a stage leaves on a tier; ``keep_s`` is None where it stays to the end of the run."""
+
+    tier: str
+    size_bytes: float
+    keep_s: float | None
+    factor: float
+    """Raw bytes of a byte that is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """One stage, ready to be timed.
+
+    Attributes
+    ----------
+    name, kind : str
+    group : NodeGroup
+    nodes, cores : int
+        Nodes that run it, and cores of each that it may use; 0 cores where it computes nothing.
+    after : tuple of int
+        Stages before it.
+    in_bytes, out_bytes, records, objects : float
+        What comes in and goes out; records and objects that come in, 0 where nobody says.
+    core_s, flight_core_s : float
+        Core-seconds over all nodes: its own work, and encryption on the way.
+    device_s : float
+        Time of each node where its rate is no matter of cores [s].
+    disk_s, arrive_s, answer_s, first_s : float
+        Time of local disks, of data to arrive, of answers, and to the first byte [s].
+    moves : tuple of Move
+    written : Written or None
+    """
+
+    name: str
+    kind: str
+    group: NodeGroup
+    nodes: int
+    cores: int
+    after: tuple[int, ...]
+    in_bytes: float
+    out_bytes: float
+    records: float
+    objects: float
+    core_s: float = 0.0
+    flight_core_s: float = 0.0
+    device_s: float = 0.0
+    disk_s: float = 0.0
+    arrive_s: float = 0.0
+    answer_s: float = 0.0
+    first_s: float = 0.0
+    moves: tuple[Move, ...] = ()
+    written: Written | None = None
+
+    @property
+    def node_time_s(self) -> float:
+        """Node-time that its work takes, d/v with v the rate of a whole node [s]."""
+        cores = (self.core_s + self.flight_core_s) / (self.group.cores or 1)
+        return cores + self.nodes * self.device_s
+
+    @property
+    def private(self) -> bool:
+        """Whether it serves security and governance."""
+        return self.kind in PRIVATE
+
+
+@dataclass(frozen=True, kw_only=True)
+class PipelinePlan:
+    """A pipeline, ready to be laid on nodes.
+
+    Attributes
+    ----------
+    name, path : str
+    stages : tuple of StagePlan
+        Each after those that it waits for.
+    streaming : bool
+        Whether all stages run at once.
+    chunks : float
+        Pieces that stages hand on.
+    groups : tuple of (str, int)
+        Node groups and how many of their nodes it takes.
+    submit_s, every_s : float
+        First submission, and from one run to the next.
+    times : int
+        Runs.
+    restore : PipelinePlan or None
+        The way back, of a pipeline that ends in a backup.
+    notes : tuple of str
+    """
+
+    name: str
+    path: str
+    stages: tuple[StagePlan, ...]
+    streaming: bool
+    chunks: float
+    groups: tuple[tuple[str, int], ...]
+    submit_s: float = 0.0
+    every_s: float = 0.0
+    times: int = 1
+    restore: PipelinePlan | None = None
+    notes: tuple[str, ...] = ()
+    kind: str = "pipeline"
+
+    def without_security(self) -> PipelinePlan:
+        """Return the pipeline as it would be if security and governance took no time: the same bytes, read and written alike."""
+        stages = []
+        for stage in self.stages:
+            bare = dataclasses.replace(stage, flight_core_s=0.0)
+            if stage.private:
+                moves = tuple(m for m in stage.moves if not (stage.kind == "audit" and m.kind == "write"))
+                bare = dataclasses.replace(bare, core_s=0.0, device_s=0.0, answer_s=0.0, moves=moves)
+            stages.append(bare)
+        return dataclasses.replace(self, stages=tuple(stages))
+
+
+def redundancy_factor(tier: StorageTier) -> float:
+    """Return the raw bytes of a byte that a tier keeps: its copies, or (k + m)/k of an erasure code."""
+    return float((erasure_coded(tier.pieces, tier.parity) if tier.pieces else replicated(tier.copies)).factor)
+
+
+@dataclass
+class _Planner:
+    """What the stages of one pipeline share while they are planned."""
+
+    name: str
+    spec: PipelineSpec
+    cluster: Cluster
+    catalog: Catalog
+    problems: Problems
+
+    @property
+    def path(self) -> str:
+        return f"workload.pipelines.{self.name}"
+
+    def kept(self, make: Callable[[], T], path: str) -> T | None:
+        """Return what ``make`` returns; its problems are noted."""
+        try:
+            return make()
+        except InputError as error:
+            self.problems.absorb(error, path)
+            return None
+
+    def order(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Return the stages so that each stands after those that it waits for, with the places of these."""
+        names, before = list(self.spec.stages), {}
+        for at, (name, stage) in enumerate(self.spec.stages.items()):
+            default = (names[at - 1],) if at and stage.data is None else ()
+            before[name] = stage.after if stage.after is not None else default
+            for k, other in enumerate(before[name]):
+                if other not in names:
+                    near = difflib.get_close_matches(other, names, 1)
+                    hint = f"did you mean {near[0]!r}?" if near else "its stages: " + ", ".join(names)
+                    self.problems.add(UNKNOWN_STAGE(path=f"{self.path}.stages.{name}.after.{k}", name=other, near=hint))
+        self.problems.raise_if_any()
+        placed: list[str] = []
+        while len(placed) < len(names):
+            free = next((n for n in names if n not in placed and all(b in placed for b in before[n])), None)
+            if free is None:
+                rest = [n for n in names if n not in placed]
+                raise CYCLE.error(path=f"{self.path}.stages.{rest[0]}.after", names=", ".join(rest))
+            placed.append(free)
+        return [(name, tuple(placed.index(b) for b in before[name])) for name in placed]
+
+    def group_of(self, name: str, stage: StageSpec) -> NodeGroup | None:
+        """Return the node group of a stage."""
+        own = stage.nodes is not None
+        wanted = stage.nodes or self.spec.nodes
+        if wanted is not None:
+            return self.kept(lambda: self.cluster.group(wanted, f"{self.path}.{f'stages.{name}.' if own else ''}nodes"), self.path)
+        if len(self.cluster.groups) > 1:
+            self.problems.add(NEEDS_GROUP(path=f"{self.path}.stages.{name}", name=name, names=", ".join(self.cluster.groups)))
+            return None
+        return next(iter(self.cluster.groups.values()))
+
+    def nodes_of(self, name: str, stage: StageSpec, group: NodeGroup) -> int:
+        """Return how many nodes run a stage: its own number, the pipeline's on the pipeline's group, else all."""
+        shared = self.spec.count if stage.nodes in (None, self.spec.nodes) else None
+        count = stage.count or shared or group.count
+        if count > group.count:
+            place = f"{self.path}.stages.{name}.count" if stage.count else f"{self.path}.count"
+            self.problems.add(TOO_MANY(path=place, count=count, have=group.count, group=group.name))
+        return min(count, group.count)
+
+    def method_of(self, name: str, stage: StageSpec) -> DataMethod | None:
+        """Return the method of a stage, where its kind has one."""
+        if stage.method is None:
+            return None
+        path, wanted = f"{self.path}.stages.{name}.method", _CATEGORY[stage.kind]
+        found = self.kept(lambda: self.catalog.data_method(stage.method or ""), path)
+        if found is not None and found.category != wanted and not (found.category == "inline" and wanted == "cipher"):
+            self.problems.add(
+                WRONG_METHOD(
+                    path=path, method=stage.method, category=found.category, kind=stage.kind, wanted=wanted, example=_EXAMPLE[wanted]
+                )
+            )
+            return None
+        return found
+
+    def ratio_of(self, name: str, stage: StageSpec, method: DataMethod | None) -> float:
+        """Return bytes out over bytes in of a stage."""
+        if stage.ratio is not None:
+            return stage.ratio
+        if stage.kind == "deduplicate":
+            return 1.0 - (stage.duplicate or 0.0)
+        if stage.kind in ("compress", "decompress") and method is not None:
+            content = stage.content or "mixed"
+            if content not in method.ratio:
+                known = ", ".join(method.ratio)
+                place = f"{self.path}.stages.{name}.{'content' if stage.content else 'method'}"
+                self.problems.add(NO_RATIO(path=place, method=method.id, content=content, known=known))
+                return 1.0
+            return 1.0 / method.ratio[content] if stage.kind == "compress" else method.ratio[content]
+        return 1.0
+
+
+@dataclass(frozen=True)
+class _Amounts:
+    """Bytes, records and objects into and out of every stage."""
+
+    in_bytes: list[float]
+    out_bytes: list[float]
+    records: list[float]
+    objects: list[float]
+    out_objects: list[float]
+
+
+def _amounts(p: _Planner, order: list[tuple[str, tuple[int, ...]]], methods: list[DataMethod | None]) -> _Amounts:
+    """Return what goes through the stages."""
+    spec, own, records, objects = p.spec, [], [], []
+    for name, before in order:
+        stage = spec.stages[name]
+        begins = stage.data if stage.data is not None else (spec.data if not before else 0.0)
+        if begins is None:
+            p.problems.add(NO_DATA(path=f"{p.path}.stages.{name}", name=name, path_=p.path, hint=f"add {p.path}.data"))
+        mine = not before and stage.data is None
+        own.append(begins or 0.0)
+        records.append(float(spec.records or 0) if mine else 0.0)
+        objects.append(float(spec.objects or 0) if mine else 0.0)
+    ratios = [p.ratio_of(name, spec.stages[name], method) for (name, _), method in zip(order, methods, strict=True)]
+    after = [before for _, before in order]
+    into, out = through(np.array(own), np.array(ratios), after)
+    less = np.array([1.0 - (spec.stages[name].duplicate or 0.0) for name, _ in order])
+    rows, _ = through(np.array(records), less, after)
+    found = _Amounts(into.tolist(), out.tolist(), rows.tolist(), [], [])
+    for k, (name, before) in enumerate(order):
+        count = objects[k] + sum(found.out_objects[b] for b in before)
+        size = spec.stages[name].shard
+        found.objects.append(count)
+        found.out_objects.append(math.ceil(found.out_bytes[k] / size) if size else count)
+    return found
+
+
+def _sealed(p: _Planner, order: list[tuple[str, tuple[int, ...]]]) -> None:
+    """Note stages that work on encrypted data and cannot."""
+    sealed: list[bool] = []
+    for name, before in order:
+        stage = p.spec.stages[name]
+        into = any(sealed[b] for b in before)
+        why = ""
+        if into and stage.kind in COMPUTING:
+            why = "it cannot see them"
+        elif into and stage.kind == "compress" and stage.ratio is None and (stage.content or "mixed") != "encrypted":
+            why = "they do not shrink"
+        if why:
+            p.problems.add(SEALED(path=f"{p.path}.stages.{name}", name=name, why=why))
+        sealed.append(stage.kind == "encrypt" or (into and stage.kind != "decrypt"))
+
+
+def _core_s(p: _Planner, stage: StageSpec, method: DataMethod | None, into: float, out: float) -> float:
+    """Return the core-seconds of a stage's own work: bytes over the rate of a core."""
+    if stage.rate is not None:
+        return into / stage.rate
+    if method is None or method.core_bytes_per_s is None:
+        return 0.0
+    if stage.kind == "decompress":  # a decompressor's rate counts what comes out
+        return out / (method.back_core_bytes_per_s or method.core_bytes_per_s)
+    if stage.kind == "decrypt":
+        return into / (method.back_core_bytes_per_s or method.core_bytes_per_s)
+    return into / method.core_bytes_per_s
+
+
+@dataclass
+class _Ways:
+    """Moves of a stage while they are gathered, with the encryption that they need."""
+
+    p: _Planner
+    cipher: DataMethod | None
+    moves: list[Move] = dataclasses.field(default_factory=list)
+    core_s: float = 0.0
+    first_s: float = 0.0
+
+    def add(self, move: Move, here: str, there: str) -> float:
+        """Add a move between two locations and return the core-seconds of encryption on one side."""
+        spec, core_s = self.p.spec.in_flight, 0.0
+        if spec is not None and self.cipher is not None and (spec.everywhere or here != there):
+            if self.cipher.core_bytes_per_s is not None:
+                core_s = move.size_bytes / self.cipher.core_bytes_per_s
+            move = dataclasses.replace(move, size_bytes=float(in_flight_bytes(move.size_bytes, self.cipher.record_frac)))
+        self.core_s += core_s
+        self.moves.append(move)
+        return core_s
+
+
+def _location(cluster: Cluster, part: NodeGroup | StorageTier) -> str:
+    return cluster.place_of(part).name
+
+
+def _tier(p: _Planner, name: str, key: str, tier: str | None) -> StorageTier | None:
+    return None if tier is None else p.kept(lambda: p.cluster.tier(tier, f"{p.path}.stages.{name}.{key}"), p.path)
+
+
+def _fabric(p: _Planner, name: str, what: str) -> None:
+    if p.cluster.fabric is None:
+        p.problems.add(NO_FABRIC(path=f"{p.path}.stages.{name}", what=what))
+
+
+def _inputs(p: _Planner, ways: _Ways, name: str, at: int, made: list[StagePlan], before: tuple[int, ...], group: NodeGroup, into: float) -> dict[int, float]:  # fmt: skip
+    """Gather where a stage's data come from; return the core-seconds of encryption that fall to the nodes of others."""
+    stage, here, theirs = p.spec.stages[name], _location(p.cluster, group), {}  # type: StageSpec, str, dict[int, float]
+
+    def read(tier: StorageTier, size: float) -> None:
+        ways.add(Move("read", size, tier.name), here, _location(p.cluster, tier))
+        ways.first_s += tier.latency_s
+
+    tier = _tier(p, name, "from", stage.from_storage)
+    if tier is not None:
+        read(tier, into)
+        return {}
+    if not before and stage.arrives is None and stage.from_storage is None:
+        p.problems.add(NO_SOURCE(path=f"{p.path}.stages.{name}", name=name))
+    for one in before:
+        other = made[one]
+        kept = other.written if other.kind != "audit" else None
+        if p.spec.mode == "staged" and kept is not None:
+            read(p.cluster.storage[kept.tier], other.out_bytes)
+        elif other.group.name != group.name:
+            _fabric(p, name, f"a stage that takes data from the nodes of {other.group.name!r}")
+            core_s = ways.add(Move("hand", other.out_bytes, source=one), here, _location(p.cluster, other.group))
+            theirs[one] = theirs.get(one, 0.0) + core_s
+            if p.cluster.fabric is not None:
+                ways.first_s += p.cluster.fabric.latency_s
+    return theirs
+
+
+def _outputs(p: _Planner, ways: _Ways, name: str, group: NodeGroup, into: float, out: float, records: float, nodes: int) -> Written | None:
+    """Gather where a stage's data go; return what it leaves on a tier."""
+    stage, here = p.spec.stages[name], _location(p.cluster, group)
+    if stage.kind == "shuffle" and nodes > 1:
+        _fabric(p, name, "a shuffle over several nodes")
+        if nodes * (nodes - 1) > MOST_FLOWS:
+            p.problems.add(WIDE(path=f"{p.path}.stages.{name}", nodes=nodes, limit=MOST_FLOWS))
+        ways.add(Move("shuffle", into), here, here)
+    tier = _tier(p, name, "to", stage.to)
+    if tier is None:
+        return None
+    size = records * (stage.log or 0.0) if stage.kind == "audit" else out
+    ways.add(Move("write", size, tier.name), here, _location(p.cluster, tier))
+    ways.first_s += tier.latency_s
+    return Written(tier.name, size, stage.keep, redundancy_factor(tier))
+
+
+def _answers(p: _Planner, name: str, group: NodeGroup, nodes: int, records: float, objects: float, out_objects: float) -> float:
+    """Return the time that a stage's streams wait for access checks and for first bytes of objects, all of them together [s]."""
+    stage = p.spec.stages[name]
+    streams = nodes * (stage.streams or group.cores or 1)
+    waiting = 0.0
+    if stage.kind == "access-check":
+        what = stage.per or "object"
+        asked = records if what == "record" else objects
+        if not asked:
+            p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what=f"{what}s", hint=f"add {p.path}.{what}s"))
+        waiting += asked / (stage.batch or 1) * (stage.latency or 0.0)
+    for key, count in (("from", objects), ("to", out_objects)):
+        tier = p.cluster.storage.get((stage.from_storage if key == "from" else stage.to) or "")
+        if tier is not None and stage.kind != "audit":
+            waiting += count * tier.latency_s
+    return waiting / streams
+
+
+def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _Amounts, method: DataMethod | None, made: list[StagePlan]) -> tuple[StagePlan, dict[int, float]] | None:  # fmt: skip
+    """Return one stage, planned, and the core-seconds of encryption that fall to others; None where it cannot be."""
+    stage, spec = p.spec.stages[name], p.spec
+    group = p.group_of(name, stage)
+    if group is None:
+        return None
+    nodes = p.nodes_of(name, stage, group)
+    into, out, records = amounts.in_bytes[at], amounts.out_bytes[at], amounts.records[at]
+    if stage.kind == "audit" and not records:
+        p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what="records", hint=f"add {p.path}.records"))
+    in_flight = spec.in_flight
+    cipher = p.kept(lambda: p.catalog.data_method(in_flight.method), f"{p.path}.in_flight.method") if in_flight is not None else None
+    ways = _Ways(p, cipher)
+    theirs = _inputs(p, ways, name, at, made, before, group, into)
+    written = _outputs(p, ways, name, group, into, out, records, nodes)
+    core_s = _core_s(p, stage, method, into, out)
+    if core_s + ways.core_s + sum(theirs.values()) > 0:
+        if p.kept(lambda: group.need("cores"), group.path) is None:
+            return None
+        if stage.cores is not None and stage.cores > group.cores:  # type: ignore[operator]
+            p.problems.add(
+                TOO_MANY_CORES(path=f"{p.path}.stages.{name}.cores", cores=stage.cores, have=group.cores, group=group.name)
+            )
+    moved = float(shuffled_bytes(into, nodes))
+    return StagePlan(
+        name=name,
+        kind=stage.kind,
+        group=group,
+        nodes=nodes,
+        cores=stage.cores or group.cores or 0,
+        after=before,
+        in_bytes=into,
+        out_bytes=out,
+        records=records,
+        objects=amounts.objects[at],
+        core_s=core_s,
+        flight_core_s=ways.core_s,
+        device_s=into / (nodes * stage.node_rate) if stage.node_rate else 0.0,
+        disk_s=2.0 * moved / (nodes * stage.spill) if stage.spill else 0.0,
+        arrive_s=into / stage.arrives if stage.arrives else 0.0,
+        answer_s=_answers(p, name, group, nodes, records, amounts.objects[at], amounts.out_objects[at]),
+        first_s=ways.first_s,
+        moves=tuple(ways.moves),
+        written=written,
+    ), theirs  # fmt: skip
+
+
+def _capacity(p: _Planner, stages: list[StagePlan]) -> None:
+    """Note tiers that do not hold what the pipeline keeps there: as many runs as fall into the time that it is kept."""
+    kept: dict[str, float] = {}
+    times = p.spec.times or 1
+    for stage in stages:
+        w = stage.written
+        if w is not None:
+            runs = times if w.keep_s is None or not p.spec.every else min(times, math.ceil(w.keep_s / p.spec.every))
+            kept[w.tier] = kept.get(w.tier, 0.0) + runs * w.size_bytes
+    for name, size in kept.items():
+        capacity = p.cluster.storage[name].capacity_bytes
+        if capacity is not None and size > capacity * (1 + 1e-9):
+            p.problems.add(TIER_FULL(path=p.path, tier=name, need=readable(size, "data size", 3), have=readable(capacity, "data size", 3)))
+
+
+def _made(p: _Planner) -> tuple[list[StagePlan], list[tuple[str, tuple[int, ...]]]]:
+    """Return the stages of a pipeline, planned, in their order."""
+    order = p.order()
+    methods = [p.method_of(name, p.spec.stages[name]) for name, _ in order]
+    p.problems.raise_if_any()
+    amounts = _amounts(p, order, methods)
+    _sealed(p, order)
+    p.problems.raise_if_any()
+    made: list[StagePlan] = []
+    for at, ((name, before), method) in enumerate(zip(order, methods, strict=True)):
+        found = _stage(p, name, before, at, amounts, method, made)
+        if found is None:
+            break  # what follows would only repeat it
+        made.append(found[0])
+        for one, core_s in found[1].items():
+            made[one] = dataclasses.replace(made[one], flight_core_s=made[one].flight_core_s + core_s)
+    p.problems.raise_if_any()
+    return made, order
+
+
+def plan_pipeline(name: str, spec: PipelineSpec, cluster: Cluster, catalog: Catalog) -> PipelinePlan:
+    """Plan a data pipeline.
+
+    Parameters
+    ----------
+    name : str
+        Name of the pipeline in the scenario.
+    spec : PipelineSpec
+    cluster : Cluster
+    catalog : Catalog
+        Where methods are looked up.
+
+    Raises
+    ------
+    InputError
+        Every problem: unknown stages, tiers, groups or methods, stages that wait for each other, missing amounts, more nodes or cores than
+        there are, work on encrypted data, full tiers, data where they may not be.
+    """
+    from hpcsim.workload.residence import check_residence
+
+    p = _Planner(name, spec, cluster, catalog, Problems())
+    stages, _ = _made(p)
+    _capacity(p, stages)
+    check_residence(p.path, spec, stages, cluster, catalog, p.problems)
+    p.problems.raise_if_any()
+    groups: dict[str, int] = {}
+    for stage in stages:
+        groups[stage.group.name] = max(groups.get(stage.group.name, 0), stage.nodes)
+    most = max(stage.in_bytes for stage in stages)
+    plan = PipelinePlan(
+        name=name,
+        path=p.path,
+        stages=tuple(stages),
+        streaming=spec.mode == "streaming",
+        chunks=max(most / spec.chunk, 1.0),
+        groups=tuple(sorted(groups.items())),  # every item takes its groups in one order, so that none waits for another in a circle
+        submit_s=spec.submit,
+        every_s=spec.every or 0.0,
+        times=spec.times or 1,
+    )
+    back = _way_back(spec, stages)
+    if back is not None:
+        p.spec = back
+        undone, _ = _made(p)
+        plan = dataclasses.replace(plan, restore=dataclasses.replace(plan, stages=tuple(undone), times=1, restore=None))
+    return plan
+
+
+_UNDONE: Mapping[str, str] = {"compress": "decompress", "encrypt": "decrypt"}
+
+
+def _way_back(spec: PipelineSpec, stages: list[StagePlan]) -> PipelineSpec | None:
+    """Return the pipeline that brings a backup back: read it, undo what was done on the way there in turn, write where it came from."""
+    last = next((k for k, stage in enumerate(stages) if stage.kind == "backup"), None)
+    if last is None:
+        return None
+    backup, way, at = stages[last], [], last
+    while stages[at].after:
+        at = stages[at].after[0]
+        way.append(stages[at])
+    first = spec.stages[stages[at].name]
+    scale = (spec.stages[backup.name].restores or stages[at].in_bytes) / stages[at].in_bytes if stages[at].in_bytes else 1.0
+    held = backup.written.size_bytes if backup.written is not None else backup.out_bytes
+    origin = spec.stages[backup.name].model_copy(
+        update={"kind": "restore", "from_storage": backup.written.tier if backup.written else None, "to": None, "after": (), "restores": None,
+                "data": held * scale, "keep": None, "method": None, "ratio": None}
+    )  # fmt: skip
+    undone: dict[str, StageSpec] = {"restore": origin}
+    for stage in way:
+        kind = _UNDONE.get(stage.kind)
+        if kind is not None:
+            old = spec.stages[stage.name]
+            ratio = stage.in_bytes / stage.out_bytes if kind == "decompress" and stage.out_bytes else None
+            undone[f"un-{stage.name}"] = old.model_copy(
+                update={"kind": kind, "from_storage": None, "to": None, "after": None, "data": None, "rate": None, "ratio": ratio}
+            )
+    if first.from_storage is not None:
+        undone["put-back"] = first.model_copy(
+            update={"kind": "restore", "from_storage": None, "to": first.from_storage, "after": None, "data": None, "rate": None, "ratio": None,
+                    "node_rate": None, "method": None, "arrives": None, "keep": None, "restores": None}
+        )  # fmt: skip
+    return spec.model_copy(update={"stages": undone, "every": None, "times": None})
