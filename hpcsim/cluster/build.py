@@ -73,9 +73,7 @@ NO_WAN = problem_kind(
     "node groups stand in several places ({places}), and no line joins them",
     "add lines, for example {{a: {{between: [x, y], link: wan-metro}}}}",
 )
-UNKNOWN_PLACE = problem_kind(
-    "storage-location", "no node group stands in {name!r}", "a location of cluster.nodes; there are: {known}"
-)
+UNKNOWN_PLACE = problem_kind("storage-location", "no node group stands in {name!r}", "a location of cluster.nodes; there are: {known}")
 UNKNOWN_STORAGE = problem_kind("unknown-storage", "unknown kind of storage {name!r}", "{near}")
 
 T = TypeVar("T")

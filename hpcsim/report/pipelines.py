@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from hpcsim.report.style import INK, PALETTE, WIDTH_IN, Chart, drawn, legend, note, sheet, value_axis, width_in, wrap
-from hpcsim.results.quantities import brief, scale, show
+from hpcsim.results.quantities import brief, show
 
 __all__ = ["pipelines"]
 

@@ -17,7 +17,7 @@ STAGES = Table(
     "The stages of data pipelines: what each made of the data, how fast, what bounds it, and what it took.",
     (
         _text("name", "Pipeline."),
-        _count("run", "Number of the run, from 0."),
+        _count("run", "Number of the run, from 0.", formula="given in the scenario: 0 … times − 1"),
         _text("stage", "Stage, in an order in which each stands after those that it waits for."),
         _text("kind", "What it does."),
         _text("group", "Node group that runs it."),

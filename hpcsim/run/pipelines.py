@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -252,7 +253,7 @@ def _recovery(record: Record, laid: Mapping[str, Laid]) -> dict[str, float]:
         times.append(lay_first(plan.restore, Ways(record.bound.cluster)).total_s)
         runs = sorted((item for _, item, _ in _pipes(record) if item.plan.name == name), key=lambda item: item.start_s)
         whole = [item for item in runs if item.status == "finished"]
-        gaps = [later.end_s - sooner.start_s for sooner, later in zip(whole, whole[1:], strict=False)]
+        gaps = [later.end_s - sooner.start_s for sooner, later in itertools.pairwise(whole)]
         if whole and len(runs) > len(whole):
             gaps.append(record.end_s - whole[-1].start_s)
         if plan.every_s:
@@ -306,7 +307,9 @@ def answer_of_pipelines(record: Record, summary: Mapping[str, Any]) -> str:
     longest = max(laid.values(), key=lambda own: own.total_s)
     text = f" {longest.plan.name} is bound by {in_words(longest.narrowest)}."
     if "recovery_time_s" in summary:
-        lost = f"At worst {readable(summary['recovery_point_s'], 'time', 3)} of work are lost, and " if "recovery_point_s" in summary else ""
+        lost = (
+            f"At worst {readable(summary['recovery_point_s'], 'time', 3)} of work are lost, and " if "recovery_point_s" in summary else ""
+        )
         back = f"a restore takes {readable(summary['recovery_time_s'], 'time', 3)}."
         text += f" {lost}{back}" if lost else f" {back[0].upper()}{back[1:]}"
     if "security_time_s" in summary:

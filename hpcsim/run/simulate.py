@@ -92,7 +92,11 @@ class _Room:
         self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}
         self.runs: dict[str, TrainingRun] = {}
         self.laid: dict[tuple[Any, ...], tuple[Laid, Member]] = {}
-        shared = bool(bound.pipelines) or len(bound.trainings) + len(bound.tasks) > 1 or (bound.jobs is not None and bool(bound.jobs.spec.communication))
+        shared = (
+            bool(bound.pipelines)
+            or len(bound.trainings) + len(bound.tasks) > 1
+            or (bound.jobs is not None and bool(bound.jobs.spec.communication))
+        )
         flows = bound.scenario.simulate.flows and (bound.cluster.fabric is not None or bool(bound.cluster.storage))
         self.network = Network(self.clock, bound.cluster, flows=flows) if shared or flows else None
         self.batch_traffic = self._batch_traffic(bound.jobs) if bound.jobs and bound.jobs.spec.communication else None

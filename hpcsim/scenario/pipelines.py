@@ -125,7 +125,12 @@ def _needs(kind: Any, given: Mapping[str, Any]) -> Iterator[Problem]:
         yield MISSING_OF_STAGE(kind=kind, key="rate", example="rate: 50 MB/s (of a core), or node_rate")
     if kind in METHODS and "method" not in given:
         yield MISSING_OF_STAGE(kind=kind, key="method", example=f"method: {METHODS[kind]}")
-    examples = {"access-check": ("latency", "2 ms"), "audit": ("log", "200 B"), "shard": ("shard", "256 MB"), "deduplicate": ("duplicate", "0.2")}
+    examples = {
+        "access-check": ("latency", "2 ms"),
+        "audit": ("log", "200 B"),
+        "shard": ("shard", "256 MB"),
+        "deduplicate": ("duplicate", "0.2"),
+    }
     if kind in examples and examples[kind][0] not in given:
         yield MISSING_OF_STAGE(kind=kind, key=examples[kind][0], example=f"{examples[kind][0]}: {examples[kind][1]}")
     if kind in ("audit", "archive", "backup") and "to" not in given:

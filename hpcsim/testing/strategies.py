@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hpcsim.base.units import DIMENSIONS, exact_text
-from hpcsim.scenario.cluster import FABRIC_KEYS, FABRIC_SHAPES, FabricSpec, PriceSpec
+from hpcsim.scenario.cluster import FABRIC_KEYS, FABRIC_SHAPES, FabricSpec, PriceSpec, TierSpec
 from hpcsim.scenario.communication import CommunicationSpec
 from hpcsim.scenario.elastic import KEYS_OF_LAW, ElasticSpec
 from hpcsim.scenario.fields import Count, Name, Quantity, Share
@@ -170,6 +170,10 @@ _PATTERNS: tuple[Data, ...] = (
     {"kind": "transpose", "work": "2 TFLOP", "grid": [128, 128, 128]},
     {"kind": "ensemble", "work": "5 TFLOP", "tasks": 7},
 )
+_PIPELINES: tuple[Data, ...] = (
+    {"data": "1 TB", "stages": {"read": {"kind": "load", "from": "lake"}, "zip": {"kind": "compress", "method": "lz4", "to": "lake"}}},
+    {"data": "2 TB", "records": 10**6, "every": "24 h", "times": 2, "stages": {"copy": {"kind": "backup", "from": "a", "to": "b"}}},
+)
 _PLANS: tuple[Data, ...] = (
     {"goals": {"train": {"run": {"within": "60 days"}}}},
     {"goals": {"train": {"a": {"by": "90 days"}, "b": {"within": "2 days"}}}, "limits": {"outlay": "9 MUSD"}},
@@ -178,9 +182,11 @@ _PLANS: tuple[Data, ...] = (
 
 @st.composite
 def _workload(draw: st.DrawFn) -> Data:
-    data = draw(_keys(WorkloadSpec, ("patterns",)))
+    data = draw(_keys(WorkloadSpec, ("patterns", "pipelines")))
     if draw(st.integers(0, 3)) == 0:
         data["patterns"] = {draw(names()): draw(st.sampled_from(_PATTERNS))}
+    if draw(st.integers(0, 3)) == 0:
+        data["pipelines"] = {draw(names()): draw(st.sampled_from(_PIPELINES))}
     if not any(data.values()):
         data["training"] = {"run": draw(spec_data(TrainingSpec))}
     return data
@@ -195,6 +201,8 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
     """Draw data that one part of a scenario accepts; needed keys always, others now and then."""
     if model is FabricSpec:
         return _fabric()
+    if model is TierSpec:
+        return _keys(TierSpec, ("pieces", "parity"))
     if model is PriceSpec:
         return _price()
     if model is PublishedSpec:

@@ -33,17 +33,21 @@ T = TypeVar("T")
 
 UNKNOWN_STAGE = problem_kind("unknown-stage", "the pipeline has no stage {name!r}", "{near}")
 CYCLE = problem_kind("stage-cycle", "these stages wait for each other: {names}", "let one of them begin with data of its own")
-NO_DATA = problem_kind("stage-without-data", "nothing says how much data stage {name!r} begins with", "add {path}.data")
+NO_DATA = problem_kind("stage-without-data", "nothing says how much data stage {name!r} begins with", "add {key}")
 NO_SOURCE = problem_kind(
     "stage-without-source", "stage {name!r} begins the pipeline and reads from nowhere", "add from, a storage tier, or arrives, a rate"
 )
-NEEDS_COUNT = problem_kind("stage-count", "stage {name!r} needs the number of {what}", "add {path}.{what}")
+NEEDS_COUNT = problem_kind("stage-count", "stage {name!r} needs the number of {what}", "add {key}")
 NEEDS_GROUP = problem_kind(
     "pipeline-node-group", "the cluster has several node groups, and nothing says which runs {name!r}", "add nodes, one of: {names}"
 )
-TOO_MANY = problem_kind("pipeline-nodes", "{count} nodes are more than the {have} of {group!r}", "at most {have}, or more nodes in the group")
+TOO_MANY = problem_kind(
+    "pipeline-nodes", "{count} nodes are more than the {have} of {group!r}", "at most {have}, or more nodes in the group"
+)
 TOO_MANY_CORES = problem_kind("stage-cores", "{cores} cores are more than the {have} of a node of {group!r}", "at most {have}")
-WRONG_METHOD = problem_kind("stage-method", "{method!r} is a {category}, and a stage of kind {kind} needs a {wanted}", "for example {example}")
+WRONG_METHOD = problem_kind(
+    "stage-method", "{method!r} is a {category}, and a stage of kind {kind} needs a {wanted}", "for example {example}"
+)
 NO_RATIO = problem_kind(
     "stage-content", "the catalog has no ratio of {method!r} for {content!r}; it has {known}", "add ratio, bytes out over bytes in"
 )
@@ -56,7 +60,9 @@ WIDE = problem_kind(
     "shuffle-too-wide", "a shuffle over {nodes} nodes has more flows than the {limit:,} that are followed", "fewer nodes (count)"
 )
 TIER_FULL = problem_kind(
-    "pipeline-tier-full", "the pipeline keeps {need} on {tier!r}, which holds {have}", "keep it for less time, or give the tier more capacity"
+    "pipeline-tier-full",
+    "the pipeline keeps {need} on {tier!r}, which holds {have}",
+    "keep it for less time, or give the tier more capacity",
 )
 MOST_FLOWS = 100_000
 """Flows of one stage that are followed one by one."""
@@ -321,7 +327,7 @@ def _amounts(p: _Planner, order: list[tuple[str, tuple[int, ...]]], methods: lis
         stage = spec.stages[name]
         begins = stage.data if stage.data is not None else (spec.data if not before else 0.0)
         if begins is None:
-            p.problems.add(NO_DATA(path=f"{p.path}.stages.{name}", name=name, path_=p.path, hint=f"add {p.path}.data"))
+            p.problems.add(NO_DATA(path=f"{p.path}.stages.{name}", name=name, key=f"{p.path}.data"))
         mine = not before and stage.data is None
         own.append(begins or 0.0)
         records.append(float(spec.records or 0) if mine else 0.0)
@@ -458,7 +464,7 @@ def _answers(p: _Planner, name: str, group: NodeGroup, nodes: int, records: floa
         what = stage.per or "object"
         asked = records if what == "record" else objects
         if not asked:
-            p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what=f"{what}s", hint=f"add {p.path}.{what}s"))
+            p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what=f"{what}s", key=f"{p.path}.{what}s"))
         waiting += asked / (stage.batch or 1) * (stage.latency or 0.0)
     for key, count in (("from", objects), ("to", out_objects)):
         tier = p.cluster.storage.get((stage.from_storage if key == "from" else stage.to) or "")
@@ -476,7 +482,7 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
     nodes = p.nodes_of(name, stage, group)
     into, out, records = amounts.in_bytes[at], amounts.out_bytes[at], amounts.records[at]
     if stage.kind == "audit" and not records:
-        p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what="records", hint=f"add {p.path}.records"))
+        p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what="records", key=f"{p.path}.records"))
     in_flight = spec.in_flight
     cipher = p.kept(lambda: p.catalog.data_method(in_flight.method), f"{p.path}.in_flight.method") if in_flight is not None else None
     ways = _Ways(p, cipher)
@@ -487,9 +493,7 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
         if p.kept(lambda: group.need("cores"), group.path) is None:
             return None
         if stage.cores is not None and stage.cores > group.cores:  # type: ignore[operator]
-            p.problems.add(
-                TOO_MANY_CORES(path=f"{p.path}.stages.{name}.cores", cores=stage.cores, have=group.cores, group=group.name)
-            )
+            p.problems.add(TOO_MANY_CORES(path=f"{p.path}.stages.{name}.cores", cores=stage.cores, have=group.cores, group=group.name))
     moved = float(shuffled_bytes(into, nodes))
     return StagePlan(
         name=name,

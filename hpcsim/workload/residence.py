@@ -94,11 +94,12 @@ def _remedy(spec: PipelineSpec, cluster: Cluster, place: Location) -> str:
     """Return what would make it lawful."""
     if not place.country and spec.data_in is not None and not (place.region or place.name):
         return "say where it stands: cluster.site.region, or a location with its country"
+    places = {name: cluster.place_of(group) for name, group in cluster.groups.items()}
+    places |= {name: cluster.place_of(tier) for name, tier in cluster.storage.items()}
     fine = [
         name
-        for name, part in (*cluster.groups.items(), *cluster.storage.items())
-        if (at := cluster.place_of(part)) is not None
-        and (spec.data_in is None or lives_in(spec.data_in, country=at.country, names=at.names))
+        for name, at in places.items()
+        if (spec.data_in is None or lives_in(spec.data_in, country=at.country, names=at.names))
         and (spec.operators is None or at.operator in spec.operators)
     ]
     inside = f"keep to {', '.join(dict.fromkeys(fine))}, or " if fine else ""
@@ -112,7 +113,11 @@ def _known(path: str, spec: PipelineSpec, cluster: Cluster, catalog: Catalog, pr
     for k, word in enumerate(spec.data_in or ()):
         if not fnmatch.filter([code.casefold() for code in ("EU", "EEA", *countries, *names)], word.casefold()):
             near = difflib.get_close_matches(word, [*names, *countries, "EU", "EEA"], 1)
-            hint = f"did you mean {near[0]!r}?" if near else "an ISO code of three letters, EU, EEA, or a location: " + ", ".join(sorted(names))
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else "an ISO code of three letters, EU, EEA, or a location: " + ", ".join(sorted(names))
+            )
             problems.add(UNKNOWN_PLACE(path=f"{path}.data_in.{k}", name=word, hint=hint))
     operators = {"own", *(place.operator for place in cluster.locations.values())}
     for k, word in enumerate(spec.operators or ()):
