@@ -443,9 +443,13 @@ _FABRIC: dict[str, Formula] = {
 _PIPELINES: Mapping[str, Formula] = {
     "pipeline_bytes": Formula("Σ own data of the stages that no other feeds, over all runs"),
     "kept_bytes": Formula("Σ bytes written · copies, or · (k + m)/k, of what is still kept at the end"),
-    "recovery_point_s": Formula("period + time of a run; simulated, end of a backup less begin of the one before", "of backups that are complete"),
+    "recovery_point_s": Formula(
+        "period + time of a run; simulated, end of a backup less begin of the one before", "of backups that are complete"
+    ),
     "recovery_time_s": Formula("max over resources of d/v of the way back", "read the backup, decrypt, decompress, write it back, alone"),
-    "security_time_s": Formula("Σ over the runs of time alone less time alone without the work and the waiting of security", "the same bytes"),
+    "security_time_s": Formula(
+        "Σ over the runs of time alone less time alone without the work and the waiting of security", "the same bytes"
+    ),
     "security_node_time_s": Formula("Σ node-time of encrypt, decrypt, anonymise, access-check and audit, and of encryption in flight"),
     "security_cost_usd": Formula("bill · security_time_s / time alone + rent of the audit logs"),
     "stages.start_s": Formula("staged: end of the stage before; streaming: when the first chunk has passed the stages before"),
@@ -457,7 +461,9 @@ _PIPELINES: Mapping[str, Formula] = {
 }
 
 
-FORMULAS: Mapping[str, Formula] = MappingProxyType({**_STEP, **_MEMORY, **_SUMMARY, **_COLUMNS, **_SCHEDULE, **_STUDIES, **_FABRIC, **_PIPELINES})
+FORMULAS: Mapping[str, Formula] = MappingProxyType(
+    {**_STEP, **_MEMORY, **_SUMMARY, **_COLUMNS, **_SCHEDULE, **_STUDIES, **_FABRIC, **_PIPELINES}
+)
 """By name: a term, ``memory.TERM``, a summary key, a column, or ``TABLE.COLUMN`` where a column means different things."""
 
 GIVEN: Mapping[str, str] = MappingProxyType(
