@@ -61,6 +61,8 @@ class Precision:
         Bytes of a separate full-precision copy of the weights; 0 where the weights are it.
     cast_bytes : float
         Extra traffic per element of a linear layer's inputs, to bring it into the format.
+    stored_bytes : float
+        Bytes of a weight as a linear layer reads it, where that is not ``input_bytes`` (weights quantised beyond the arithmetic); else 0.
     """
 
     matmul: str
@@ -71,6 +73,7 @@ class Precision:
     gradient_bytes: float
     master_bytes: float
     cast_bytes: float = 0.0
+    stored_bytes: float = 0.0
 
 
 PRECISIONS: Mapping[str, Precision] = MappingProxyType(
@@ -87,7 +90,9 @@ PRECISIONS: Mapping[str, Precision] = MappingProxyType(
 """Formats by name. fp8 and below hold for the linear layers only: attention, norms and sums stay in 16 bits."""
 
 
-_WIDTH_BITS: Mapping[str, float] = MappingProxyType({"fp32": 32.0, "tf32": 19.0, "bf16": 16.0, "fp16": 16.0, "fp8": 8.0, "fp4": 4.0})
+_WIDTH_BITS: Mapping[str, float] = MappingProxyType(
+    {"fp32": 32.0, "tf32": 19.0, "bf16": 16.0, "fp16": 16.0, "fp8": 8.0, "int8": 8.0, "fp4": 4.0}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +299,7 @@ def gemm_s(
     batch: Numeric = 1.0,
     input_bytes: Numeric = 2.0,
     output_bytes: Numeric = 2.0,
+    weight_bytes: Numeric | None = None,
     kernel_s: Numeric = 0.0,
 ) -> Array:
     """Return the time of a product of an M×K and a K×N matrix.
@@ -314,6 +320,8 @@ def gemm_s(
         Independent products of that shape in one kernel.
     input_bytes, output_bytes : float or array
         Bytes an element.
+    weight_bytes : float or array, optional
+        Bytes an element of the K×N matrix; ``input_bytes`` without it.
     kernel_s : float or array
         t₀, start-up of a kernel.
     """
@@ -324,7 +332,9 @@ def gemm_s(
         positive("bytes_per_s", bytes_per_s),
         non_negative("compute_units", compute_units),
     )
-    traffic = count * (np.asarray(input_bytes, float) * (rows * depth + depth * cols) + np.asarray(output_bytes, float) * rows * cols)
+    read = np.asarray(input_bytes, float)
+    inputs = read * (rows * depth + depth * cols) if weight_bytes is None else read * rows * depth + np.asarray(weight_bytes) * depth * cols
+    traffic = count * (inputs + np.asarray(output_bytes, float) * rows * cols)
     work = 2.0 * rows * cols * depth * count
     arithmetic = np.asarray(work / rate)
     if (units > 0).any():

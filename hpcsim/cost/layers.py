@@ -12,7 +12,7 @@ import numpy as np
 from hpcsim.cost.arguments import Array, Numeric
 from hpcsim.cost.collectives import Fabric
 from hpcsim.cost.compute import Device, Precision, gemm_s
-from hpcsim.cost.models import Model, attention_flop_per_token, layer_kinds
+from hpcsim.cost.models import Model, attention_flop_per_token, layer_kinds, touched_experts
 from hpcsim.cost.parallelism import Groups, Layout
 from hpcsim.cost.pipeline import SCHEDULES
 from hpcsim.cost.software import Software
@@ -108,7 +108,8 @@ class _Products:
             "output_bytes": self.precision.activation_bytes,
             "kernel_s": self.device.ramp_s,
         }
-        forward = gemm_s(m, n, k, **keywords)
+        stored = self.precision.stored_bytes
+        forward = gemm_s(m, n, k, **keywords, weight_bytes=stored or None)
         backward = gemm_s(m, k, n, **keywords) + self.learns * gemm_s(k, n, m, **keywords)
         return forward, backward
 
@@ -144,7 +145,8 @@ def _linear(model: Model, kind: str, tokens: Array, layout: Layout, products: _P
         add(1.0, tokens, h, model.ffn / t)
         return forward, backward
     width = model.expert_ffn / layout.etp
-    local = np.maximum(model.experts / layout.ep, 1.0)
+    met = touched_experts(tokens * layout.ep * layout.etp / t, np.maximum(model.experts, 1.0), model.experts_per_token)
+    local = np.maximum(met / layout.ep, 1.0)
     sent = tokens * model.expert_load * model.experts_per_token * layout.etp / t / local
     grouped = products.software.grouped_frac
     add(1.0, sent, up * width, h, local, grouped)

@@ -24,6 +24,7 @@ __all__ = [
     "layer_kinds",
     "layer_parameters",
     "parameters",
+    "touched_experts",
 ]
 
 NO_HEADS = problem_kind(
@@ -271,6 +272,18 @@ def parameters(model: Model | Work) -> Array:
     embedding, final = _ends(model)
     body = sum((count * layer_parameters(model, kind) for kind, count in layer_kinds(model).items()), np.zeros(()))
     return np.asarray(embedding + final + body)[()]
+
+
+def touched_experts(tokens: Numeric, experts: Numeric, experts_per_token: Numeric) -> Array:
+    """Return how many experts of a layer are expected to get at least one of some tokens: E·(1 − (1 − k/E)^n).
+
+    Every token takes k different experts, independently of the others and each equally likely. All E are met where n is large.
+
+    >>> float(touched_experts(1, 256, 8)), float(touched_experts(2, 8, 2))
+    (8.0, 3.5)
+    """
+    n, e, k = non_negative("tokens", tokens), positive("experts", experts), non_negative("experts_per_token", experts_per_token)
+    return np.asarray(e * (1.0 - (1.0 - np.minimum(k / e, 1.0)) ** n))[()]
 
 
 def active_parameters(model: Model) -> Array:

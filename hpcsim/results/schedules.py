@@ -22,7 +22,7 @@ _JOBS = Table(
         _POLICY,
         count_column("job_id", "Number of the job: the log's own, or counted from 1."),
         text_column("name", "Name of the job.", null=True),
-        text_column("kind", "What the job does.", values=("batch", "training", "task", "matrix-product", "pattern", "pipeline")),
+        text_column("kind", "What the job does.", values=("batch", "training", "task", "matrix-product", "pattern", "pipeline", "serving")),
         text_column("group", "Node group that the job asks for or ran on.", null=True),
         text_column("user", "Who submitted it.", null=True),
         real_column("submit_s", "s", "Time of submission."),

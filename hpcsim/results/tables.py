@@ -23,6 +23,7 @@ from hpcsim.results.node_groups import GROUPS
 from hpcsim.results.pipelines import STAGES
 from hpcsim.results.planning import PLAN_TABLES
 from hpcsim.results.schedules import SCHEDULES
+from hpcsim.results.services import SERVICES
 from hpcsim.results.standby import STANDBY
 from hpcsim.results.studies import STUDIES
 from hpcsim.results.waits import WAITS
@@ -69,9 +70,9 @@ _TRAINING = Table(
 
 _BREAKDOWN = Table(
     "breakdown",
-    "Where the time of one step or one task goes.",
+    "Where the time of one step, one task or a mean request goes.",
     (
-        _text("name", "Training job or task."),
+        _text("name", "Training job, task or service."),
         _text("term", "Part of the time."),
         _real("seconds", "s", "Time that this part adds."),
         _real("fraction", "1", "Its share; the shares of one name sum to 1."),
@@ -344,6 +345,7 @@ TABLES: dict[str, Table] = {
         *STANDBY,
         *PLAN_TABLES,
         *FABRIC_TABLES,
+        *SERVICES,
     )
 }
 """Every result table by name."""

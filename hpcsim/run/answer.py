@@ -10,6 +10,7 @@ from hpcsim.base.units import readable
 from hpcsim.results.quantities import brief
 from hpcsim.run.pipelines import answer_of_pipelines
 from hpcsim.run.record import Item, Record
+from hpcsim.run.serving import service_answer, services_of
 from hpcsim.workload.training import TrainingPlan
 
 __all__ = ["answer_of"]
@@ -19,7 +20,10 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     """Return one or two sentences that answer the scenario's question with its figures."""
     parts = []
     items = record.items
-    if len(items) == 1:
+    served = services_of(record)
+    if served and len(served) == len(items):
+        parts += [service_answer(plan, found) for _, plan, found in served]
+    elif len(items) == 1:
         parts.append(_item(items[0], record, summary))
     elif items:
         known = list(dict.fromkeys(item.plan.name for item in items))
@@ -29,7 +33,7 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
         parts.append(_jobs(record, summary))
     sentence = "; ".join(part for part in parts if part)
     draw = _draw(summary, priced=bool(record.bound.cluster.prices))
-    if record.batch or len(items) > 1:  # many subjects: the machine is what draws
+    if record.batch or len(items) > 1 or served:  # many subjects: the machine is what draws
         text = sentence + (f". The machine {draw}." if draw else ".")
     else:
         text = f"{sentence or 'Nothing ran'}{', ' if draw else ''}{draw}."

@@ -35,6 +35,7 @@ from hpcsim.workload.elastic import Elasticity
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
 from hpcsim.workload.pipelines import PipelinePlan, plan_pipeline
+from hpcsim.workload.serving import ServingPlan, check_room, plan_serving
 from hpcsim.workload.tasks import TaskPlan, plan_task
 from hpcsim.workload.training import Outset, TrainingPlan, assuming, of_length, outset_of, plan_training
 
@@ -71,7 +72,7 @@ CAP_LOW = problem_kind("node-cap-low", "at its lowest clock a busy node still dr
 FAILURES_WITHOUT_WORK = problem_kind(
     "failures-without-work",
     "node failures strike training runs and batch jobs, and this workload has neither",
-    "leave failures out; how they strike decomposed tasks is not modelled",
+    "leave failures out; how they strike decomposed tasks and services is not modelled",
 )
 
 NOT_PRICED = problem_kind("assume-price", "the catalog prices no {name!r} in this scenario", "{near}")
@@ -116,9 +117,15 @@ class Bound:
     jobs: BoundJobs | None
     tasks: tuple[TaskPlan, ...]
     pipelines: tuple[PipelinePlan, ...]
+    services: tuple[ServingPlan, ...]
     published: tuple[Published, ...]
     node_mtbf_s: float | None
     repair_s: float
+
+    @property
+    def networks(self) -> tuple[TrainingPlan | ServingPlan, ...]:
+        """Everything that works on a neural network: training runs, then services."""
+        return (*self.trainings, *self.services)
 
 
 def _kept(problems: Problems, make: Callable[[], T], path: str) -> T | None:
@@ -451,6 +458,8 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
     tasks += _planned(problems, "patterns", work.patterns, lambda n, s: plan_pattern(n, s, cluster))
     pipelines = _planned(problems, "pipelines", work.pipelines, lambda n, s: plan_pipeline(n, s, cluster, catalog))
+    services = _planned(problems, "serving", work.serving, lambda n, s: plan_serving(n, s, cluster, catalog, folder=scenario.folder))
+    check_room(services, problems)
     if mtbf_s:
         for plan in trainings:
             _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
@@ -470,6 +479,7 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
         jobs=jobs,
         tasks=tuple(tasks),
         pipelines=tuple(pipelines),
+        services=tuple(services),
         published=published,
         node_mtbf_s=mtbf_s,
         repair_s=failure.repair if failure else 0.0,

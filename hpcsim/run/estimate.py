@@ -21,9 +21,11 @@ from hpcsim.run.nodes import fitted
 from hpcsim.run.pipelines import Staged, closed_items
 from hpcsim.run.pools import BoundJobs, ladder_of
 from hpcsim.run.record import BatchRecord, Item, Record, devices_per_processor, node_span_w
+from hpcsim.run.served import served_in_estimate
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scheduling.machine import Allocation
 from hpcsim.workload.jobs import Trace
+from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -109,6 +111,16 @@ def _task_item(plan: TaskPlan, bound: Bound) -> Item:
     return item
 
 
+def _service_item(plan: ServingPlan) -> Item:
+    item = Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, plan.work_s)
+    item.start_s, item.end_s, item.status = plan.submit_s, plan.submit_s + plan.work_s, "finished"
+    item.done_s = plan.work_s
+    load, busy = plan.mean_work(plan.steady)
+    item.stretches = [(plan.group.name, item.start_s, item.end_s, float(plan.draw_w(np.asarray(load), np.asarray(busy))))]
+    item.served = served_in_estimate(plan)
+    return item
+
+
 def _queued(items: list[Item], bound: Bound) -> None:
     """Shift items that need the same nodes behind each other, in order of submission: first come, first served without gaps."""
     free: dict[str, list[float]] = {name: [0.0] * group.count for name, group in bound.cluster.groups.items()}
@@ -181,6 +193,7 @@ def _record(bound: Bound, seed: int) -> Record:
     items: list[Item] = [_training_item(plan, bound) for plan in bound.trainings]
     items += [_task_item(plan, bound) for plan in bound.tasks]
     items += closed_items(bound, Ways(bound.cluster) if bound.pipelines else None)
+    items += [_service_item(plan) for plan in bound.services]
     _queued(items, bound)
     batch = _batch(bound)
     names = list(bound.cluster.groups)

@@ -28,6 +28,7 @@ def notes_of(record: Record, missing: Sequence[str], *, powered: bool, billable:
     notes = [note for plan in bound.trainings for note in plan.notes]  # on which software all else rests
     notes += [*bound.scenario.notes, *bound.cluster.notes] + [note for task in bound.tasks for note in task.notes]
     notes += pipeline_notes(record)
+    notes += [note for plan in bound.services for note in plan.notes]
     notes += [*missing, *_dropped(record), *_size_notes(record), *record.notes]
     if record.network:
         notes += record.network.notes

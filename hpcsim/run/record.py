@@ -15,9 +15,11 @@ from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs
 from hpcsim.run.holdings import Holdings, node_span_w
 from hpcsim.run.network import NetworkRecord
+from hpcsim.run.served import Served
 from hpcsim.run.standby import Standby
 from hpcsim.workload.jobs import Finding, JobTable
 from hpcsim.workload.pipelines import PipelinePlan
+from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan
 from hpcsim.workload.training import TrainingPlan
 
@@ -28,14 +30,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass
 class Item:
-    """A training run, task or run of a pipeline and what became of it; times in seconds, NaN where they have not come.
+    """A training run, task, run of a pipeline or service and what became of it; times in seconds, NaN where they have not come.
 
     ``share`` maps each node group to the nodes taken there. ``work_s`` is useful work done; ``stretches`` are
     (group, start_s, end_s, draw_w) rows that tile its time; ``short`` are (group, start_s, end_s) rows in which it has one node less;
     ``number`` is that of the run, and ``staged`` its stages, of a pipeline.
     """
 
-    plan: TrainingPlan | TaskPlan | PipelinePlan
+    plan: TrainingPlan | TaskPlan | PipelinePlan | ServingPlan
     share: dict[str, int]
     submit_s: float
     estimate_s: float
@@ -51,6 +53,7 @@ class Item:
     task_rows: dict[str, list[Any]] = field(default_factory=dict)
     number: int = 0
     staged: object = None
+    served: Served | None = None
 
     @property
     def name(self) -> str:
@@ -60,7 +63,7 @@ class Item:
 
     @property
     def kind(self) -> str:
-        """``training``, ``task``, ``matrix-product``, ``pattern`` or ``pipeline``."""
+        """``training``, ``task``, ``matrix-product``, ``pattern``, ``pipeline`` or ``serving``."""
         return "training" if isinstance(self.plan, TrainingPlan) else self.plan.kind
 
     @property

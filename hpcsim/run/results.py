@@ -26,8 +26,10 @@ from hpcsim.run.pipelines import Staged, pipeline_summary, stage_rows, with_keep
 from hpcsim.run.prices import facility_of, group_account
 from hpcsim.run.ranges import ranges_of
 from hpcsim.run.record import BatchRecord, Item, Record
+from hpcsim.run.serving import latency_rows, request_terms, service_memory, service_rows, service_summary, services_of
 from hpcsim.run.standby import standby_summary, standby_tables
 from hpcsim.workload.pipelines import PipelinePlan
+from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -55,7 +57,7 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     if not math.isnan(record.cpu_s):
         summary["cpu_s"] = record.cpu_s
     summary["wall_s"] = wall_s
-    entries = {row.name for row in cluster.sources} | {plan.network.id for plan in bound.trainings}
+    entries = {row.name for row in cluster.sources} | {plan.network.id for plan in bound.networks}
     return Results(
         name=scenario.name,
         question=scenario.question,
@@ -134,6 +136,7 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         if isinstance(plan, TrainingPlan) and item is not None and item.status == "finished":
             summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
         _unit_costs(record, summary)
+    service_summary(record, summary)
     _tdp_summary(record, summary)
     summary |= _footprint(record, summary)
     summary |= standby_summary(record.standby, record.begin_s, record.end_s)
@@ -298,7 +301,11 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     trainings = [item for item in record.items if isinstance(item.plan, TrainingPlan)]
     if trainings:
         tables["training"] = frame("training", _training_rows(trainings, record))
-        tables["memory"] = frame("memory", _memory_rows(trainings))
+    if services := services_of(record):
+        tables["services"] = frame("services", service_rows(record, done))
+        tables["latencies"] = frame("latencies", latency_rows(record))
+    if trainings or services:
+        tables["memory"] = frame("memory", _memory_rows(trainings, record))
     if record.items:
         tables["breakdown"] = frame("breakdown", _breakdown_rows(record.items))
     rows = [item.task_rows for item in record.items if item.task_rows]
@@ -512,7 +519,7 @@ def _training_rows(items: list[Item], record: Record) -> dict[str, list[Any]]:
     return {key: [row[key] for row in rows] for key in rows[0]}
 
 
-def _memory_rows(items: list[Item]) -> dict[str, list[Any]]:
+def _memory_rows(items: list[Item], record: Record) -> dict[str, list[Any]]:
     rows = [
         (item.name, term, float(size))
         for item in items
@@ -520,6 +527,7 @@ def _memory_rows(items: list[Item]) -> dict[str, list[Any]]:
         for term, size in item.plan.cost.memory.terms().items()
         if float(size) > 0
     ]
+    rows += [row for _, plan, _ in services_of(record) for row in service_memory(plan)]
     return {"name": [r[0] for r in rows], "term": [r[1] for r in rows], "size_bytes": [r[2] for r in rows]}
 
 
@@ -536,6 +544,8 @@ def _breakdown_rows(items: list[Item]) -> dict[str, list[Any]]:
             terms = dict(zip((stage.name for stage in laid.plan.stages), laid.alone_s.tolist(), strict=True))
         elif isinstance(item.plan, PipelinePlan):
             continue
+        elif isinstance(item.plan, ServingPlan):
+            terms = request_terms(item.served) if item.served is not None else {}
         else:
             terms = {term: float(seconds) for term, seconds in item.plan.cost.terms.items()}
         total = sum(terms.values())
@@ -557,9 +567,11 @@ def _quality(record: Record) -> dict[str, list[Any]]:
 
 def _sources(record: Record) -> dict[str, list[Any]]:
     bound = record.bound
-    precisions = {plan.precision for plan in bound.trainings} or {"fp64"}
+    precisions = {plan.precision for plan in bound.trainings} | {
+        arithmetic for plan in bound.services for arithmetic in plan.arithmetic
+    } or {"fp64"}
     rows = [tuple(row) for row in bound.cluster.sources_for(precisions)]
-    for plan in bound.trainings:
+    for plan in bound.networks:
         for fact in plan.network.facts():
             rows.append(
                 (

@@ -21,6 +21,7 @@ from hpcsim.engine.machine import MachineSystem
 from hpcsim.engine.outages import NodeOutages, PoolOutages
 from hpcsim.engine.outcome import Outcome
 from hpcsim.engine.pipelines import PipelineRun
+from hpcsim.engine.serving import ServiceRun
 from hpcsim.engine.tasks import TaskFloor, TaskRun
 from hpcsim.engine.training import Cycle, TrainingRun
 from hpcsim.run.accounting import Down, Usage
@@ -36,6 +37,7 @@ from hpcsim.run.pipelines import Staged, pipeline_items, settle
 from hpcsim.run.policies import policy_of, stopping_of, unknown_names
 from hpcsim.run.pools import ladder_of
 from hpcsim.run.record import BatchRecord, Item, Record, batch_usage, devices_per_processor, node_span_w
+from hpcsim.run.served import served_in_run, stretches_of_run
 from hpcsim.run.standby import sleep_rule, standby_of
 from hpcsim.run.wishes import Wishes
 from hpcsim.scenario.load import Scenario, load
@@ -47,6 +49,8 @@ from hpcsim.scheduling.sleeping import AwakeFirst
 from hpcsim.workload.jobs import JobTable
 from hpcsim.workload.pipeline_times import Laid, lay
 from hpcsim.workload.pipelines import PipelinePlan
+from hpcsim.workload.requests import draw_requests
+from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
 
@@ -97,6 +101,7 @@ class _Room:
             or len(bound.trainings) + len(bound.tasks) > 1
             or (bound.jobs is not None and bool(bound.jobs.spec.communication))
         )
+        self.services: dict[str, ServiceRun] = {}
         flows = bound.scenario.simulate.flows and (bound.cluster.fabric is not None or bool(bound.cluster.storage))
         self.network = Network(self.clock, bound.cluster, flows=flows) if shared or flows else None
         self.batch_traffic = self._batch_traffic(bound.jobs) if bound.jobs and bound.jobs.spec.communication else None
@@ -214,6 +219,16 @@ class _Room:
         yield from run.process(self.clock)
         self.finish(item, tickets, held)
 
+    def serve(self, item: Item, plan: ServingPlan, seed: int) -> Generator[Any, Any, None]:
+        """Drive one service until its last request is answered."""
+        tickets = yield from self.hold(item)
+        held = self._held(item, tickets)
+        until_s = self.bound.scenario.simulate.until
+        run = ServiceRun(plan, draw_requests(plan.name, plan.spec, seed, servers=plan.apart or plan.replicas, until_s=until_s))
+        self.services[plan.name] = run
+        yield from run.process(self.clock)
+        self.finish(item, tickets, held)
+
     def _held(self, item: Item, tickets: list[tuple[BatchSystem, Ticket]]) -> dict[str, IntArray]:
         """Return the nodes of each group that the item got, by their numbers in the cluster; nothing where the network is not shared."""
         held: dict[str, IntArray] = {}
@@ -279,6 +294,7 @@ def _items(bound: Bound, ways: Ways | None) -> list[Item]:
         for plan in bound.trainings
     ]
     items += [Item(plan, dict(plan.groups), plan.submit_s, closed_form(plan).makespan_s) for plan in bound.tasks]
+    items += [Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, plan.work_s) for plan in bound.services]
     return items + pipeline_items(bound, ways)
 
 
@@ -290,6 +306,8 @@ def _start(room: _Room, items: list[Item], seed: int) -> None:
                 room.clock.process(room.train(item, item.plan, seed))
             elif isinstance(item.plan, PipelinePlan):
                 room.clock.process(room.pipe(item, item.plan))
+            elif isinstance(item.plan, ServingPlan):
+                room.clock.process(room.serve(item, item.plan, seed))
             else:
                 room.clock.process(room.work(item, item.plan))
 
@@ -311,6 +329,11 @@ def _close(room: _Room, items: list[Item], now_s: float) -> None:
             item.failures, item.checkpoints = run.failures, run.checkpoints
         elif isinstance(item.staged, PipelineRun):
             settle(item, Staged(item.staged.laid, item.staged.begins_s, item.staged.ends_s), now_s)
+        elif isinstance(item.plan, ServingPlan):
+            service = room.services.get(item.name)
+            if service is not None:
+                item.served = served_in_run(item.plan, service, now_s)
+                item.stretches = stretches_of_run(item.plan, service, item.start_s, item.stop_s(now_s))
         elif item.task_rows:
             task: TaskRun = item.task_rows["run"][0]
             task.stop(now_s)

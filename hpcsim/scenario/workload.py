@@ -1,4 +1,4 @@
-"""The workload part of a scenario: training runs, job logs, decomposed tasks, matrix products, communication patterns and data pipelines."""
+"""The workload part of a scenario: training runs, job logs, decomposed tasks, matrix products, communication patterns, data pipelines and services."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from hpcsim.scenario.cluster import Precision
 from hpcsim.scenario.communication import CommunicationSpec
 from hpcsim.scenario.elastic import ElasticSpec
 from hpcsim.scenario.fields import Count, NamedMap, Quantity, Share, Spec, fail
+from hpcsim.scenario.models import ModelSpec
 from hpcsim.scenario.pipelines import PipelineSpec
+from hpcsim.scenario.serving import ServingSpec
 
 __all__ = [
     "CheckpointSpec",
@@ -22,6 +24,7 @@ __all__ = [
     "MatrixProductSpec",
     "ModelSpec",
     "PatternSpec",
+    "ServingSpec",
     "SlackSpec",
     "SynchronySpec",
     "SyntheticSpec",
@@ -33,7 +36,7 @@ __all__ = [
 
 EXACTLY_ONE = problem_kind("exactly-one", "exactly one of {keys} is needed; here {given}", "give exactly one of them")
 EMPTY_WORKLOAD = problem_kind(
-    "empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products, patterns, pipelines"
+    "empty-workload", "the workload is empty", "give at least one of training, jobs, tasks, matrix_products, patterns, pipelines, serving"
 )
 EMPTY_LIST = problem_kind("empty-list", "the list is empty", "name at least one, or leave the key out")
 NOT_GROUPS = problem_kind("groups-form", "{value!r} is no node group, list of groups, or all", "for example cpu, [cpu, gpu], all")
@@ -77,45 +80,6 @@ def _exactly_one(given: Mapping[str, Any], *keys: str) -> Iterator[Problem]:
     found = [k for k in keys if k in given]
     if len(found) != 1:
         yield EXACTLY_ONE(keys=" or ".join(keys), given=" and ".join(found) or "none is given")
-
-
-_Dim = Annotated[int, Count(1, 10_000_000)] | None
-
-
-class ModelSpec(Spec):
-    """A neural network: a catalog model, its changed hyper-parameters, or all of them inline."""
-
-    base: str | None = Field(None, description="catalog model whose other values are kept")
-    config: str | None = Field(
-        None, description="a Hugging Face config.json instead, relative to the scenario's file; its other values are kept"
-    )
-    family: str | None = Field(None, description="gpt, llama, moe, mla, bert, encoder-decoder, …")
-    layers: _Dim = Field(None, description="layers (encoder layers of an encoder-decoder)")
-    decoder_layers: _Dim = Field(None, description="decoder layers of an encoder-decoder")
-    hidden: _Dim = Field(None, description="hidden size")
-    ffn: _Dim = Field(None, description="width of the feed-forward layer")
-    heads: _Dim = Field(None, description="query heads")
-    kv_heads: _Dim = Field(None, description="key and value heads")
-    head_dim: _Dim = Field(None, description="size of a head")
-    vocab: _Dim = Field(None, description="size of the vocabulary")
-    gated: bool | None = Field(None, description="gated feed-forward layer (SwiGLU)")
-    tied: bool | None = Field(None, description="input and output embeddings share their weights")
-    experts: _Dim = Field(None, description="routed experts of a layer")
-    experts_per_token: _Dim = Field(None, description="routed experts that a token visits")
-    shared_experts: Annotated[int, Count(0, 1000)] | None = Field(None, description="experts that every token visits")
-    expert_ffn: _Dim = Field(None, description="width of an expert")
-    dense_layers: Annotated[int, Count(0, 10_000)] | None = Field(None, description="first layers without experts")
-    capacity: Annotated[float, Share(0, 100)] | None = Field(
-        None, description="tokens an expert takes at most, over the mean, its buffers padded to that; 0 (the default): no token is dropped"
-    )
-    imbalance: Annotated[float, Share(1, 1000)] | None = Field(
-        None, description="tokens of the fullest device's experts over the mean, where none is dropped; 1 (the default): balanced"
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, data: Any) -> Any:
-        return {"base": data} if isinstance(data, str) else data
 
 
 class LayoutSpec(Spec):
@@ -515,6 +479,7 @@ class WorkloadSpec(Spec):
 
     patterns: NamedMap[PatternSpec] = Field(default_factory=dict, description="applications by their communication pattern, by name")
     pipelines: NamedMap[PipelineSpec] = Field(default_factory=dict, description="data pipelines by name")
+    serving: NamedMap[ServingSpec] = Field(default_factory=dict, description="models that are served, by name")
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -145,6 +145,7 @@ def test_every_column_has_a_meaning_a_type_and_a_unit_that_its_suffix_promises()
     suffixes = {
         "_s": "s",
         "_bytes_per_s": "B/s",
+        "_per_s": "1/s",
         "_bytes": "B",
         "_w": "W",
         "_j": "J",

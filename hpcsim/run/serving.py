@@ -1,0 +1,191 @@
+"""Services in the results: their tables, their keys of the summary, their part of the answer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from hpcsim.base.units import readable
+from hpcsim.run.accounting import Account
+from hpcsim.run.prices import group_account
+from hpcsim.run.record import Item, Record
+from hpcsim.run.served import Served
+from hpcsim.workload.serving import ServingPlan
+
+__all__ = ["latency_rows", "request_terms", "service_answer", "service_memory", "service_rows", "service_summary", "services_of"]
+
+QUANTILES = np.concatenate([np.arange(1, 100) / 100.0, [0.995, 0.999]])
+_TIMES = ("ttft", "tpot", "latency")
+
+
+def services_of(record: Record) -> list[tuple[Item, ServingPlan, Served]]:
+    """Return the services that have begun, each with its plan and what became of it."""
+    return [(item, item.plan, item.served) for item in record.items if isinstance(item.plan, ServingPlan) and item.served is not None]
+
+
+def _quantile(times: Any, q: float) -> float:
+    some = times[~np.isnan(times)]
+    return float(np.quantile(some, q, method="inverted_cdf")) if len(some) else math.nan
+
+
+def _figures(served: Served, plan: ServingPlan, span_s: float) -> dict[str, Any]:
+    """Return the figures of a service that need no account."""
+    found: dict[str, Any] = {"requests": served.requests, "requests_finished": served.finished}
+    found["replicas"], found["load_per_s"], found["capacity_per_s"] = plan.replicas, plan.spec.load, plan.steady.capacity_per_s
+    for name in _TIMES:
+        for q in (50, 95, 99):
+            found[f"p{q}_{name}_s"] = _quantile(getattr(served, f"{name}_s"), q / 100)
+    share = served.share(plan)
+    rate = served.finished / span_s if span_s > 0 else math.nan
+    found |= {
+        "goodput_frac": share,
+        "goodput_per_s": share * rate,
+        "late_frac": served.late_frac(plan),
+        "mean_wait_s": served.mean_wait_s,
+        "mean_queue": served.mean_queue,
+        "mean_batch": served.mean_batch,
+        "utilisation_frac": served.busy_frac,
+        "tokens_per_s": served.tokens / span_s if span_s > 0 else math.nan,
+        "peak_memory_bytes": sum(plan.memory.values()),
+        "memory_capacity_bytes": plan.memory_capacity_bytes,
+    }
+    return found
+
+
+def _energy_j(item: Item, plan: ServingPlan, record: Record) -> float:
+    """Return the energy of the nodes of a service while it holds them; NaN where power is not known."""
+    account, gap = group_account(plan.group, record.bound.cluster)
+    if gap or plan.span_w is None:
+        return math.nan
+    span = item.stop_s(record.end_s) - item.start_s
+    return sum(watts * (end - begin) for _, begin, end, watts in item.stretches) + plan.nodes * account.idle_w * span
+
+
+def _own_bill(item: Item, plan: ServingPlan, record: Record, done: Account, energy_j: float) -> float:
+    """Return the bill of a service: its devices while it holds them, and their electricity with cooling where the price does not cover that."""
+    cluster = record.bound.cluster
+    price = cluster.prices.get(plan.group.name)
+    site = cluster.site
+    first = len(record.batch.jobs) if record.batch else 0
+    usd = float(done.job_usd[first + record.items.index(item)]) if price is not None else 0.0
+    if price is not None and price.includes_electricity:
+        return usd
+    if site.electricity_usd_per_j is None:
+        return usd if price is not None else math.nan
+    return usd + energy_j * site.pue * site.electricity_usd_per_j
+
+
+def service_rows(record: Record, done: Account) -> dict[str, list[Any]]:
+    """Return the columns of the table of services."""
+    rows = []
+    for item, plan, served in services_of(record):
+        span = plan.spec.duration if record.kind == "estimate" else item.stop_s(record.end_s) - item.start_s
+        energy = _energy_j(item, plan, record)
+        usd = _own_bill(item, plan, record, done, energy)
+        answered = served.finished or math.nan
+        rows.append(
+            {
+                "name": plan.name,
+                "model": plan.network.id,
+                "group": plan.group.name,
+                "nodes": plan.nodes,
+                "prefill_replicas": plan.apart,
+                "tp": plan.tp,
+                "weights": plan.replica.weights,
+                "slots": plan.slots,
+                **_figures(served, plan, span),
+                "ttft_limit_s": plan.spec.objectives.ttft,
+                "tpot_limit_s": plan.spec.objectives.tpot,
+                "deadline_s": plan.spec.objectives.deadline,
+                "binds": plan.binds.replace("_", " "),
+                "energy_j": energy,
+                "energy_per_request_j": energy / answered,
+                "cost_usd": usd,
+                "cost_per_request_usd": usd / answered,
+                "cost_per_mtoken_usd": usd / (served.tokens or math.nan) * 1e6,
+            }
+        )
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def latency_rows(record: Record) -> dict[str, list[Any]]:
+    """Return the columns of the table of latency quantiles."""
+    rows = []
+    for _, plan, served in services_of(record):
+        for name in _TIMES:
+            times = getattr(served, f"{name}_s")
+            some = times[~np.isnan(times)]
+            if len(some):
+                found = np.quantile(some, QUANTILES, method="inverted_cdf")
+                rows += [(plan.name, name, q, t) for q, t in zip(QUANTILES.tolist(), found.tolist(), strict=True)]
+    return {key: [row[k] for row in rows] for k, key in enumerate(("name", "measure", "quantile_frac", "time_s"))}
+
+
+def service_memory(plan: ServingPlan) -> list[tuple[str, str, float]]:
+    """Return rows (name, term, bytes) of what one device of a service holds."""
+    return [(plan.name, term, size) for term, size in plan.memory.items() if size > 0]
+
+
+def request_terms(served: Served) -> dict[str, float]:
+    """Return where the time of a mean request goes [s]."""
+    terms = {"way": served.way_s, "wait": served.mean_wait_s, "prefill": served.prefill_s, "decode": served.decode_s}
+    return {key: value for key, value in terms.items() if value > 0}
+
+
+def service_summary(record: Record, summary: dict[str, Any]) -> None:
+    """Add what services did: of a single one all its figures, of several their sums and shares."""
+    found = services_of(record)
+    if not found:
+        return
+    spans = [plan.spec.duration if record.kind == "estimate" else item.stop_s(record.end_s) - item.start_s for item, plan, _ in found]
+    if len(found) == 1 and len(record.items) == 1 and not record.batch:
+        _, plan, served = found[0]
+        figures = {
+            key: value for key, value in _figures(served, plan, spans[0]).items() if not (isinstance(value, float) and math.isnan(value))
+        }
+        summary |= figures
+        if "cost_usd" in summary and served.tokens and served.finished:
+            if plan.demand.steps:
+                summary["cost_per_mtoken_usd"] = summary["cost_usd"] / served.tokens * 1e6
+            summary["cost_per_request_usd"] = summary["cost_usd"] / served.finished
+        if "facility_energy_j" in summary and served.finished:
+            summary["energy_per_request_j"] = summary["facility_energy_j"] / served.finished
+        return
+    came = sum(served.requests for _, _, served in found)
+    summary["requests"], summary["requests_finished"] = came, sum(served.finished for _, _, served in found)
+    for key, shares in (
+        ("goodput_frac", [(served.share(plan), served.requests) for _, plan, served in found]),
+        ("late_frac", [(served.late_frac(plan), served.requests) for _, plan, served in found]),
+    ):
+        known = [(share, n) for share, n in shares if not math.isnan(share) and n]
+        if known:
+            summary[key] = sum(share * n for share, n in known) / sum(n for _, n in known)
+
+
+def service_answer(plan: ServingPlan, served: Served) -> str:
+    """Return a service's part of the answer."""
+    device = plan.group.accelerator.id if plan.group.accelerator else plan.group.name
+    copies = f"{plan.replicas} replica{'s' * (plan.replicas != 1)}"
+    copies += f" and {plan.apart} for prefills" if plan.apart else ""
+    text = f"{plan.name} serves {plan.network.id} to {plan.spec.load:.4g} requests a second on {copies} of {plan.tp} {device}"
+    if not len(served.latency_s):
+        return f"{text}, which can serve {plan.steady.capacity_per_s:.4g}: the queue grows without end"
+    parts = []
+    if plan.demand.steps:
+        parts.append(f"95 % get their first token within {readable(_quantile(served.ttft_s, 0.95), 'time', 3)}")
+        parts.append(f"further ones every {readable(_quantile(served.tpot_s, 0.95), 'time', 3)}")
+    else:
+        parts.append(f"95 % get their answer within {readable(_quantile(served.latency_s, 0.95), 'time', 3)}")
+    late = served.late_frac(plan)
+    goals = plan.spec.objectives
+    if not math.isnan(late):
+        parts.append(f"{_share(late)} come after their deadline of {readable(goals.deadline or 0.0, 'time', 3)}")
+    elif goals.ttft is not None or goals.tpot is not None:
+        parts.append(f"{_share(served.share(plan))} keep the objectives")
+    return f"{text}: " + ", ".join(parts)
+
+
+def _share(value: float) -> str:
+    return f"{100.0 * value:.3g} %"

@@ -1,0 +1,100 @@
+"""The requests of a service: when they come, how long they are, where their users are."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hpcsim.base.rng import stream
+from hpcsim.cost.service import lognormal_lengths
+from hpcsim.scenario.serving import LengthSpec, ServingSpec
+
+__all__ = ["LONGEST", "Requests", "draw_requests", "drawn_lengths"]
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+LONGEST = 0.9999
+"""Quantile at which lengths are cut: what one request in ten thousand asks for beyond it, no service promises."""
+
+
+@dataclass(frozen=True)
+class Requests:
+    """The requests of a service, by arrival.
+
+    Attributes
+    ----------
+    arrival_s : array
+        At the place where they are served, from the begin of the service.
+    prompts, outputs : array of int
+    delay_s : array
+        Random part of the way.
+    home : array of int
+        Replica where the user is.
+    """
+
+    arrival_s: Floats
+    prompts: Ints
+    outputs: Ints
+    delay_s: Floats
+    home: Ints
+
+
+def draw_requests(name: str, spec: ServingSpec, seed: int, *, servers: int, until_s: float | None = None) -> Requests:
+    """Draw the requests of a service: arrivals, lengths, delays, each from a stream of its own.
+
+    Parameters
+    ----------
+    name : str
+        Of the service: its streams are its own.
+    spec : ServingSpec
+    seed : int
+    servers : int
+        Replicas among which the users' homes are.
+    until_s : float, optional
+        Time at which the simulation ends.
+
+    Notes
+    -----
+    Arrivals are Poisson with the rate of the profile (unit exponentials laid along the integral of the rate), or a beat along that integral.
+    """
+    duration = spec.duration if until_s is None else min(spec.duration, max(until_s - spec.submit, 0.0))
+    times, total = _integral(spec, duration)
+    rng = stream(seed, "serving", name, "arrivals")
+    expected = float(total[-1])
+    if spec.arrivals == "even":
+        marks = np.arange(1, math.floor(expected + 1e-9) + 1) - 0.5
+    else:
+        draws = np.cumsum(rng.standard_exponential(math.ceil(expected + 8.0 * math.sqrt(expected) + 32.0)))
+        marks = draws[draws < expected]
+    arrival = np.interp(marks, total, times)
+    n = len(arrival)
+
+    jitter = spec.access.jitter
+    delay = stream(seed, "serving", name, "delays").standard_exponential(n) * jitter if jitter else np.zeros(n)
+    home = stream(seed, "serving", name, "homes").integers(0, servers, n)
+    prompts, outputs = (
+        drawn_lengths(length, stream(seed, "serving", name, what).random(n))
+        for what, length in (("prompts", spec.prompt), ("outputs", spec.output))
+    )
+    return Requests(arrival, prompts, outputs, delay, home)
+
+
+def drawn_lengths(length: LengthSpec, places: Floats) -> Ints:
+    """Return lengths at places between 0 and 1; beyond :data:`LONGEST`, and as near to 0, the distribution is cut."""
+    return lognormal_lengths(length.mean, length.spread, np.clip(places, 1.0 - LONGEST, LONGEST))
+
+
+def _integral(spec: ServingSpec, duration: float) -> tuple[Floats, Floats]:
+    """Return times and the expected requests up to each of them; linear in between."""
+    if spec.profile is None:
+        return np.array([0.0, duration]), np.array([0.0, spec.load * duration])
+    parts = np.array(spec.profile.parts)
+    width = spec.profile.period / len(parts)
+    edges = np.concatenate([np.arange(0.0, duration, width), [duration]])
+    at = np.minimum(np.arange(len(edges) - 1) % len(parts), len(parts) - 1)
+    rates = spec.load * parts[at] / parts.mean()
+    return edges, np.concatenate([[0.0], np.cumsum(rates * np.diff(edges))])
