@@ -21,7 +21,6 @@ from hpcsim.cost.laws import transfer
 __all__ = [
     "answers_s",
     "bottleneck",
-    "detection_frac",
     "in_flight_bytes",
     "kept_byte_s",
     "lead_s",
@@ -173,14 +172,3 @@ def kept_byte_s(size_bytes: Numeric, *, factor: Numeric, kept_s: Numeric) -> Arr
     size, raw, time = non_negative("size_bytes", size_bytes), at_least("factor", factor, 1), non_negative("kept_s", kept_s)
     broadcast(size, raw, time)
     return np.asarray(size * raw * time)[()]
-
-
-def detection_frac(sampled_frac: Numeric, recall_frac: Numeric, occurrences: Numeric) -> Array:
-    """Return the probability that a scan of a sample finds what occurs so often: 1 − (1 − q·recall)^occurrences.
-
-    >>> round(float(detection_frac(0.05, 0.9, 100)), 3)
-    0.99
-    """
-    q, r, n = fraction("sampled_frac", sampled_frac), fraction("recall_frac", recall_frac), non_negative("occurrences", occurrences)
-    broadcast(q, r, n)
-    return np.asarray(1.0 - (1.0 - q * r) ** n)[()]

@@ -34,7 +34,8 @@ from hpcsim.workload.communication import check_communication
 from hpcsim.workload.elastic import Elasticity
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
-from hpcsim.workload.pipelines import PipelinePlan, plan_pipeline
+from hpcsim.workload.pipeline_parts import PipelinePlan
+from hpcsim.workload.pipelines import plan_pipeline
 from hpcsim.workload.serving import ServingPlan, check_room, plan_serving
 from hpcsim.workload.tasks import TaskPlan, plan_task
 from hpcsim.workload.training import Outset, TrainingPlan, assuming, of_length, outset_of, plan_training

@@ -22,8 +22,8 @@ from hpcsim.run.accounting import Account
 from hpcsim.run.bind import Bound
 from hpcsim.run.holdings import node_span_w
 from hpcsim.run.record import Item, Record
+from hpcsim.workload.pipeline_parts import PipelinePlan, StagePlan
 from hpcsim.workload.pipeline_times import Laid, Resource, lay_first
-from hpcsim.workload.pipelines import PipelinePlan, StagePlan
 
 __all__ = ["Staged", "answer_of_pipelines", "closed_items", "energy_j", "pipeline_items", "pipeline_notes", "pipeline_summary", "settle", "stage_rows", "with_keeping"]  # fmt: skip
 

@@ -18,7 +18,7 @@ from hpcsim.run.network import NetworkRecord
 from hpcsim.run.served import Served
 from hpcsim.run.standby import Standby
 from hpcsim.workload.jobs import Finding, JobTable
-from hpcsim.workload.pipelines import PipelinePlan
+from hpcsim.workload.pipeline_parts import PipelinePlan
 from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan
 from hpcsim.workload.training import TrainingPlan

@@ -28,7 +28,7 @@ from hpcsim.run.ranges import ranges_of
 from hpcsim.run.record import BatchRecord, Item, Record
 from hpcsim.run.serving import latency_rows, request_terms, service_memory, service_rows, service_summary, services_of
 from hpcsim.run.standby import standby_summary, standby_tables
-from hpcsim.workload.pipelines import PipelinePlan
+from hpcsim.workload.pipeline_parts import PipelinePlan
 from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan

@@ -47,8 +47,8 @@ from hpcsim.scheduling.placement import LadderFirst, Placement, make_placement
 from hpcsim.scheduling.prediction import PREDICTORS
 from hpcsim.scheduling.sleeping import AwakeFirst
 from hpcsim.workload.jobs import JobTable
+from hpcsim.workload.pipeline_parts import PipelinePlan
 from hpcsim.workload.pipeline_times import Laid, lay
-from hpcsim.workload.pipelines import PipelinePlan
 from hpcsim.workload.requests import draw_requests
 from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
@@ -149,9 +149,9 @@ class _Room:
         return traffic
 
     def hold(self, item: Item) -> Generator[Any, Any, list[tuple[BatchSystem, Ticket]]]:
-        """Wait in the queue of every group for the item's nodes, in the order of the groups, and return the tickets."""
-        tickets = []
-        for group, nodes in item.share.items():
+        """Wait in the queue of every group for the item's nodes, one after the other, and return the tickets in the order of its groups."""
+        found: dict[str, tuple[BatchSystem, Ticket]] = {}
+        for group, nodes in sorted(item.share.items()):  # one order for all, so that none waits for another in a circle
             pool = self.pools[group]
             processors = nodes * self.per_node[group]
             if isinstance(pool, MachineSystem):
@@ -160,10 +160,10 @@ class _Room:
             else:
                 ticket = pool.request(processors, estimate_s=item.estimate_s, name=item.name)
             yield ticket
-            tickets.append((pool, ticket))
+            found[group] = pool, ticket
         item.start_s = self.clock.now
         item.status = "running"
-        return tickets
+        return [found[group] for group in item.share]
 
     def _set_of(self, group: str) -> int:
         """Return the set of the nodes of one group in the jobs' machine: the first sets are the groups where there are several."""

@@ -39,6 +39,7 @@ _OF_KIND: Mapping[str, tuple[str, ...]] = {
     "batch": ("access-check",),
     "per": ("access-check",),
     "log": ("audit",),
+    "sample": ("audit",),
     "spill": ("shuffle",),
     "shard": ("shard",),
     "restores": ("backup",),
@@ -78,6 +79,9 @@ class StageSpec(Spec):
     latency: Annotated[float, Quantity("time")] | None = Field(None, description="time to the answer of one access check")
     batch: Annotated[int, Count(1, 1_000_000_000)] | None = Field(None, description="checks that are asked for together; 1 by default")
     per: Literal["object", "record"] | None = Field(None, description="what is checked; each object by default")
+    sample: Annotated[float, Share(1e-9, 1)] | None = Field(
+        None, description="share of the data that an audit looks through; all by default"
+    )
     log: Annotated[float, Quantity("data size")] | None = Field(None, description="log written for a record")
     spill: Annotated[float, Quantity("data rate")] | None = Field(
         None, description="rate of a node's local disks, to which a shuffle writes once and reads once; it stays in memory without"

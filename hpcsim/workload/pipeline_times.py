@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from hpcsim.cluster.ways import Way, Ways
 from hpcsim.cost.maxmin import Routes
 from hpcsim.cost.pipelines import bottleneck, lead_s, staged_s, streamed_s
-from hpcsim.workload.pipelines import Move, PipelinePlan, StagePlan
+from hpcsim.workload.pipeline_parts import Move, PipelinePlan, StagePlan
 
 __all__ = ["Laid", "Resource", "lay", "lay_first"]
 
@@ -148,14 +148,13 @@ def lay(plan: PipelinePlan, ways: Ways, nodes: Mapping[str, IntArray]) -> Laid:
     return Laid(plan, tuple(found), use, tuple(laid_ways), tuple(laid_bytes))
 
 
-def _own(stage: StagePlan, k: int, charge: object) -> None:
+def _own(stage: StagePlan, k: int, charge: Callable[[str, str, int, float], None]) -> None:
     """Charge what a stage needs besides links."""
-    assert callable(charge)
-    core_s, group = stage.core_s + stage.flight_core_s, stage.group
-    if core_s > 0:
-        charge("processor", group.name, k, core_s / (stage.nodes * (group.cores or 1)))
+    group = stage.group
+    if stage.work_bytes + stage.flight_bytes > 0:
+        charge("processor", group.name, k, stage.cores_s(group.cores or 1))
         if stage.cores < (group.cores or 1):
-            charge("processor", f"{stage.cores} cores of {group.name}", k, core_s / (stage.nodes * stage.cores))
+            charge("processor", f"{stage.cores} cores of {group.name}", k, stage.cores_s(stage.cores))
     charge("device", f"{group.name}, {stage.name}", k, stage.device_s)
     charge("disk", group.name, k, stage.disk_s)
     charge("arrival", stage.name, k, stage.arrive_s)

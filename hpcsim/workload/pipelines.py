@@ -18,16 +18,16 @@ import numpy as np
 from hpcsim.base.errors import InputError, Problems, problem_kind
 from hpcsim.base.units import readable
 from hpcsim.cluster.parts import Cluster, NodeGroup, StorageTier
-from hpcsim.cost.pipelines import in_flight_bytes, shuffled_bytes, through
-from hpcsim.cost.storage import erasure_coded, replicated
-from hpcsim.scenario.pipelines import COMPUTING, PRIVATE, PipelineSpec, StageSpec
+from hpcsim.cost.pipelines import answers_s, in_flight_bytes, shuffled_bytes, through
+from hpcsim.scenario.pipelines import COMPUTING, PipelineSpec, StageSpec
+from hpcsim.workload.pipeline_parts import Move, PipelinePlan, StagePlan, Written, redundancy_factor
 from hpcsim.workload.tasks import NO_FABRIC
 
 if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.catalog.methods import DataMethod
 
-__all__ = ["Move", "PipelinePlan", "StagePlan", "Written", "plan_pipeline", "redundancy_factor"]
+__all__ = ["plan_pipeline"]
 
 T = TypeVar("T")
 
@@ -69,149 +69,6 @@ MOST_FLOWS = 100_000
 
 _CATEGORY = {"compress": "codec", "decompress": "codec", "encrypt": "cipher", "decrypt": "cipher", "deduplicate": "hash"}
 _EXAMPLE = {"codec": "zstd-1", "cipher": "aes-256-gcm", "hash": "sha-256"}
-
-
-@dataclass(frozen=True)
-class Move:
-    """Bytes of a stage that go over links.
-
-    Attributes
-    ----------
-    kind : str
-        ``read`` and ``write`` of a storage tier, ``shuffle`` among the stage's nodes, ``hand`` from the nodes of another stage.
-    size_bytes : float
-        On the way, records of encryption included; of a shuffle all that is exchanged, own part included.
-    tier : str
-        Of ``read`` and ``write``.
-    source : int
-        Stage that hands on, of ``hand``.
-    """
-
-    kind: str
-    size_bytes: float
-    tier: str = ""
-    source: int = -1
-
-
-@dataclass(frozen=True)
-class Written:
-    """What one run of a stage leaves on a tier; ``keep_s`` is None where it stays to the end of the run."""
-
-    tier: str
-    size_bytes: float
-    keep_s: float | None
-    factor: float
-    """Raw bytes of a byte that is kept."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StagePlan:
-    """One stage, ready to be timed.
-
-    Attributes
-    ----------
-    name, kind : str
-    group : NodeGroup
-    nodes, cores : int
-        Nodes that run it, and cores of each that it may use; 0 cores where it computes nothing.
-    after : tuple of int
-        Stages before it.
-    in_bytes, out_bytes, records, objects : float
-        What comes in and goes out; records and objects that come in, 0 where nobody says.
-    core_s, flight_core_s : float
-        Core-seconds over all nodes: its own work, and encryption on the way.
-    device_s : float
-        Time of each node where its rate is no matter of cores [s].
-    disk_s, arrive_s, answer_s, first_s : float
-        Time of local disks, of data to arrive, of answers, and to the first byte [s].
-    moves : tuple of Move
-    written : Written or None
-    """
-
-    name: str
-    kind: str
-    group: NodeGroup
-    nodes: int
-    cores: int
-    after: tuple[int, ...]
-    in_bytes: float
-    out_bytes: float
-    records: float
-    objects: float
-    core_s: float = 0.0
-    flight_core_s: float = 0.0
-    device_s: float = 0.0
-    disk_s: float = 0.0
-    arrive_s: float = 0.0
-    answer_s: float = 0.0
-    first_s: float = 0.0
-    moves: tuple[Move, ...] = ()
-    written: Written | None = None
-
-    @property
-    def node_time_s(self) -> float:
-        """Node-time that its work takes, d/v with v the rate of a whole node [s]."""
-        cores = (self.core_s + self.flight_core_s) / (self.group.cores or 1)
-        return cores + self.nodes * self.device_s
-
-    @property
-    def private(self) -> bool:
-        """Whether it serves security and governance."""
-        return self.kind in PRIVATE
-
-
-@dataclass(frozen=True, kw_only=True)
-class PipelinePlan:
-    """A pipeline, ready to be laid on nodes.
-
-    Attributes
-    ----------
-    name, path : str
-    stages : tuple of StagePlan
-        Each after those that it waits for.
-    streaming : bool
-        Whether all stages run at once.
-    chunks : float
-        Pieces that stages hand on.
-    groups : tuple of (str, int)
-        Node groups and how many of their nodes it takes.
-    submit_s, every_s : float
-        First submission, and from one run to the next.
-    times : int
-        Runs.
-    restore : PipelinePlan or None
-        The way back, of a pipeline that ends in a backup.
-    notes : tuple of str
-    """
-
-    name: str
-    path: str
-    stages: tuple[StagePlan, ...]
-    streaming: bool
-    chunks: float
-    groups: tuple[tuple[str, int], ...]
-    submit_s: float = 0.0
-    every_s: float = 0.0
-    times: int = 1
-    restore: PipelinePlan | None = None
-    notes: tuple[str, ...] = ()
-    kind: str = "pipeline"
-
-    def without_security(self) -> PipelinePlan:
-        """Return the pipeline as it would be if security and governance took no time: the same bytes, read and written alike."""
-        stages = []
-        for stage in self.stages:
-            bare = dataclasses.replace(stage, flight_core_s=0.0)
-            if stage.private:
-                moves = tuple(m for m in stage.moves if not (stage.kind == "audit" and m.kind == "write"))
-                bare = dataclasses.replace(bare, core_s=0.0, device_s=0.0, answer_s=0.0, moves=moves)
-            stages.append(bare)
-        return dataclasses.replace(self, stages=tuple(stages))
-
-
-def redundancy_factor(tier: StorageTier) -> float:
-    """Return the raw bytes of a byte that a tier keeps: its copies, or (k + m)/k of an erasure code."""
-    return float((erasure_coded(tier.pieces, tier.parity) if tier.pieces else replicated(tier.copies)).factor)
 
 
 @dataclass
@@ -362,17 +219,15 @@ def _sealed(p: _Planner, order: list[tuple[str, tuple[int, ...]]]) -> None:
         sealed.append(stage.kind == "encrypt" or (into and stage.kind != "decrypt"))
 
 
-def _core_s(p: _Planner, stage: StageSpec, method: DataMethod | None, into: float, out: float) -> float:
-    """Return the core-seconds of a stage's own work: bytes over the rate of a core."""
+def _work(stage: StageSpec, method: DataMethod | None, into: float, out: float) -> tuple[float, float]:
+    """Return the bytes that the cores of a stage work through, and the rate of one; no bytes where it needs no cores."""
     if stage.rate is not None:
-        return into / stage.rate
+        return into * (1.0 if stage.sample is None else stage.sample), stage.rate
     if method is None or method.core_bytes_per_s is None:
-        return 0.0
-    if stage.kind == "decompress":  # a decompressor's rate counts what comes out
-        return out / (method.back_core_bytes_per_s or method.core_bytes_per_s)
-    if stage.kind == "decrypt":
-        return into / (method.back_core_bytes_per_s or method.core_bytes_per_s)
-    return into / method.core_bytes_per_s
+        return 0.0, 1.0
+    back = stage.kind in ("decompress", "decrypt")
+    rate = method.back_core_bytes_per_s if back and method.back_core_bytes_per_s is not None else method.core_bytes_per_s
+    return out if stage.kind == "decompress" else into, rate  # a decompressor's rate counts what comes out
 
 
 @dataclass
@@ -382,19 +237,18 @@ class _Ways:
     p: _Planner
     cipher: DataMethod | None
     moves: list[Move] = dataclasses.field(default_factory=list)
-    core_s: float = 0.0
+    sealed_bytes: float = 0.0
     first_s: float = 0.0
 
     def add(self, move: Move, here: str, there: str) -> float:
-        """Add a move between two locations and return the core-seconds of encryption on one side."""
-        spec, core_s = self.p.spec.in_flight, 0.0
+        """Add a move between two locations and return the bytes that each side encrypts or decrypts on its cores."""
+        spec, sealed = self.p.spec.in_flight, 0.0
         if spec is not None and self.cipher is not None and (spec.everywhere or here != there):
-            if self.cipher.core_bytes_per_s is not None:
-                core_s = move.size_bytes / self.cipher.core_bytes_per_s
+            sealed = move.size_bytes if self.cipher.core_bytes_per_s is not None else 0.0
             move = dataclasses.replace(move, size_bytes=float(in_flight_bytes(move.size_bytes, self.cipher.record_frac)))
-        self.core_s += core_s
+        self.sealed_bytes += sealed
         self.moves.append(move)
-        return core_s
+        return sealed
 
 
 def _location(cluster: Cluster, part: NodeGroup | StorageTier) -> str:
@@ -411,7 +265,7 @@ def _fabric(p: _Planner, name: str, what: str) -> None:
 
 
 def _inputs(p: _Planner, ways: _Ways, name: str, at: int, made: list[StagePlan], before: tuple[int, ...], group: NodeGroup, into: float) -> dict[int, float]:  # fmt: skip
-    """Gather where a stage's data come from; return the core-seconds of encryption that fall to the nodes of others."""
+    """Gather where a stage's data come from; return the bytes that the nodes of others encrypt for the way."""
     stage, here, theirs = p.spec.stages[name], _location(p.cluster, group), {}  # type: StageSpec, str, dict[int, float]
 
     def read(tier: StorageTier, size: float) -> None:
@@ -431,8 +285,7 @@ def _inputs(p: _Planner, ways: _Ways, name: str, at: int, made: list[StagePlan],
             read(p.cluster.storage[kept.tier], other.out_bytes)
         elif other.group.name != group.name:
             _fabric(p, name, f"a stage that takes data from the nodes of {other.group.name!r}")
-            core_s = ways.add(Move("hand", other.out_bytes, source=one), here, _location(p.cluster, other.group))
-            theirs[one] = theirs.get(one, 0.0) + core_s
+            theirs[one] = ways.add(Move("hand", other.out_bytes, source=one), here, _location(p.cluster, other.group))
             if p.cluster.fabric is not None:
                 ways.first_s += p.cluster.fabric.latency_s
     return theirs
@@ -445,7 +298,10 @@ def _outputs(p: _Planner, ways: _Ways, name: str, group: NodeGroup, into: float,
         _fabric(p, name, "a shuffle over several nodes")
         if nodes * (nodes - 1) > MOST_FLOWS:
             p.problems.add(WIDE(path=f"{p.path}.stages.{name}", nodes=nodes, limit=MOST_FLOWS))
-        ways.add(Move("shuffle", into), here, here)
+        sealed = ways.add(Move("shuffle", into), here, here)
+        ways.sealed_bytes += (
+            float(shuffled_bytes(2.0 * sealed, nodes)) - sealed
+        )  # what leaves a node is encrypted there and decrypted at the other
     tier = _tier(p, name, "to", stage.to)
     if tier is None:
         return None
@@ -458,23 +314,23 @@ def _outputs(p: _Planner, ways: _Ways, name: str, group: NodeGroup, into: float,
 def _answers(p: _Planner, name: str, group: NodeGroup, nodes: int, records: float, objects: float, out_objects: float) -> float:
     """Return the time that a stage's streams wait for access checks and for first bytes of objects, all of them together [s]."""
     stage = p.spec.stages[name]
-    streams = nodes * (stage.streams or group.cores or 1)
+    streams = stage.streams or group.cores or 1
     waiting = 0.0
     if stage.kind == "access-check":
         what = stage.per or "object"
         asked = records if what == "record" else objects
         if not asked:
             p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what=f"{what}s", key=f"{p.path}.{what}s"))
-        waiting += asked / (stage.batch or 1) * (stage.latency or 0.0)
+        waiting += float(answers_s(asked, stage.latency or 0.0, nodes=nodes, streams=streams, batch=stage.batch or 1))
     for key, count in (("from", objects), ("to", out_objects)):
         tier = p.cluster.storage.get((stage.from_storage if key == "from" else stage.to) or "")
         if tier is not None and stage.kind != "audit":
-            waiting += count * tier.latency_s
-    return waiting / streams
+            waiting += float(answers_s(count, tier.latency_s, nodes=nodes, streams=streams))
+    return waiting
 
 
 def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _Amounts, method: DataMethod | None, made: list[StagePlan]) -> tuple[StagePlan, dict[int, float]] | None:  # fmt: skip
-    """Return one stage, planned, and the core-seconds of encryption that fall to others; None where it cannot be."""
+    """Return one stage, planned, and the bytes that others encrypt for it; None where it cannot be."""
     stage, spec = p.spec.stages[name], p.spec
     group = p.group_of(name, stage)
     if group is None:
@@ -488,8 +344,8 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
     ways = _Ways(p, cipher)
     theirs = _inputs(p, ways, name, at, made, before, group, into)
     written = _outputs(p, ways, name, group, into, out, records, nodes)
-    core_s = _core_s(p, stage, method, into, out)
-    if core_s + ways.core_s + sum(theirs.values()) > 0:
+    work_bytes, rate = _work(stage, method, into, out)
+    if work_bytes + ways.sealed_bytes > 0:
         if p.kept(lambda: group.need("cores"), group.path) is None:
             return None
         if stage.cores is not None and stage.cores > group.cores:  # type: ignore[operator]
@@ -506,8 +362,10 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
         out_bytes=out,
         records=records,
         objects=amounts.objects[at],
-        core_s=core_s,
-        flight_core_s=ways.core_s,
+        work_bytes=work_bytes,
+        core_bytes_per_s=rate,
+        flight_bytes=ways.sealed_bytes,
+        flight_bytes_per_s=(cipher.core_bytes_per_s if cipher is not None else None) or 1.0,
         device_s=into / (nodes * stage.node_rate) if stage.node_rate else 0.0,
         disk_s=2.0 * moved / (nodes * stage.spill) if stage.spill else 0.0,
         arrive_s=into / stage.arrives if stage.arrives else 0.0,
@@ -516,6 +374,14 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
         moves=tuple(ways.moves),
         written=written,
     ), theirs  # fmt: skip
+
+
+def _sealing(p: _Planner, stage: StagePlan, size_bytes: float, bytes_per_s: float) -> StagePlan:
+    """Return a stage whose nodes encrypt what others fetch from them."""
+    if size_bytes > 0:
+        p.kept(lambda: stage.group.need("cores"), stage.group.path)
+    cores = stage.cores or stage.group.cores or 0
+    return dataclasses.replace(stage, flight_bytes=stage.flight_bytes + size_bytes, flight_bytes_per_s=bytes_per_s, cores=cores)
 
 
 def _capacity(p: _Planner, stages: list[StagePlan]) -> None:
@@ -547,8 +413,8 @@ def _made(p: _Planner) -> tuple[list[StagePlan], list[tuple[str, tuple[int, ...]
         if found is None:
             break  # what follows would only repeat it
         made.append(found[0])
-        for one, core_s in found[1].items():
-            made[one] = dataclasses.replace(made[one], flight_core_s=made[one].flight_core_s + core_s)
+        for one, size in found[1].items():
+            made[one] = _sealing(p, made[one], size, found[0].flight_bytes_per_s)
     p.problems.raise_if_any()
     return made, order
 

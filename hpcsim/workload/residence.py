@@ -18,7 +18,7 @@ from hpcsim.scenario.pipelines import PipelineSpec
 
 if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
-    from hpcsim.workload.pipelines import StagePlan
+    from hpcsim.workload.pipeline_parts import StagePlan
 
 __all__ = ["check_residence"]
 

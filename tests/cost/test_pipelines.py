@@ -58,7 +58,6 @@ def test_wrong_arguments_are_refused() -> None:
         lambda: pl.streamed_s([[1.0]], 0),
         lambda: pl.kept_byte_s(1, factor=0.5, kept_s=1),
         lambda: pl.shuffled_bytes(-1, 2),
-        lambda: pl.detection_frac(2, 0.5, 1),
     ):
         with pytest.raises(InputError):
             call()

@@ -11,7 +11,8 @@ from hpcsim.catalog.lookup import default
 from hpcsim.cluster.build import resolve
 from hpcsim.run.bind import check
 from hpcsim.scenario.load import load
-from hpcsim.workload.pipelines import PipelinePlan, plan_pipeline
+from hpcsim.workload.pipeline_parts import PipelinePlan
+from hpcsim.workload.pipelines import plan_pipeline
 
 CLUSTER: dict[str, Any] = {
     "nodes": {"etl": {"count": 4, "cores": 10}},
