@@ -18,6 +18,7 @@ from hpcsim.catalog.lookup import Catalog
 from hpcsim.cluster.parts import StorageTier
 from hpcsim.cluster.ways import Ways
 from hpcsim.cost.pipelines import kept_byte_s, recovery_point_s
+from hpcsim.results.quantities import brief
 from hpcsim.run.accounting import Account
 from hpcsim.run.bind import Bound
 from hpcsim.run.holdings import node_span_w
@@ -25,9 +26,11 @@ from hpcsim.run.record import Item, Record
 from hpcsim.workload.pipeline_parts import PipelinePlan, StagePlan
 from hpcsim.workload.pipeline_times import Laid, Resource, lay_first
 
-__all__ = ["Staged", "answer_of_pipelines", "closed_items", "energy_j", "pipeline_items", "pipeline_notes", "pipeline_summary", "settle", "stage_rows", "with_keeping"]  # fmt: skip
+__all__ = ["Staged", "answer_of_pipelines", "closed_items", "energy_j", "in_words", "pipeline_items", "pipeline_notes", "pipeline_summary", "settle", "stage_rows", "with_keeping"]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float64]
+_MOST_TOLD = 3
+"""Pipelines of which the answer tells."""
 MONTH_S = 2_629_746.0
 """A twelfth of a year."""
 
@@ -244,20 +247,21 @@ def _kept_at_end(record: Record, item: Item, staged: Staged) -> float:
 
 
 def _recovery(record: Record, laid: Mapping[str, Laid]) -> dict[str, float]:
-    """Return worst recovery point and time over the pipelines that back up; of runs, the longest that data stood without a whole copy."""
+    """Return worst recovery point and time over the pipelines that back up: period and transfer, or the longest that data stood without a copy."""
     points, times = [], []
+    ways = Ways(record.bound.cluster) if any(own.plan.restore is not None for own in laid.values()) else None
     for name, own in laid.items():
         plan = own.plan
-        if plan.restore is None:
+        if plan.restore is None or ways is None:
             continue
-        times.append(lay_first(plan.restore, Ways(record.bound.cluster)).total_s)
+        times.append(lay_first(plan.restore, ways).total_s)
         runs = sorted((item for _, item, _ in _pipes(record) if item.plan.name == name), key=lambda item: item.start_s)
         whole = [item for item in runs if item.status == "finished"]
         gaps = [later.end_s - sooner.start_s for sooner, later in itertools.pairwise(whole)]
         if whole and len(runs) > len(whole):
             gaps.append(record.end_s - whole[-1].start_s)
         if plan.every_s:
-            points.append(max(gaps) if gaps else float(recovery_point_s(plan.every_s, own.total_s)))
+            points.append(max([float(recovery_point_s(plan.every_s, own.total_s)), *gaps]))
     return {**({"recovery_point_s": max(points)} if points else {}), **({"recovery_time_s": max(times)} if times else {})}
 
 
@@ -300,21 +304,31 @@ def pipeline_notes(record: Record) -> list[str]:
 
 
 def answer_of_pipelines(record: Record, summary: Mapping[str, Any]) -> str:
-    """Return what the answer says of pipelines, besides their time: what bounds the longest, recovery, and security."""
+    """Return what the answer says of pipelines, besides the time of all: each one's own and what bounds it, recovery, and security."""
     laid = _laid(record)
     if not laid:
         return ""
-    longest = max(laid.values(), key=lambda own: own.total_s)
-    text = f" {longest.plan.name} is bound by {in_words(longest.narrowest)}."
+    ranked = sorted(laid.values(), key=lambda own: -own.total_s)[:_MOST_TOLD]
+    text = "".join(_of_one(record, own) for own in ranked)
     if "recovery_time_s" in summary:
-        lost = (
-            f"At worst {readable(summary['recovery_point_s'], 'time', 3)} of work are lost, and " if "recovery_point_s" in summary else ""
-        )
-        back = f"a restore takes {readable(summary['recovery_time_s'], 'time', 3)}."
-        text += f" {lost}{back}" if lost else f" {back[0].upper()}{back[1:]}"
+        back = f"a restore takes {readable(summary['recovery_time_s'], 'time', 3)}"
+        lost = f"what changed in {readable(summary['recovery_point_s'], 'time', 3)}" if "recovery_point_s" in summary else ""
+        text += f" At worst {lost} is lost, and {back}." if lost else f" {back[0].upper()}{back[1:]}."
     if "security_time_s" in summary:
-        text += f" Security and governance add {readable(summary['security_time_s'], 'time', 3)}"
+        added, whole = summary["security_time_s"], sum(item.stop_s(record.end_s) - item.start_s for _, item, _ in _pipes(record))
+        usd = summary.get("security_cost_usd", 0.0)
+        worth = f" and {brief('cost_usd', usd)}" if usd >= 0.01 else ""
         text += (
-            f" and {summary['security_cost_usd']:.3g} USD." if "security_cost_usd" in summary and summary["security_cost_usd"] > 0 else "."
+            f" Security and governance add {readable(added, 'time', 3)}{worth}."
+            if added > 1e-3 * whole
+            else f" Security and governance add no time{worth and f', {worth[5:]}'}: they work beside what is slower."
         )
     return text
+
+
+def _of_one(record: Record, own: Laid) -> str:
+    """Return how long a pipeline takes, alone and at most, and what bounds it alone."""
+    runs = [item.end_s - item.start_s for _, item, _ in _pipes(record) if item.plan.name == own.plan.name and item.status == "finished"]
+    most = max(runs, default=own.total_s)
+    later = f" alone, {readable(most, 'time', 3)} at most," if most > own.total_s * 1.01 else ","
+    return f" {own.plan.name[0].upper()}{own.plan.name[1:]} takes {readable(own.total_s, 'time', 3)}{later} bound by {in_words(own.narrowest)}."

@@ -57,7 +57,8 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     if not math.isnan(record.cpu_s):
         summary["cpu_s"] = record.cpu_s
     summary["wall_s"] = wall_s
-    entries = {row.name for row in cluster.sources} | {plan.network.id for plan in bound.networks}
+    taken = (*cluster.sources, *(row for pipeline in bound.pipelines for row in pipeline.facts))
+    entries = {row.name for row in taken} | {plan.network.id for plan in bound.networks}
     return Results(
         name=scenario.name,
         question=scenario.question,
@@ -571,6 +572,7 @@ def _sources(record: Record) -> dict[str, list[Any]]:
         arithmetic for plan in bound.services for arithmetic in plan.arithmetic
     } or {"fp64"}
     rows = [tuple(row) for row in bound.cluster.sources_for(precisions)]
+    rows += [tuple(row) for pipeline in bound.pipelines for row in pipeline.facts]
     for plan in bound.networks:
         for fact in plan.network.facts():
             rows.append(

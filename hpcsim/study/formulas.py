@@ -444,7 +444,7 @@ _PIPELINES: Mapping[str, Formula] = {
     "pipeline_bytes": Formula("Σ own data of the stages that no other feeds, over all runs"),
     "kept_bytes": Formula("Σ bytes written · copies, or · (k + m)/k, of what is still kept at the end"),
     "recovery_point_s": Formula(
-        "period + time of a run; simulated, end of a backup less begin of the one before", "of backups that are complete"
+        "period + time of a run alone; simulated, end of a backup less begin of the one before where that is longer", "of complete backups"
     ),
     "recovery_time_s": Formula("max over resources of d/v of the way back", "read the backup, decrypt, decompress, write it back, alone"),
     "security_time_s": Formula(

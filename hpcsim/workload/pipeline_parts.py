@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from hpcsim.cluster.parts import NodeGroup, StorageTier
+from hpcsim.cluster.parts import NodeGroup, SourceRow, StorageTier
 from hpcsim.cost.pipelines import processor_s
 from hpcsim.cost.storage import erasure_coded, replicated
 from hpcsim.scenario.pipelines import PRIVATE
@@ -142,7 +142,8 @@ class PipelinePlan:
         Runs.
     restore : PipelinePlan or None
         The way back, of a pipeline that ends in a backup.
-    notes : tuple of str
+    facts : tuple of SourceRow
+        What it takes from the catalog.
     """
 
     name: str
@@ -155,7 +156,7 @@ class PipelinePlan:
     every_s: float = 0.0
     times: int = 1
     restore: PipelinePlan | None = None
-    notes: tuple[str, ...] = ()
+    facts: tuple[SourceRow, ...] = ()
     kind: str = "pipeline"
 
     def without_security(self) -> PipelinePlan:

@@ -141,7 +141,7 @@ def lay(plan: PipelinePlan, ways: Ways, nodes: Mapping[str, IntArray]) -> Laid:
         laid_ways.append(way)
         laid_bytes.append(sub)
         over = np.bincount(way.routes.links, np.repeat(sub, np.diff(way.routes.first)), ways.capacity_bytes_per_s.size)
-        for link in np.flatnonzero(over > 0).tolist():
+        for link in _named_first(ways, np.flatnonzero(over > 0)).tolist():
             kind, name = _link(ways, link)
             charge(kind, name, k, float(over[link] / ways.capacity_bytes_per_s[link]))
     use = np.stack(list(found.values()), axis=1) if found else np.zeros((len(plan.stages), 0))
@@ -159,6 +159,11 @@ def _own(stage: StagePlan, k: int, charge: Callable[[str, str, int, float], None
     charge("disk", group.name, k, stage.disk_s)
     charge("arrival", stage.name, k, stage.arrive_s)
     charge("answers", stage.name, k, stage.answer_s)
+
+
+def _named_first(ways: Ways, links: IntArray) -> IntArray:
+    """Return links so that of equally narrow ones the first is the one to be named: servers, then lines between sites, then down to ports."""
+    return links if ways.links is None else links[np.argsort(-ways.links.tier[links], kind="stable")]
 
 
 def _link(ways: Ways, link: int) -> tuple[str, str]:

@@ -6,6 +6,7 @@ times it; the engine (:mod:`hpcsim.engine.pipelines`) runs the same stages as fl
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import math
@@ -17,13 +18,14 @@ import numpy as np
 
 from hpcsim.base.errors import InputError, Problems, problem_kind
 from hpcsim.base.units import readable
-from hpcsim.cluster.parts import Cluster, NodeGroup, StorageTier
+from hpcsim.cluster.parts import Cluster, NodeGroup, SourceRow, StorageTier
 from hpcsim.cost.pipelines import answers_s, in_flight_bytes, shuffled_bytes, through
 from hpcsim.scenario.pipelines import COMPUTING, PipelineSpec, StageSpec
 from hpcsim.workload.pipeline_parts import Move, PipelinePlan, StagePlan, Written, redundancy_factor
 from hpcsim.workload.tasks import NO_FABRIC
 
 if TYPE_CHECKING:
+    from hpcsim.catalog.entries import Entry
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.catalog.methods import DataMethod
 
@@ -458,6 +460,7 @@ def plan_pipeline(name: str, spec: PipelineSpec, cluster: Cluster, catalog: Cata
         submit_s=spec.submit,
         every_s=spec.every or 0.0,
         times=spec.times or 1,
+        facts=_facts(p),
     )
     back = _way_back(spec, stages)
     if back is not None:
@@ -465,6 +468,31 @@ def plan_pipeline(name: str, spec: PipelineSpec, cluster: Cluster, catalog: Cata
         undone, _ = _made(p)
         plan = dataclasses.replace(plan, restore=dataclasses.replace(plan, stages=tuple(undone), times=1, restore=None))
     return plan
+
+
+def _facts(p: _Planner) -> tuple[SourceRow, ...]:
+    """Return what the stages take from the catalog: rates and ratios of methods, and rents."""
+    asked: list[tuple[str, Entry, tuple[str, ...]]] = []
+    for name, stage in p.spec.stages.items():
+        if stage.method is not None:
+            fields: tuple[str, ...] = ("core_bytes_per_s", "back_core_bytes_per_s") if stage.rate is None else ()
+            ratio: tuple[str, ...] = (
+                (f"ratio.{stage.content or 'mixed'}",) if stage.kind in ("compress", "decompress") and stage.ratio is None else ()
+            )
+            asked.append((f"{p.path}.stages.{name}.method", p.catalog.data_method(stage.method), (*fields, *ratio)))
+        tier = p.cluster.storage.get(stage.to or "")
+        if tier is not None and tier.rent_usd_per_byte_s is None:
+            with contextlib.suppress(InputError):
+                asked.append((f"{tier.path}.type", p.catalog.storage(tier.kind), ("rent_usd_per_byte_s",)))
+    if p.spec.in_flight is not None:
+        asked.append((f"{p.path}.in_flight.method", p.catalog.data_method(p.spec.in_flight.method), ("core_bytes_per_s", "record_frac")))
+    rows = []
+    for path, entry, fields in asked:
+        for field in fields:
+            with contextlib.suppress(InputError):  # not every method has every value
+                fact = entry.fact(field)
+                rows.append(SourceRow(path, fact.name, fact.field, str(fact.value), fact.unit, fact.source, fact.kind))
+    return tuple(dict.fromkeys(rows))
 
 
 _UNDONE: Mapping[str, str] = {"compress": "decompress", "encrypt": "decrypt"}
