@@ -31,8 +31,9 @@ _KEPT, _KEPT_OF_MANY = 4096, 64
 """Companies whose answers are kept; fewer where they do not come back."""
 _ROUNDS = 60
 _SETTLED = 1e-9
-_SHRINKING = 0.7
-"""By what factor the change of a round has to fall; where it does not, the steps are halved."""
+_ROUNDS_OF_STREAMS = 300
+_SHRINKING, _LONGER, _LEAST_STEP = 0.9, 1.05, 0.02
+"""Where the change of a round does not fall by the first factor the next steps are halved, else they are longer by the second."""
 _SAME = 1e-12
 _TIE = 1e-9
 
@@ -279,7 +280,7 @@ class _Company:
         owner, width = self.owner[here][stream], (self.alone * self.weight)[here][stream]
         place = self.table[-1, here][stream]
         step, before = 1.0, np.inf
-        for _ in range(_ROUNDS):
+        for _ in range(_ROUNDS_OF_STREAMS):
             least = self.least(here, found)[owner]
             ratio = found.level[stream] / self.alone[here][stream]
             narrow = np.where(ratio > least * (1 + _SETTLED), width * least, width)
@@ -288,7 +289,7 @@ class _Company:
             worst = float(np.abs(change / width).max())
             if worst <= _SETTLED:
                 break
-            step, before = step * (0.5 if worst > _SHRINKING * before else 1.0), worst
+            step, before = max(step / 2, _LEAST_STEP) if worst > _SHRINKING * before else min(step * _LONGER, 1.0), worst
             capacities[place] += step * change
             found = fair_levels(capacities, self.table[:, here], weight)
         return found
@@ -343,12 +344,13 @@ class _Company:
         weight = presence[self.owner] * self.weight
         here = np.flatnonzero(weight > 0)
         levels = self.levels(here, weight[here])
+        every = self.alone[here] / levels.level
         own = np.flatnonzero((self.owner[here] == mine) & (levels.bottleneck < self.links.size))
         if not own.size:
             return 1.0, -1
-        ratio = self.alone[here[own]] / levels.level[own]
-        slowdown = float(ratio.max())
-        worst = int((ratio >= slowdown * (1 - _TIE)).argmax())
+        ratio = every[own]
+        slowdown = float(every[self.owner[here] == mine].max())  # of a stream that has not settled, what all of its flows get
+        worst = int((ratio >= float(ratio.max()) * (1 - _TIE)).argmax())
         return (slowdown, int(levels.bottleneck[own[worst]])) if slowdown > 1.0 + _SAME else (1.0, -1)
 
     def parts(self, mine: int, link: int, duty: FloatArray) -> dict[str, float]:

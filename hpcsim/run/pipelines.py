@@ -29,6 +29,8 @@ from hpcsim.workload.pipeline_times import Laid, Resource, lay_first
 __all__ = ["Staged", "answer_of_pipelines", "closed_items", "energy_j", "in_words", "pipeline_items", "pipeline_notes", "pipeline_summary", "settle", "stage_rows", "with_keeping"]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float64]
+_SLIGHT = 1e-5
+"""Share of a pipeline's time below which what security adds is the passing of one chunk."""
 _MOST_TOLD = 3
 """Pipelines of which the answer tells."""
 MONTH_S = 2_629_746.0
@@ -216,12 +218,13 @@ def pipeline_summary(record: Record, done: Account, *, billable: bool) -> dict[s
     plain = {name: lay_first(own.plan.without_security(), ways).total_s for name, own in guarded.items()}
     whole = {name: lay_first(own.plan, ways).total_s for name, own in guarded.items()}
     runs = {name: sum(1 for _, item, _ in pipes if item.plan.name == name) for name in guarded}
-    found["security_time_s"] = sum(runs[name] * (whole[name] - plain[name]) for name in guarded)
+    added = {name: more if (more := whole[name] - plain[name]) > _SLIGHT * whole[name] else 0.0 for name in guarded}
+    found["security_time_s"] = sum(runs[name] * added[name] for name in guarded)
     found["security_node_time_s"] = sum(
         part * (stage.node_time_s if stage.private else stage.flight_core_s / (stage.group.cores or 1)) for stage, part in stages
     )
     if billable:
-        found["security_cost_usd"] = _security_usd(record, done, {name: 1.0 - plain[name] / whole[name] for name in guarded if whole[name]})
+        found["security_cost_usd"] = _security_usd(record, done, {name: added[name] / whole[name] for name in guarded if whole[name]})
     return found
 
 
