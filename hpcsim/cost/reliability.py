@@ -9,13 +9,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
-from hpcsim.cost.arguments import Array, Numeric, between, broadcast, non_negative, positive, whole
+from hpcsim.cost.arguments import Array, Numeric, between, broadcast, fraction, non_negative, positive, whole
 
 __all__ = [
+    "Exposure",
     "RepairCrew",
+    "alarm_interval_s",
+    "alarm_waste_frac",
     "availability",
     "availability_interval_s",
     "daly_interval_s",
@@ -24,10 +28,13 @@ __all__ = [
     "ettr_renewal",
     "expected_completion_s",
     "expected_segment_s",
+    "exposed",
     "job_mtbf_s",
     "optimal_interval_s",
     "repair_crew",
+    "replicas_recover_frac",
     "spares_needed",
+    "two_level_waste_frac",
     "weibull_failure_frac",
     "weibull_scale_s",
     "young_interval_s",
@@ -139,6 +146,240 @@ def expected_completion_s(
     each = expected_segment_s(tau, checkpoint_s=checkpoint_s, recovery_s=recovery_s, failures_per_s=failures_per_s, downtime_s=downtime_s)
     last = expected_segment_s(rest, checkpoint_s=0.0, recovery_s=recovery_s, failures_per_s=failures_per_s, downtime_s=downtime_s)
     return np.asarray(np.where(segments > 0, segments * each, 0.0) + last)[()]
+
+
+class Exposure(NamedTuple):
+    """What a run among failures and alarms is expected to take, and where its time goes; arrays of the arguments' shape.
+
+    Attributes
+    ----------
+    wall_s : array
+        From start to end: the work and all that follows.
+    checkpoints_s, broken_s : array
+        Checkpoints that were completed, and those that something broke off.
+    lost_s : array
+        Work that is done more than once.
+    down_s, recovery_s, acts_s : array
+        Detection and waits for a node; restarts and reading, those that failed too; what was done at alarms.
+    failures, announced, false_alarms : array
+        Failures in all, those of them that an alarm preceded, and alarms without one.
+    """
+
+    wall_s: Array
+    checkpoints_s: Array
+    broken_s: Array
+    lost_s: Array
+    down_s: Array
+    recovery_s: Array
+    acts_s: Array
+    failures: Array
+    announced: Array
+    false_alarms: Array
+
+
+class _Odds(NamedTuple):
+    """Rates of a run among failures, and what each event takes; arrays."""
+
+    sudden: Array
+    announced: Array
+    false: Array
+    recovery: Array
+    down: Array
+    wait: Array
+    act: Array
+    migrates: Array
+
+
+def _piece(w: Array, c: Array, o: _Odds) -> list[Array]:
+    """Return the fields of :class:`Exposure` for work w with a checkpoint c after it, as derived at :func:`exposed`."""
+    rate, alarms = o.sudden + o.announced, o.announced + o.false
+    every = o.sudden + alarms
+    safe, safe_rate = np.where(every > 0, every, 1.0), np.where(rate > 0, rate, 1.0)
+    held = np.exp(-safe * (w + c))
+    struck = -np.expm1(-safe * (w + c)) / safe
+    in_hand = (-np.expm1(-safe * w) / safe - w * held) / safe
+    writing = -np.expm1(-safe * c) * np.exp(-safe * w) / safe
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        saved = w * held + alarms * in_hand
+        tries = np.where(w > 0, w / np.where(w > 0, saved, 1.0), 0.0)
+        each = np.exp(rate * o.recovery)
+        sudden, met, vain = (tries * struck * share for share in (o.sudden, o.announced, o.false))
+        fails = np.where(o.migrates, 0.0, met)
+        chains = sudden + fails
+        kept, broken, lost = tries * held * c, tries * (writing - held * c), tries * o.sudden * in_hand
+        down = chains * each * o.down + fails * (o.wait - o.down) + (met - fails) * o.wait
+        recovery = chains * np.where(rate > 0, np.expm1(rate * o.recovery) / safe_rate, o.recovery)
+        acts = (met + vain) * o.act
+        wall = w + kept + broken + lost + down + recovery + acts
+    wall = np.where(np.isnan(wall), np.inf, wall)
+    found = [wall, kept, broken, lost, down, recovery, acts, chains * each + (met - fails), met, vain]
+    calm = [w + c, c, *[np.zeros_like(w)] * 8]
+    return [np.where(every > 0, value, quiet) for value, quiet in zip(found, calm, strict=True)]
+
+
+def exposed(
+    work_s: Numeric,
+    *,
+    interval_s: Numeric,
+    checkpoint_s: Numeric,
+    recovery_s: Numeric,
+    failures_per_s: Numeric,
+    downtime_s: Numeric = 0.0,
+    announced_per_s: Numeric = 0.0,
+    false_alarms_per_s: Numeric = 0.0,
+    act_s: Numeric = 0.0,
+    announced_downtime_s: Numeric = 0.0,
+    migrates: Numeric = False,
+) -> Exposure:
+    """Return what a run with checkpoints is expected to take among failures, some of them announced, and among false alarms.
+
+    Parameters
+    ----------
+    work_s, interval_s, checkpoint_s, recovery_s, downtime_s : float or array
+        As of :func:`expected_completion_s`.
+    failures_per_s : float or array
+        All failures, λ.
+    announced_per_s : float or array
+        Those that an alarm precedes, at most λ.
+    false_alarms_per_s : float or array
+        Alarms that no failure follows.
+    act_s : float or array
+        What is done at an alarm: it saves the work so far. Done before the failure.
+    announced_downtime_s : float or array
+        Downtime after an announced failure, which needs no detection.
+    migrates : bool or array
+        Whether an announced failure is evaded: the node is replaced in ``announced_downtime_s`` and nothing is read back.
+
+    Notes
+    -----
+    All events are Poisson. Every save, of a checkpoint or at an alarm, begins a piece anew. With Λ the rate of all events, a of alarms, u of
+    failures without one, and L = w + c, a try ends well with q = e^{−ΛL}; min(x, w) of work is in hand when an event comes at x, of which
+    J = ∫e^{−Λx}·min(x, w)dx = ((1 − e^{−Λw})/Λ − wq)/Λ. It saves wq + aJ and loses uJ, so w of work take w/(wq + aJ) tries. A failure is
+    followed by e^{λR} recoveries of together (e^{λR} − 1)/λ, each after the downtime. Without alarms this is :func:`expected_completion_s`.
+
+    >>> plain = exposed(7200.0, interval_s=3600.0, checkpoint_s=300.0, recovery_s=600.0, failures_per_s=1 / 7200)
+    >>> watched = exposed(
+    ...     7200.0, interval_s=3600.0, checkpoint_s=300.0, recovery_s=600.0, failures_per_s=1 / 7200, announced_per_s=0.8 / 7200, act_s=30.0
+    ... )
+    >>> bool(watched.wall_s < plain.wall_s)
+    True
+    """
+    work, tau = non_negative("work_s", work_s), positive("interval_s", interval_s)
+    rate, known = non_negative("failures_per_s", failures_per_s), non_negative("announced_per_s", announced_per_s)
+    between("announced_per_s", known, 0.0, float(np.max(rate)))
+    others = [
+        non_negative(name, value)
+        for name, value in (
+            ("checkpoint_s", checkpoint_s),
+            ("recovery_s", recovery_s),
+            ("downtime_s", downtime_s),
+            ("false_alarms_per_s", false_alarms_per_s),
+            ("act_s", act_s),
+            ("announced_downtime_s", announced_downtime_s),
+        )
+    ]
+    work, tau, rate, known, c, r, down, false, act, wait = np.broadcast_arrays(work, tau, rate, known, *others)
+    odds = _Odds(np.maximum(rate - known, 0.0), known, false, r, down, wait, act, np.asarray(migrates, dtype=bool))
+    pieces = np.maximum(np.ceil(work / tau) - 1.0, 0.0)
+    rest = work - pieces * np.where(pieces > 0, tau, 0.0)
+    whole, last = _piece(np.where(pieces > 0, tau, 0.0), c, odds), _piece(rest, np.zeros_like(c), odds)
+    return Exposure(*(np.asarray(np.where(pieces > 0, pieces * a, 0.0) + b)[()] for a, b in zip(whole, last, strict=True)))
+
+
+def alarm_interval_s(write_s: Numeric, mtbf_s: Numeric, recall_frac: Numeric) -> Array:
+    """Return the interval √(2δM/(1 − r)) between checkpoints where a share r of the failures is announced; infinite where all are.
+
+    Aupy, Robert, Vivien, Zaidouni, *Checkpointing strategies with prediction windows*, 2013.
+    """
+    d, m, r = non_negative("write_s", write_s), positive("mtbf_s", mtbf_s), fraction("recall_frac", recall_frac)
+    broadcast(d, m, r)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.sqrt(2.0 * d * m / (1.0 - r))
+    return np.asarray(np.where(d > 0, found, 0.0))[()]
+
+
+def alarm_waste_frac(
+    *,
+    interval_s: Numeric,
+    write_s: Numeric,
+    mtbf_s: Numeric,
+    recovery_s: Numeric,
+    recall_frac: Numeric,
+    precision_frac: Numeric,
+    act_s: Numeric,
+) -> Array:
+    """Return the first-order share of the time that is wasted: C/T + (1 − r)T/2M + r·C_p/(pM) + R/M.
+
+    Good while each term is small; :func:`exposed` is the whole. Recovery includes the downtime. Source as of :func:`alarm_interval_s`.
+    """
+    t, c, m = positive("interval_s", interval_s), non_negative("write_s", write_s), positive("mtbf_s", mtbf_s)
+    r, p = fraction("recall_frac", recall_frac), positive("precision_frac", fraction("precision_frac", precision_frac))
+    act, back = non_negative("act_s", act_s), non_negative("recovery_s", recovery_s)
+    broadcast(t, c, m, r, p, act, back)
+    return np.asarray(c / t + (1.0 - r) * t / (2.0 * m) + r / (p * m) * act + back / m)[()]
+
+
+def two_level_waste_frac(
+    interval_s: Numeric,
+    every: Numeric,
+    *,
+    local_write_s: Numeric,
+    write_s: Numeric,
+    local_failures_per_s: Numeric,
+    failures_per_s: Numeric,
+    local_recovery_s: Numeric,
+    recovery_s: Numeric,
+) -> Array:
+    """Return the first-order waste of two levels of checkpoints: c₁/τ + c₂/(kτ) + λ₁(τ/2 + r₁) + λ₂(kτ/2 + r₂).
+
+    Parameters
+    ----------
+    interval_s : float or array
+        τ, work between two local checkpoints.
+    every : float or array
+        k, local checkpoints for one on shared storage.
+    local_write_s, write_s, local_recovery_s, recovery_s : float or array
+        c₁, c₂, r₁, r₂.
+    local_failures_per_s, failures_per_s : float or array
+        λ₁ that a local copy survives, λ₂ that need shared storage.
+
+    Notes
+    -----
+    Least, where the terms are taken apart, at τ = √(2c₁/λ₁) and kτ = √(2c₂/λ₂). Moody et al., SC'10 (SCR).
+    """
+    tau, k = positive("interval_s", interval_s), positive("every", every)
+    values = [
+        non_negative(name, value)
+        for name, value in (
+            ("local_write_s", local_write_s),
+            ("write_s", write_s),
+            ("local_failures_per_s", local_failures_per_s),
+            ("failures_per_s", failures_per_s),
+            ("local_recovery_s", local_recovery_s),
+            ("recovery_s", recovery_s),
+        )
+    ]
+    broadcast(tau, k, *values)
+    c1, c2, l1, l2, r1, r2 = values
+    return np.asarray(c1 / tau + c2 / (k * tau) + l1 * (tau / 2.0 + r1) + l2 * (k * tau / 2.0 + r2))[()]
+
+
+def replicas_recover_frac(nodes: int, copies: int, lost: int) -> float:
+    """Return the probability that memory replicas survive the loss of ``lost`` nodes at once, where each group of ``copies`` nodes holds its
+    members' checkpoints.
+
+    At least 1 − (N/m)·C(N − m, k − m)/C(N, k), exact for k < 2m; losses are independent, which racks and power supplies break. Wang et al.,
+    SOSP'23 (Gemini).
+
+    >>> round(replicas_recover_frac(16, 2, 2), 4)
+    0.9333
+    """
+    n, m, k = (int(whole(name, value)) for name, value in (("nodes", nodes), ("copies", copies), ("lost", lost)))
+    if k < m:
+        return 1.0
+    if k >= n:
+        return 0.0
+    return max(1.0 - n / m * math.comb(n - m, k - m) / math.comb(n, k), 0.0)
 
 
 def ettr_interval_s(write_s: Numeric, failures_per_s: Numeric) -> Array:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.engine.clock import Clock, Due
-from hpcsim.engine.failures import SpareNodes
+from hpcsim.engine.failures import Cause, Faults, SpareNodes, Tally
 from hpcsim.engine.jobs import BatchSystem
 from hpcsim.engine.machine import MachineSystem
 
@@ -43,25 +45,64 @@ class PoolOutages:
         Where a replacement comes from, and the record of what is down.
     rng : numpy Generator
         Draws times and nodes.
+    causes : sequence of Cause
+        What fails, with rates of one node, in place of ``mtbf_s`` and the spares' time of repair.
     """
 
     def __init__(
-        self, clock: Clock, pool: BatchSystem, jobs: range, *, per_node: int, mtbf_s: float, spares: SpareNodes, rng: np.random.Generator
+        self,
+        clock: Clock,
+        pool: BatchSystem,
+        jobs: range,
+        *,
+        per_node: int,
+        mtbf_s: float = math.inf,
+        spares: SpareNodes,
+        rng: np.random.Generator,
+        causes: Sequence[Cause] = (),
     ) -> None:
         self._clock = clock
         self._pool = pool
         self._jobs = jobs
         self._per_node = per_node
         self._nodes = pool.size // per_node  # of a machine of nodes too: its size is in the jobs' unit
-        self._mean_s = mtbf_s / max(self._nodes, 1)
         self._spares = spares
         self._rng = rng
+        self._causes = tuple(causes) or (Cause("node", 1.0 / mtbf_s, spares.repair_s),)
+        self._faults = self._over(self._nodes)
+        self._cause = 0
+        self.tallies = [Tally() for _ in self._causes]
+        """What each cause did."""
         self.failures = 0
         """Nodes that failed."""
 
+    def by_cause(self) -> dict[str, Tally]:
+        """Return what each cause did."""
+        return {cause.name: tally for cause, tally in zip(self._causes, self.tallies, strict=True)}
+
+    def _over(self, nodes: int) -> Faults:
+        return Faults([dataclasses.replace(cause, per_s=cause.per_s * max(nodes, 1)) for cause in self._causes], self._rng)
+
     def begin(self) -> None:
         """Set the first failure."""
-        self._clock.at(self._clock.now + float(self._rng.exponential(self._mean_s)), self._fail)
+        fault = self._faults.next()
+        self._cause = fault.cause
+        self._clock.at(self._clock.now + fault.after_s, self._fail)
+
+    def _out(self, victims: list[int], spares: SpareNodes) -> float:
+        """Count a failure and its jobs, send its node to repair, and return how long it takes no jobs [s]; none where no node is lost."""
+        self.failures += 1
+        if self.failures > MOST_FAILURES:
+            raise TOO_MANY.error(path="failures", most=MOST_FAILURES, day=self._clock.now / 86400.0)
+        cause, tally = self._causes[self._cause], self.tallies[self._cause]
+        tally.failures += 1
+        tally.jobs += len(victims)
+        if cause.repair_s <= 0:
+            return 0.0
+        wait_s = spares.replace(self._clock.now, cause.repair_s)
+        tally.repair_s += spares.down[-1][2] - self._clock.now
+        tally.wait_s += wait_s
+        return wait_s
 
     def _fail(self, event: Due) -> None:
         if not self._pool.unfinished(self._jobs):
@@ -69,10 +110,7 @@ class PoolOutages:
         first = int(self._rng.integers(self._nodes)) * self._per_node
         victims = self._on_node(first)
         if victims is not None:
-            self.failures += 1
-            if self.failures > MOST_FAILURES:
-                raise TOO_MANY.error(path="failures.node.mtbf", most=MOST_FAILURES, day=self._clock.now / 86400.0)
-            wait_s = self._spares.replace(self._clock.now)
+            wait_s = self._out(victims, self._spares)
             if wait_s > 0:  # before its jobs end, so that none starts where they were
                 self._pool.withdraw(self._per_node)
                 self._clock.at(self._clock.now + wait_s, lambda _: self._pool.restore(self._per_node))
@@ -101,7 +139,7 @@ class NodeOutages(PoolOutages):
 
     Parameters
     ----------
-    clock, pool, jobs, mtbf_s, rng
+    clock, pool, jobs, mtbf_s, rng, causes
         As of :class:`PoolOutages`; the pool is a machine of nodes.
     spares : sequence of SpareNodes
         Where a replacement comes from, for each class of its nodes.
@@ -113,13 +151,16 @@ class NodeOutages(PoolOutages):
         pool: MachineSystem,
         jobs: range,
         *,
-        mtbf_s: float,
+        mtbf_s: float = math.inf,
         spares: Sequence[SpareNodes],
         rng: np.random.Generator,
+        causes: Sequence[Cause] = (),
     ) -> None:
         nodes = pool.machine.nodes
-        super().__init__(clock, pool, jobs, per_node=max(1, pool.size // nodes), mtbf_s=mtbf_s, spares=spares[0], rng=rng)
-        self._nodes, self._mean_s, self._of_class = nodes, mtbf_s / nodes, tuple(spares)
+        per_node = max(1, pool.size // nodes)
+        super().__init__(clock, pool, jobs, per_node=per_node, mtbf_s=mtbf_s, spares=spares[0], rng=rng, causes=causes)
+        self._nodes, self._of_class = nodes, tuple(spares)
+        self._faults = self._over(nodes)
 
     def _fail(self, event: Due) -> None:
         system = self._pool
@@ -129,10 +170,7 @@ class NodeOutages(PoolOutages):
         node = int(self._rng.integers(system.machine.nodes))
         victims = system.on_nodes([node])
         if not system.free_nodes.is_closed(node) and all(job in self._jobs for job in victims):
-            self.failures += 1
-            if self.failures > MOST_FAILURES:
-                raise TOO_MANY.error(path="failures.node.mtbf", most=MOST_FAILURES, day=self._clock.now / 86400.0)
-            wait_s = self._of_class[int(system.machine.group[node])].replace(self._clock.now)
+            wait_s = self._out(victims, self._of_class[int(system.machine.group[node])])
             if wait_s > 0:  # before its jobs end, so that none starts there
                 system.close([node])
                 self._clock.at(self._clock.now + wait_s, lambda _: system.open([node]))

@@ -12,7 +12,7 @@ import simpy
 
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.contention import Activity, Member
-from hpcsim.engine.failures import SpareNodes
+from hpcsim.engine.failures import Cause, Fault, Faults, SpareNodes, Tally, Watch
 
 __all__ = ["Cycle", "TrainingRun"]
 
@@ -80,11 +80,15 @@ class TrainingRun:
         Part of ``recovery_s`` in which the checkpoint is read [s].
     member : Member, optional
         Its loads ``steps``, ``checkpoint`` and ``recovery`` on a network that others use too.
+    causes : tuple of Cause
+        What fails, in place of ``failures_per_s`` and the spares' time of repair.
+    watch : Watch, optional
+        Alarms before failures.
 
     Notes
     -----
-    Failures are exponential and strike work, checkpoints and recovery, not the wait for a node, as in the closed form
-    :func:`hpcsim.cost.reliability.expected_completion_s`. Work is counted in seconds undisturbed. While nobody is there whom it could meet a
+    Failures are exponential and strike work, checkpoints and recovery, not detection and the wait for a node; alarms come in work and checkpoints
+    and save what was done, and the next checkpoint is an interval away, as in the closed form :func:`hpcsim.cost.reliability.exposed`. Work is counted in seconds undisturbed. While nobody is there whom it could meet a
     stretch of steps and checkpoints is one event; among others each checkpoint and each stretch between two of them is one.
     """
 
@@ -98,6 +102,8 @@ class TrainingRun:
     draw_w: float
     read_s: float = 0.0
     member: Member | None = None
+    causes: tuple[Cause, ...] = ()
+    watch: Watch | None = None
     start_s: float = math.nan
     end_s: float = math.nan
     done_s: float = 0.0
@@ -109,10 +115,20 @@ class TrainingRun:
     """(start_s, end_s, mean draw_w), tiling start to end."""
     short: list[tuple[float, float]] = field(default_factory=list)
     """(start_s, end_s) of the waits for a node, in which it has one less."""
+    tallies: list[Tally] = field(init=False)
+    """What each cause did, and last the false alarms."""
+    _faults: Faults = field(init=False)
+    _fault: Fault = field(init=False)
     _open: tuple[float, str] | None = None
     _unsaved_s: float = 0.0
     _written_s: float = 0.0
     _under_way: Activity | None = None
+
+    def __post_init__(self) -> None:
+        causes = self.causes or (Cause("node", self.failures_per_s, self.spares.repair_s),)
+        self.tallies = [Tally() for _ in range(len(causes) + 1)]
+        self._faults = Faults(causes, self.rng, self.watch)
+        self._fault = Fault(math.inf, 0, False)
 
     def process(self, clock: Clock) -> Generator[simpy.Event, Any, None]:
         """Run on ``clock`` from now to the end."""
@@ -120,16 +136,20 @@ class TrainingRun:
         if self.member is not None:
             self.member.join()
         while True:
-            failed = yield from self._attempt(clock, self._next_failure_s())
-            if not failed:
+            self._fault = self._faults.next()
+            struck = yield from self._attempt(clock, self._fault.after_s)
+            if not struck:
                 break
-            yield from self._recover(clock)
+            if self._fault.announced:
+                yield from self._act(clock)
+            else:
+                yield from self._recover(clock)
         self.end_s = clock.now
         if self.member is not None:
             self.member.leave()
 
     def _attempt(self, clock: Clock, failure_s: float) -> Generator[simpy.Event, Any, bool]:
-        """Work from the last checkpoint on until it is done or the node fails that does so after ``failure_s``; return whether it failed."""
+        """Work from the last save on until all is done or the fault comes that does so after ``failure_s``; return whether it came."""
         while True:
             if self.member is None or (self.member.alone and not self._unsaved_s):
                 left_s = self.work_s - self.done_s
@@ -144,6 +164,9 @@ class TrainingRun:
                     self._credit(left_s, self.cycle.checkpoints(left_s) * self.cycle.write_s)
                     self._close(began, clock.now, left_s)
                     return False
+                elif self._fault.announced:
+                    self._pause(began, clock.now)
+                    return True
                 else:
                     self._lose(began, clock.now, failure_s)
                     return True
@@ -181,10 +204,19 @@ class TrainingRun:
         return False
 
     def _fail(self) -> bool:
-        self.failures += 1
-        self.lost_s += self._unsaved_s
-        self._unsaved_s = self._written_s = 0.0
+        if not self._fault.announced:
+            self._count()
+            self._note_lost(self._unsaved_s)
+            self._unsaved_s = self._written_s = 0.0
         return True
+
+    def _count(self) -> None:
+        self.failures += 1
+        self.tallies[self._fault.cause].failures += 1
+
+    def _note_lost(self, work_s: float) -> None:
+        self.lost_s += work_s
+        self.tallies[self._fault.cause].lost_s += work_s
 
     def _do(self, clock: Clock, activity: str, work_s: float, failure_s: float) -> Generator[simpy.Event, Any, tuple[float, bool]]:
         """Do some work on the network, unless a node fails after ``failure_s``; return what was done, undisturbed, and whether one failed."""
@@ -209,9 +241,6 @@ class TrainingRun:
         if self.member is not None:
             self.member.company = None
         return met
-
-    def _next_failure_s(self) -> float:
-        return float(self.rng.exponential(1.0 / self.failures_per_s)) if self.failures_per_s > 0 else math.inf
 
     def _begin(self, now_s: float, doing: str) -> float:
         self._open = (now_s, doing)
@@ -242,21 +271,61 @@ class TrainingRun:
 
     def _lose(self, began_s: float, now_s: float, elapsed_s: float) -> None:
         checkpoints, saved_s, worked_s = self.cycle.interrupted(elapsed_s)
-        self.failures += 1
+        self._count()
         self.checkpoints += checkpoints
         self.done_s += saved_s
-        self.lost_s += worked_s - saved_s
+        self._note_lost(worked_s - saved_s)
         self._credit(worked_s, max(elapsed_s - worked_s, 0.0))
         self._close(began_s, now_s, worked_s)
+
+    def _swap(self, clock: Clock, begins_s: float) -> float:
+        """Send the node of the fault to repair at ``begins_s`` and return the wait for another [s]; none where no node is lost."""
+        cause = self._faults.causes[self._fault.cause]
+        if cause.repair_s <= 0 and self.causes:
+            return 0.0
+        wait_s = self.spares.replace(begins_s, cause.repair_s)
+        tally = self.tallies[self._fault.cause]
+        tally.repair_s += self.spares.down[-1][2] - begins_s
+        tally.wait_s += wait_s
+        self.waited_s += wait_s
+        if wait_s > 0:
+            self.short.append((begins_s, begins_s + wait_s))
+        return wait_s
+
+    def _act(self, clock: Clock) -> Generator[simpy.Event, Any, None]:
+        """Do what is done at an alarm: save the work so far; then the node fails, is replaced, or the alarm was false."""
+        assert self.watch is not None
+        began = self._begin(clock.now, "alarm")
+        cause, act_s = self._fault.cause, self.watch.act_s
+        if self.member is None or act_s <= 0:
+            yield clock.timeout(act_s)
+        else:
+            yield from self._do(clock, "checkpoint", act_s, math.inf)
+        self.done_s += self._unsaved_s
+        self._unsaved_s = self._written_s = 0.0
+        self.tallies[cause].acts_s += clock.now - began
+        if self.watch.migrates and cause >= 0:
+            yield clock.timeout(self._swap(clock, clock.now))
+        self._close(began, clock.now, 0.0)
+        if cause < 0:
+            self.tallies[cause].announced += 1
+            return
+        self.tallies[cause].announced += 1
+        if self.watch.migrates:
+            self._count()
+        else:
+            self._count()
+            yield from self._recover(clock)
 
     def _recover(self, clock: Clock) -> Generator[simpy.Event, Any, None]:
         while True:
             began = self._begin(clock.now, "recovery")
-            wait_s = self.spares.replace(clock.now)
-            self.waited_s += wait_s
-            if wait_s > 0:
-                self.short.append((clock.now, clock.now + wait_s))
-            failure_s = self._next_failure_s()
+            tally = self.tallies[self._fault.cause]
+            unseen_s = 0.0 if self._fault.announced else self._faults.causes[self._fault.cause].detect_s
+            tally.detection_s += unseen_s
+            wait_s = unseen_s + self._swap(clock, clock.now + unseen_s)
+            strikes = self._faults.next(alarms=False)
+            failure_s = strikes.after_s
             if self.member is None:
                 yield clock.timeout(wait_s + min(self.recovery_s, failure_s))
                 failed = failure_s < self.recovery_s
@@ -267,9 +336,11 @@ class TrainingRun:
                 if not failed and self.read_s > 0:
                     _, failed = yield from self._do(clock, "recovery", self.read_s, failure_s - restart_s)
             self._close(began, clock.now, 0.0)
+            tally.recovery_s += clock.now - began - wait_s
             if not failed:
                 return
-            self.failures += 1
+            self._fault = strikes
+            self._count()
 
     def stop(self, now_s: float) -> None:
         """Close the books of a run that the horizon cut off."""

@@ -8,6 +8,7 @@ from hpcsim.report import bars
 from hpcsim.report.accuracy import accuracy_charts
 from hpcsim.report.changes import change_charts
 from hpcsim.report.comparison import comparison
+from hpcsim.report.failures import failures
 from hpcsim.report.pipelines import pipelines
 from hpcsim.report.plan import plan_charts
 from hpcsim.report.policies import busiest_stretch, by_size, detail, over_time, users
@@ -54,6 +55,8 @@ def charts(results: Results) -> list[Chart]:
         found.append(bars.breakdown(tables["breakdown"]))
     if "memory" in tables:
         found.append(bars.memory(tables["memory"], tables.get("training")))
+    if "failures" in tables and (tables["failures"]["name"] != "jobs").any():
+        found.append(failures(tables["failures"]))
     if "tasks" in tables:
         found.append(tasks(tables["tasks"]))
     if "stages" in tables:

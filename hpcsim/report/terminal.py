@@ -44,6 +44,7 @@ def as_text(results: Results, *, width: int = 100, folder: str = "") -> str:
         _policies(results),
         _studies(results),
         _split(results),
+        _failures(results),
         _comparison(results),
         _notes(results, width),
         _sources(results, width),
@@ -115,6 +116,32 @@ def _split(results: Results) -> str:
     return "\n\n".join(blocks)
 
 
+def _failures(results: Results) -> str:
+    """What failures took of the training runs, the worst causes first."""
+    table = results.tables.get("failures")
+    rows = [] if table is None else table[table["name"] != "jobs"].to_dict("records")
+    parts = ("lost_s", "detection_s", "wait_s", "recovery_s", "alarms_s")
+    took: dict[str, tuple[float, float]] = {}
+    for row in rows:
+        times, seconds = took.get(row["cause"], (0.0, 0.0))
+        took[row["cause"]] = (times + row["failures"], seconds + sum(float(row[part]) for part in parts))
+    ranked = sorted(took.items(), key=lambda item: (-item[1][1], item[0]))
+    total = sum(seconds for _, (_, seconds) in ranked)
+    if total <= 0:
+        return ""
+    lines = [
+        (f"  {cause}", f"{times:,.3g} times" if times else "", show("time_s", s), show("x_frac", s / total)) for cause, (times, s) in ranked
+    ]
+    shown = lines if len(lines) <= _MOST_CAUSES + 1 else lines[:_MOST_CAUSES]
+    if len(lines) > len(shown):
+        rest = [item for _, item in ranked[len(shown) :]]
+        seconds = sum(s for _, s in rest)
+        times = f"{sum(t for t, _ in rest):,.3g} times"
+        shown.append((f"  {len(rest)} others", times, show("time_s", seconds), show("x_frac", seconds / total)))
+    return f"what failures take: {show('time_s', total)}\n" + columns(shown, right=(1, 2, 3))
+
+
+_MOST_CAUSES = 6
 _HEADLINES = ("wall_clock_s", "mean_wait_s", "makespan_s", "cost_usd", "facility_energy_j", "carbon_kg_co2e")
 _MOST_INPUTS = 8
 

@@ -19,6 +19,7 @@ from hpcsim.results.columns import count_column as _count
 from hpcsim.results.columns import real_column as _real
 from hpcsim.results.columns import text_column as _text
 from hpcsim.results.fabric import FABRIC_TABLES
+from hpcsim.results.failures import FAILURES
 from hpcsim.results.node_groups import GROUPS
 from hpcsim.results.pipelines import STAGES
 from hpcsim.results.planning import PLAN_TABLES
@@ -326,6 +327,7 @@ TABLES: dict[str, Table] = {
         _ENERGY,
         _COSTS,
         GROUPS,
+        *FAILURES,
         _TASKS,
         STAGES,
         _LINKS,

@@ -40,7 +40,21 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     lost = summary.get("contention_s", 0.0)
     shared = f" Sharing links and storage costs them {readable(lost, 'time', 3)} in all." if lost > 0 else ""
     shared += answer_of_pipelines(record, summary)
-    return text[0].upper() + text[1:] + shared + _checkpoints(record) + _published(record, summary)
+    return text[0].upper() + text[1:] + shared + _failures(record) + _checkpoints(record) + _published(record, summary)
+
+
+def _failures(record: Record) -> str:
+    """Return how much of one training run failures take, and which cause most."""
+    if len(record.items) != 1 or not record.items[0].causes:
+        return ""
+    item, parts = record.items[0], ("lost_s", "detection_s", "wait_s", "recovery_s", "acts_s")
+    took = {cause: sum(row.get(part, 0.0) for part in parts) for cause, row in item.causes}
+    whole, span = sum(took.values()), item.stop_s(record.end_s) - item.start_s
+    if not whole > 0.0005 * span:
+        return ""
+    worst = max(took, key=lambda cause: (took[cause], cause))
+    most = f", {worst.replace('-', ' ')} most" if sum(seconds > 0 for seconds in took.values()) > 1 else ""
+    return f" Failures take {readable(whole, 'time', 3)} of that time ({100.0 * whole / span:.3g} %){most}."
 
 
 def _checkpoints(record: Record) -> str:

@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
 from hpcsim.base.reuse import kept
 from hpcsim.base.units import parse_fraction, parse_quantity, readable
 from hpcsim.catalog.lookup import Catalog, default, overlaid
 from hpcsim.cluster.build import resolve
 from hpcsim.cluster.parts import Cluster, NodeGroup
-from hpcsim.cost.reliability import expected_completion_s
 from hpcsim.results.quantities import quantity
+from hpcsim.run.failures import NOTHING_TO_SAVE, Breakage, RunFaults, breakage_of, expected_loss
 from hpcsim.run.hours import Hours, hours_of
 from hpcsim.run.pools import BoundJobs, check_nodes, check_pool, groups_of, pool_of
 from hpcsim.scenario.load import Scenario, load
@@ -48,7 +46,6 @@ __all__ = [
     "bind",
     "catalog_of",
     "check",
-    "expected_wall_s",
     "never_finishes",
     "outsets_of",
     "priced_as",
@@ -80,7 +77,7 @@ NOT_PRICED = problem_kind("assume-price", "the catalog prices no {name!r} in thi
 
 NO_HEADWAY = problem_kind(
     "never-finishes",
-    "{name} makes no headway: one of its {nodes} nodes fails every {mtbf} on average, {work} of work lie between checkpoints, "
+    "{name} makes no headway: something on its {nodes} nodes fails every {mtbf} on average, {work} of work lie between checkpoints, "
     "and to recover takes {recovery}: more than {most:,} failures are to be expected",
     "checkpoint more often, recover faster, or take fewer or sounder nodes",
 )
@@ -120,8 +117,9 @@ class Bound:
     pipelines: tuple[PipelinePlan, ...]
     services: tuple[ServingPlan, ...]
     published: tuple[Published, ...]
-    node_mtbf_s: float | None
-    repair_s: float
+    breakage: Breakage | None
+    faults: Mapping[str, RunFaults]
+    """Failures of each training run."""
 
     @property
     def networks(self) -> tuple[TrainingPlan | ServingPlan, ...]:
@@ -263,35 +261,15 @@ def _figure(name: str, value: str | float, path: str) -> float:
     return parse_quantity(value, what.dimension)
 
 
-def _headway(plan: TrainingPlan, failures_per_s: float, until_s: float | None, problems: Problems) -> None:
+def _headway(plan: TrainingPlan, faults: RunFaults, until_s: float | None, problems: Problems) -> None:
     """Refuse a run that failures keep from its end, unless a horizon ends it."""
-    span_s = expected_wall_s(plan, failures_per_s)
+    found = expected_loss(plan, faults)
+    events = float(found.failures) + float(found.false_alarms)
     if until_s is not None:
-        span_s = min(span_s, max(until_s - plan.submit_s, 0.0))
-    if not failures_per_s * span_s <= MOST_FAILURES:
-        problems.add(never_finishes(plan, failures_per_s))
-
-
-def expected_wall_s(plan: TrainingPlan, failures_per_s: float, downtime_s: float = 0.0) -> float:
-    """Return the expected time from start to end of a training run [s]; infinite where failures keep it from its end."""
-    interval_s = plan.checkpoint_interval_s if math.isfinite(plan.checkpoint_interval_s) else max(plan.work_s, 1e-300)
-    given = (plan.work_s, interval_s, plan.checkpoint_write_s, plan.recovery_s, failures_per_s, downtime_s)
-    return kept("wall clock", lambda: given, lambda: _expected_wall_s(*given))
-
-
-def _expected_wall_s(
-    work_s: float, interval_s: float, checkpoint_s: float, recovery_s: float, failures_per_s: float, downtime_s: float
-) -> float:
-    with np.errstate(over="ignore", invalid="ignore"):  # segments of hundreds of MTBFs
-        wall_s = expected_completion_s(
-            work_s,
-            interval_s=interval_s,
-            checkpoint_s=checkpoint_s,
-            recovery_s=recovery_s,
-            failures_per_s=failures_per_s,
-            downtime_s=downtime_s,
-        )
-    return float(wall_s)
+        rate = faults.failures_per_s + faults.false_alarms_per_s
+        events = rate * min(float(found.wall_s), max(until_s - plan.submit_s, 0.0))
+    if not events <= MOST_FAILURES:
+        problems.add(never_finishes(plan, faults.failures_per_s))
 
 
 def never_finishes(plan: TrainingPlan, failures_per_s: float) -> Problem:
@@ -305,6 +283,18 @@ def never_finishes(plan: TrainingPlan, failures_per_s: float) -> Problem:
         recovery=readable(plan.recovery_s, "time", 3),
         most=MOST_FAILURES,
     )
+
+
+def _struck(plans: list[TrainingPlan], breakage: Breakage | None, scenario: Scenario, problems: Problems) -> dict[str, RunFaults]:
+    """Return the failures of each run; those that keep a run from its end are problems."""
+    if breakage is None:
+        return {}
+    faults = {plan.name: breakage.faults_of(plan) for plan in plans}
+    for plan in plans:
+        _headway(plan, faults[plan.name], scenario.simulate.until, problems)
+        if breakage.prediction is not None and not plan.checkpoint_tier:
+            problems.add(NOTHING_TO_SAVE(path="failures.prediction", run=plan.name))
+    return faults
 
 
 def _published(scenario: Scenario, problems: Problems) -> tuple[Published, ...]:
@@ -431,8 +421,7 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
         problems.raise_if_any()
         raise
     cluster = _repriced(cluster, scenario.assume, problems)
-    failure = scenario.failures.node
-    mtbf_s = failure.mtbf if failure else None
+    breakage = _kept(problems, lambda: breakage_of(scenario.failures, catalog), "failures")
     work = scenario.workload
     machine = _machine_key(scenario)
 
@@ -441,13 +430,13 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
         key = _run_key(name, spec, machine, catalog, scenario)
         found = kept(
             "training",
-            lambda: (key, mtbf_s),
+            lambda: (key, breakage),
             lambda: plan_training(
                 name,
                 spec,
                 cluster,
                 catalog,
-                node_mtbf_s=mtbf_s,
+                sudden_per_s=breakage.sudden_per_s if breakage else None,
                 folder=scenario.folder,
                 outset=kept("outset", lambda: key, lambda: outset_of(name, spec, cluster, catalog, folder=scenario.folder)),
             ),
@@ -461,16 +450,16 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
     pipelines = _planned(problems, "pipelines", work.pipelines, lambda n, s: plan_pipeline(n, s, cluster, catalog))
     services = _planned(problems, "serving", work.serving, lambda n, s: plan_serving(n, s, cluster, catalog, folder=scenario.folder))
     check_room(services, problems)
-    if mtbf_s:
-        for plan in trainings:
-            _headway(plan, plan.nodes / mtbf_s, scenario.simulate.until, problems)
+    faults = _struck(trainings, breakage, scenario, problems)
+    if breakage is not None:
+        trainings = [dataclasses.replace(plan, notes=plan.notes + breakage.note(plan)) for plan in trainings]
     jobs = _jobs(scenario, cluster, problems)
     if jobs is not None and jobs.spec.elastic is not None and not jobs.mixed:
         plain = jobs
         elastic = _kept(problems, lambda: _elastic(plain, work.training, run_of), "workload.jobs.elastic")
         jobs = dataclasses.replace(jobs, elastic=elastic)
-    if failure and not work.training and not work.jobs:
-        problems.add(FAILURES_WITHOUT_WORK(path="failures.node"))
+    if scenario.failures.any and not work.training and not work.jobs:
+        problems.add(FAILURES_WITHOUT_WORK(path="failures"))
     problems.raise_if_any()
     return Bound(
         scenario=scenario,
@@ -482,8 +471,8 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
         pipelines=tuple(pipelines),
         services=tuple(services),
         published=published,
-        node_mtbf_s=mtbf_s,
-        repair_s=failure.repair if failure else 0.0,
+        breakage=breakage,
+        faults=faults,
     )
 
 

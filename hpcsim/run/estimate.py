@@ -14,7 +14,8 @@ from hpcsim.base.errors import InputError
 from hpcsim.cluster.ways import Ways
 from hpcsim.engine.training import Cycle
 from hpcsim.run.accounting import Down, Usage
-from hpcsim.run.bind import MOST_FAILURES, Bound, bind, expected_wall_s, never_finishes
+from hpcsim.run.bind import MOST_FAILURES, Bound, bind, never_finishes
+from hpcsim.run.failures import RunFaults, expected_loss, tallied
 from hpcsim.run.holdings import holdings_of, homes
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.nodes import fitted
@@ -37,19 +38,17 @@ __all__ = ["estimate", "estimate_figures"]
 
 
 def _training_item(plan: TrainingPlan, bound: Bound) -> Item:
-    rate = plan.nodes / bound.node_mtbf_s if bound.node_mtbf_s else 0.0
-    downtime_s = 0.0 if plan.group.spares else bound.repair_s
-    wall_s = expected_wall_s(plan, rate, downtime_s)
-    failures = rate * wall_s / (1.0 + rate * downtime_s)  # none strikes while a node is waited for
-    if not failures <= MOST_FAILURES:
-        raise InputError([bound.scenario.locate(never_finishes(plan, rate))])
-    cycle = Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s)
+    faults, spares = bound.faults.get(plan.name, RunFaults()), plan.group.spares > 0
+    found = expected_loss(plan, faults, spares=spares)
+    wall_s = float(found.wall_s)
+    if not float(found.failures) + float(found.false_alarms) <= MOST_FAILURES:
+        raise InputError([bound.scenario.locate(never_finishes(plan, faults.failures_per_s))])
     item = Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, wall_s)
     item.start_s, item.end_s, item.status = plan.submit_s, plan.submit_s + wall_s, "finished"
     item.done_s = plan.work_s
-    item.checkpoints = cycle.checkpoints(plan.work_s)
-    item.failures = failures
-    item.lost_s = _lost_s(plan.work_s, cycle, rate)
+    item.checkpoints = Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s).checkpoints(plan.work_s)
+    item.failures, item.lost_s = float(found.failures), float(found.lost_s)
+    item.causes = tallied(faults, found, spares=spares)
     working = (plan.work_s + item.lost_s) / wall_s if wall_s > 0 else 0.0
     item.stretches = _at_work(item, plan.group.name, 0.0, working * wall_s, plan.draw_w or 0.0)
     return item
@@ -69,29 +68,12 @@ def _down(items: list[Item], bound: Bound, names: list[str]) -> Down:
     """Return the nodes that are expected to be under repair: failures times repair, at the end of each run, as few at once as that takes."""
     rows: list[tuple[int, float, float, int]] = []
     for item in items:
-        out_s, wall_s = item.failures * bound.repair_s, item.end_s - item.start_s
+        out_s, wall_s = sum(row.get("repair_s", 0.0) for _, row in item.causes), item.end_s - item.start_s
         if out_s > 0 and isinstance(item.plan, TrainingPlan):
             group = item.plan.group
             nodes = min(math.ceil(out_s / wall_s), group.count + group.spares)
             rows.append((names.index(group.name), item.end_s - min(out_s / nodes, wall_s), item.end_s, nodes))
     return Down.of(rows)
-
-
-def _lost_s(work_s: float, cycle: Cycle, failures_per_s: float) -> float:
-    """Return the work that is expected to be done more than once [s].
-
-    An attempt at a segment of work w and its checkpoint c fails with p = 1 − e^{−λ(w+c)} and then loses min(x, w) of work, x the time of
-    the failure. Summed over the attempts until one holds this is e^{λ(w+c)}·(1 − e^{−λw})/λ − w.
-    """
-    if failures_per_s <= 0:
-        return 0.0
-    checkpoints = cycle.checkpoints(work_s)
-    rest_s = work_s - checkpoints * cycle.interval_s if checkpoints else work_s
-    lost = math.exp(failures_per_s * rest_s) * -math.expm1(-failures_per_s * rest_s) / failures_per_s - rest_s
-    if checkpoints:
-        w, c = cycle.interval_s, cycle.write_s
-        lost += checkpoints * (math.exp(failures_per_s * (w + c)) * -math.expm1(-failures_per_s * w) / failures_per_s - w)
-    return max(lost, 0.0)
 
 
 def _task_item(plan: TaskPlan, bound: Bound) -> Item:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.cluster.parts import NodeGroup
+from hpcsim.engine.failures import Tally
 from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs
 from hpcsim.run.holdings import Holdings, node_span_w
@@ -50,6 +51,8 @@ class Item:
     lost_s: float = 0.0
     failures: float = 0.0
     checkpoints: float = 0.0
+    causes: list[tuple[str, dict[str, float]]] = field(default_factory=list)
+    """What each cause of failures did to it."""
     task_rows: dict[str, list[Any]] = field(default_factory=dict)
     number: int = 0
     staged: object = None
@@ -141,6 +144,8 @@ class Record:
     events: int = 0
     cpu_s: float = math.nan
     network: NetworkRecord | None = None
+    outages: Mapping[str, Tally] = field(default_factory=dict)
+    """What each cause of failures did to the batch jobs."""
 
     @property
     def scheduled(self) -> BatchRecord | None:

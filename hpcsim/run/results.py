@@ -19,6 +19,7 @@ from hpcsim.results.tables import frame
 from hpcsim.run.accounting import Account, account, pool_states
 from hpcsim.run.answer import answer_of
 from hpcsim.run.fabric import fabric_tables
+from hpcsim.run.failures import failure_rows
 from hpcsim.run.group_figures import group_rows
 from hpcsim.run.hours import hours_of
 from hpcsim.run.notes import notes_of
@@ -309,6 +310,9 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         tables["memory"] = frame("memory", _memory_rows(trainings, record))
     if record.items:
         tables["breakdown"] = frame("breakdown", _breakdown_rows(record.items))
+    broken = [(item.name, item.causes) for item in trainings if item.causes]
+    if broken or record.outages:
+        tables["failures"] = frame("failures", failure_rows(broken, record.outages))
     rows = [item.task_rows for item in record.items if item.task_rows]
     if rows:
         tables["tasks"] = frame("tasks", {key: [value for part in rows for value in part[key]] for key in rows[0]})

@@ -28,6 +28,7 @@ from hpcsim.run.accounting import Down, Usage
 from hpcsim.run.bind import Bound, BoundJobs, bind
 from hpcsim.run.communication import BatchTraffic
 from hpcsim.run.data import cache_rule, staging_summary
+from hpcsim.run.failures import Breakage, RunFaults, counted
 from hpcsim.run.holdings import holdings_of, homes
 from hpcsim.run.hours import hours_of
 from hpcsim.run.jobs import batch_jobs
@@ -93,7 +94,9 @@ class _Room:
             else BatchSystem(self.clock, group.count * self.per_node[name], "fcfs" if only_nodes else policy, order=scheduler.order)
             for name, group in bound.cluster.groups.items()
         }
-        self.spares = {name: SpareNodes(i, group.spares, bound.repair_s) for i, (name, group) in enumerate(bound.cluster.groups.items())}
+        crew = bound.breakage.crew if bound.breakage else 0
+        self.outages: PoolOutages | None = None
+        self.spares = {name: SpareNodes(i, group.spares, 0.0, crew) for i, (name, group) in enumerate(bound.cluster.groups.items())}
         self.runs: dict[str, TrainingRun] = {}
         self.laid: dict[tuple[Any, ...], tuple[Laid, Member]] = {}
         shared = (
@@ -173,19 +176,21 @@ class _Room:
     def train(self, item: Item, plan: TrainingPlan, seed: int) -> Generator[Any, Any, None]:
         """Drive one training run from submission to end."""
         tickets = yield from self.hold(item)
-        rate = plan.nodes / self.bound.node_mtbf_s if self.bound.node_mtbf_s else 0.0
+        faults = self.bound.faults.get(plan.name, RunFaults())
         held = self._held(item, tickets)
         run = TrainingRun(
             name=plan.name,
             work_s=plan.work_s,
             cycle=Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s),
             recovery_s=plan.recovery_s,
-            failures_per_s=rate,
+            failures_per_s=faults.failures_per_s,
             rng=stream(seed, "failures", plan.name),
             spares=self.spares[plan.group.name],
             draw_w=plan.draw_w or 0.0,
             read_s=plan.checkpoint_read_s,
             member=self.network.training(plan, held[plan.group.name]) if self.network else None,
+            causes=faults.causes,
+            watch=faults.watch,
         )
         self.runs[plan.name] = run
         yield from run.process(self.clock)
@@ -267,7 +272,7 @@ def batch_machine(bound: Bound) -> tuple[MachineSystem, JobTable, tuple[list[Dem
     None where there is none: one pool of processors, or training runs, failures, sleeping nodes, learned run times or communication beside it.
     """
     spec = bound.scenario
-    alone = not bound.trainings and not bound.tasks and not bound.pipelines and spec.failures.node is None
+    alone = not bound.trainings and not bound.tasks and not bound.pipelines and not spec.failures.any
     if (
         bound.jobs is None
         or not alone
@@ -334,6 +339,7 @@ def _close(room: _Room, items: list[Item], now_s: float) -> None:
             if service is not None:
                 item.served = served_in_run(item.plan, service, now_s)
                 item.stretches = stretches_of_run(item.plan, service, item.start_s, item.stop_s(now_s))
+            item.causes = counted(room.bound.faults.get(item.name, RunFaults()), run.tallies)
         elif item.task_rows:
             task: TaskRun = item.task_rows["run"][0]
             task.stop(now_s)
@@ -434,15 +440,18 @@ def _held_of_groups(room: _Room, jobs: BoundJobs, outcome: Outcome, rows: slice)
     return {"holdings": held, "home": home}
 
 
-def _fail_nodes(room: _Room, jobs: BoundJobs, numbers: range, mtbf_s: float, seed: int) -> None:
+def _fail_nodes(room: _Room, jobs: BoundJobs, numbers: range, breakage: Breakage, seed: int) -> None:
     """Let the nodes under the batch jobs fail."""
     name, rng = jobs.group.name, stream(seed, "failures", "pool", "+".join(jobs.names))
-    pool = room.pools[name]
+    pool, causes = room.pools[name], breakage.of_node(jobs.group.per_node)
+    if not causes:
+        return
     if isinstance(pool, MachineSystem):
         spares = [room.spares[each] for each in jobs.names]
-        NodeOutages(room.clock, pool, numbers, mtbf_s=mtbf_s, spares=spares, rng=rng).begin()
+        room.outages = NodeOutages(room.clock, pool, numbers, spares=spares, rng=rng, causes=causes)
     else:
-        PoolOutages(room.clock, pool, numbers, per_node=jobs.per_node, mtbf_s=mtbf_s, spares=room.spares[name], rng=rng).begin()
+        room.outages = PoolOutages(room.clock, pool, numbers, per_node=jobs.per_node, spares=room.spares[name], rng=rng, causes=causes)
+    room.outages.begin()
 
 
 def _run(bound: Bound, seed: int) -> Record:
@@ -451,8 +460,8 @@ def _run(bound: Bound, seed: int) -> Record:
     items = _items(bound, room.network.ways if room.network is not None else None)
     source, numbers = _submit(room, bound.jobs) if bound.jobs else (None, range(0))
     _start(room, items, seed)
-    if bound.jobs and bound.node_mtbf_s:
-        _fail_nodes(room, bound.jobs, numbers, bound.node_mtbf_s, seed)
+    if bound.jobs and bound.breakage:
+        _fail_nodes(room, bound.jobs, numbers, bound.breakage, seed)
     began = time.process_time()
     until = scenario.simulate.until
     room.clock.run(until)
@@ -488,6 +497,7 @@ def _run(bound: Bound, seed: int) -> Record:
         events=room.clock.handled,
         cpu_s=cpu_s,
         network=NetworkRecord(room.network, begin_s, now_s) if room.network else None,
+        outages=room.outages.by_cause() if room.outages is not None else {},
     )
 
 

@@ -14,6 +14,7 @@ from pydantic_core import core_schema
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.scenario.cluster import ClusterSpec
+from hpcsim.scenario.failures import FailureSpec, FailuresSpec
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec, fail, frozen, guarded, is_text, plain
 from hpcsim.scenario.plan import PlanSpec
 from hpcsim.scenario.ranges import is_range, parse_range
@@ -107,19 +108,6 @@ class PublishedSpec(Spec):
     value: Annotated[str | float, BeforeValidator(_figure)] = Field(description="the figure, with its unit where it has one")
     source: str = Field(description="where it was published")
     note: str = Field("", description="what it counts, where that differs from hpcsim's")
-
-
-class FailureSpec(Spec):
-    """Failures of one kind of part, with exponential times between them."""
-
-    mtbf: Annotated[float, Quantity("time")] = Field(description="mean time between failures of one node")
-    repair: Annotated[float, Quantity("time", zero=True)] = Field(description="time until a failed node is back")
-
-
-class FailuresSpec(Spec):
-    """What breaks."""
-
-    node: FailureSpec | None = Field(None, description="failures of nodes")
 
 
 class SimulateSpec(Spec):

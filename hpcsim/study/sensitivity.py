@@ -159,7 +159,7 @@ def _from_catalog(scenario: Scenario) -> list[tuple[str, Any, str]]:
             accelerator = priced_as(cluster.groups[name])
             doubt = rent_doubt(accelerator, scenario.cluster.prices[name].term)
             found.append((f"assume.prices.{accelerator}", _factor(doubt), "catalog" if doubt.computed else "default"))
-    if scenario.failures.node is not None:
+    if scenario.failures.node is not None and scenario.failures.node.mtbf is not None:
         doubt = failure_doubt(catalog)
         found.append(("failures.node.mtbf", {"factor": round(doubt.factor, 4), "source": doubt.source}, "catalog"))
     return found

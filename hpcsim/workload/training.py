@@ -353,7 +353,7 @@ def plan_training(
     cluster: Cluster,
     catalog: Catalog,
     *,
-    node_mtbf_s: float | None = None,
+    sudden_per_s: Callable[[int, int], float] | None = None,
     folder: str | Path = ".",
     outset: Outset | None = None,
 ) -> TrainingPlan:
@@ -367,8 +367,9 @@ def plan_training(
     cluster : Cluster
     catalog : Catalog
         Where the model is looked up.
-    node_mtbf_s : float, optional
-        Mean time between failures of one node [s]; without a given checkpoint interval Young's follows from it.
+    sudden_per_s : callable, optional
+        Rate of the failures that no alarm precedes, from nodes and accelerators [1/s]; without a given checkpoint interval Young's follows
+        from it.
     folder : path
         Where a model's ``config`` is looked for.
     outset : Outset, optional
@@ -393,7 +394,7 @@ def plan_training(
         path=path,
         name=name,
     )
-    failures_per_s = nodes / node_mtbf_s if node_mtbf_s else 0.0
+    failures_per_s = sudden_per_s(nodes, setting.devices) if sudden_per_s else 0.0
     interval, write, read, size = _checkpoints(spec, group, cluster, nodes, count, failures_per_s, path)
     draw_w, device_w = _power(group, nodes, cost)
     steps = _steps(spec)

@@ -20,6 +20,7 @@ from hpcsim.cost.facility import nodes_per_rack
 from hpcsim.cost.models import Work, flop_per_step
 from hpcsim.cost.reliability import spares_needed
 from hpcsim.run.bind import Bound, bind
+from hpcsim.run.failures import node_figures
 from hpcsim.run.prices import facility_of
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.plan import FabricOptionSpec, NodeOptionSpec, StorageOptionSpec
@@ -318,9 +319,8 @@ def _one(
     storage: tuple[str, StorageOptionSpec] | None,
     catalog: Catalog,
 ) -> Machine:
-    failure = scenario.failures.node
-    mtbf_s = kind.spec.mtbf or (failure.mtbf if failure else math.inf)
-    repair_s = failure.repair if failure else 0.0
+    mtbf_s, repair_s = node_figures(scenario.failures, catalog, kind.entry.accelerators or 0)
+    mtbf_s = kind.spec.mtbf or mtbf_s
     built = varied(scenario, run, kind, nodes, fabric_of(fabric[1], kind, scenario, catalog), storage, mtbf_s=math.inf)
     bound = bind(built, catalog=catalog)
     group = bound.cluster.groups[GROUP]

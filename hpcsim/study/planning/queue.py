@@ -21,6 +21,7 @@ from hpcsim.cost.queues import allen_cunneen_wait_s, mmc_wait_quantile_s
 from hpcsim.cost.reliability import expected_segment_s, spares_needed
 from hpcsim.engine.jobs import run_jobs
 from hpcsim.run.bind import bind
+from hpcsim.run.failures import node_figures
 from hpcsim.run.jobs import batch_jobs
 from hpcsim.run.record import node_span_w
 from hpcsim.scenario.cluster import ClusterSpec
@@ -255,7 +256,7 @@ def _node(kind: NodeKind, scenario: Scenario, catalog: Catalog, unit: str) -> _N
     a = group.accelerator
     devices = group.per_node * (a.tdp_w or math.nan) if a else 0.0
     idle = group.per_node * (math.nan if a is None or a.idle_w is None else a.idle_w) if a else 0.0
-    failure = scenario.failures.node
+    mtbf_s, repair_s = node_figures(scenario.failures, catalog, group.per_node)
     return _Node(
         kind,
         group,
@@ -263,8 +264,8 @@ def _node(kind: NodeKind, scenario: Scenario, catalog: Catalog, unit: str) -> _N
         (math.nan if group.idle_w is None else group.idle_w) + idle,
         node_span_w(group),
         (math.nan if group.max_w is None else group.max_w) + devices,
-        kind.spec.mtbf or (failure.mtbf if failure else math.inf),
-        failure.repair if failure else 0.0,
+        kind.spec.mtbf or mtbf_s,
+        repair_s,
     )
 
 

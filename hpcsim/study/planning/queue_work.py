@@ -13,6 +13,7 @@ from hpcsim.cost.facility import cooling_w
 from hpcsim.cost.money import YEAR_S, months_until_full, refresh_years
 from hpcsim.cost.reliability import availability, repair_crew, spares_needed
 from hpcsim.results.quantities import brief
+from hpcsim.run.failures import node_figures
 from hpcsim.scenario.load import Scenario
 from hpcsim.study.planning.candidates import Candidates, order
 from hpcsim.study.planning.confirm import Confirmed
@@ -344,9 +345,8 @@ def _tune(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
 
 def _keep(w: QueueWork, sheet: Sheet, found: Candidates, row: int) -> None:
     source, kind, sized = w.source_of(row), w.kind_of(row), w._sized(row)
-    failure = w.scenario.failures.node
-    mtbf = kind.spec.mtbf or (failure.mtbf if failure else math.inf)
-    repair = failure.repair if failure else 0.0
+    mtbf, repair = node_figures(w.scenario.failures, w.catalog, kind.entry.accelerators or 0)
+    mtbf = kind.spec.mtbf or mtbf
     add: Pen = sheet.pen(KEEP, "queue", "compute")
     nodes = sized[-1].nodes
     if math.isfinite(mtbf) and repair > 0:
