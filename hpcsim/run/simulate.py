@@ -332,6 +332,7 @@ def _close(room: _Room, items: list[Item], now_s: float) -> None:
             item.short = [(group, a, b) for a, b in run.short]
             item.done_s, item.lost_s = run.done_s, run.lost_s
             item.failures, item.checkpoints = run.failures, run.checkpoints
+            item.causes = counted(room.bound.faults.get(item.name, RunFaults()), run.tallies)
         elif isinstance(item.staged, PipelineRun):
             settle(item, Staged(item.staged.laid, item.staged.begins_s, item.staged.ends_s), now_s)
         elif isinstance(item.plan, ServingPlan):
@@ -339,7 +340,6 @@ def _close(room: _Room, items: list[Item], now_s: float) -> None:
             if service is not None:
                 item.served = served_in_run(item.plan, service, now_s)
                 item.stretches = stretches_of_run(item.plan, service, item.start_s, item.stop_s(now_s))
-            item.causes = counted(room.bound.faults.get(item.name, RunFaults()), run.tallies)
         elif item.task_rows:
             task: TaskRun = item.task_rows["run"][0]
             task.stop(now_s)

@@ -14,7 +14,7 @@ from pydantic_core import core_schema
 
 from hpcsim.base.errors import problem_kind
 from hpcsim.scenario.cluster import ClusterSpec
-from hpcsim.scenario.failures import FailureSpec, FailuresSpec
+from hpcsim.scenario.failures import FailuresSpec
 from hpcsim.scenario.fields import Count, Frozen, Name, NamedMap, Quantity, Share, Spec, fail, frozen, guarded, is_text, plain
 from hpcsim.scenario.plan import PlanSpec
 from hpcsim.scenario.ranges import is_range, parse_range
@@ -22,7 +22,7 @@ from hpcsim.scenario.scheduler import SchedulerSpec
 from hpcsim.scenario.uncertain import DISTRIBUTION_KEYS, parse_distribution
 from hpcsim.scenario.workload import WorkloadSpec
 
-__all__ = ["AssumeSpec", "FailureSpec", "FailuresSpec", "PublishedSpec", "ScenarioSpec", "SchedulerSpec", "SimulateSpec"]
+__all__ = ["AssumeSpec", "PublishedSpec", "ScenarioSpec", "SchedulerSpec", "SimulateSpec"]
 
 SWEEP_AXIS = problem_kind(
     "sweep-axis",
