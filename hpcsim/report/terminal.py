@@ -136,8 +136,8 @@ def _failures(results: Results) -> str:
     if len(lines) > len(shown):
         rest = [item for _, item in ranked[len(shown) :]]
         seconds = sum(s for _, s in rest)
-        times = f"{sum(t for t, _ in rest):,.3g} times"
-        shown.append((f"  {len(rest)} others", times, show("time_s", seconds), show("x_frac", seconds / total)))
+        often = f"{sum(t for t, _ in rest):,.3g} times"
+        shown.append((f"  {len(rest)} others", often, show("time_s", seconds), show("x_frac", seconds / total)))
     return f"what failures take: {show('time_s', total)}\n" + columns(shown, right=(1, 2, 3))
 
 
