@@ -9,14 +9,13 @@ link of its route on which no other flow has a higher level. Storage servers and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.base.errors import Problems, problem_kind
 from hpcsim.cost.maxmin_compiled import settle_compiled
+from hpcsim.cost.routes import Routes, check_capacities, check_routes, check_weights
 
 __all__ = ["FairLevels", "Routes", "Sharing", "check_capacities", "check_routes", "check_weights", "fair_levels", "fair_rates"]
 
@@ -24,18 +23,6 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
-CAPACITY = problem_kind("flow-capacity", "link {link} has a capacity of {value:g} B/s", "a capacity is finite and above zero")
-MISSING_LINK = problem_kind(
-    "flow-missing-link", "the route of flow {flow} goes over link {link}, which does not exist", "links are {known}"
-)
-EMPTY_ROUTE = problem_kind(
-    "flow-empty-route", "flow {flow} has a route without links", "a route has at least one link; local copies are no flows"
-)
-WEIGHT = problem_kind("flow-weight", "flow {flow} has a weight of {value:g}", "a weight is finite and above zero")
-SHAPE = problem_kind("flow-shape", "{name} has {found} entries, but there are {needed} flows", "give one for each flow, or one for all")
-
-_LISTED = 20
-"""Problems of one kind that are listed; a wrong file repeats its mistake."""
 _TIE = 1e-12
 """Relative difference below which two levels are one, and a link is full."""
 _ROUNDING = 1e-14
@@ -45,114 +32,26 @@ _NARROW = 0.05
 """Share of a link that its own routes have left, below which what others take is added up anew."""
 _ROUNDS = 64
 """Rounds of updating after which it is cheaper to begin anew."""
-
-
-class Routes(NamedTuple):
-    """The links of every flow, one after the other.
-
-    Flow ``i`` goes over ``links[first[i]:first[i + 1]]``. A link that occurs twice in a route is used twice.
-
-    Attributes
-    ----------
-    first : array of int, shape (flows + 1,)
-    links : array of int
-    """
-
-    first: IntArray
-    links: IntArray
-
-    @classmethod
-    def of(cls, routes: Iterable[Sequence[int]]) -> Routes:
-        """Return the routes of a list of lists of links."""
-        rows = [np.asarray(route, dtype=np.int64) for route in routes]
-        lengths = np.array([row.size for row in rows], dtype=np.int64)
-        return cls(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64), np.concatenate([np.empty(0, np.int64), *rows]))
-
-    @property
-    def flows(self) -> int:
-        """Number of flows."""
-        return int(self.first.size - 1)
-
-    def take(self, flows: IntArray) -> Routes:
-        """Return the routes of some flows, in their order."""
-        lengths = np.diff(self.first)[flows]
-        first = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        place = np.arange(int(first[-1])) + np.repeat(self.first[flows] - first[:-1], lengths)
-        return Routes(first, self.links[place])
-
-    def table(self, pad: int) -> IntArray:
-        """Return the routes as columns of a table, shape (longest, flows), short ones filled up with ``pad``."""
-        lengths = np.diff(self.first)
-        hops = int(lengths.max(initial=0))
-        if lengths.size and (lengths == hops).all():
-            return np.ascontiguousarray(self.links.reshape(-1, hops).T)
-        table = np.full((hops, lengths.size), pad, dtype=np.int64)
-        owner = np.repeat(np.arange(lengths.size), lengths)
-        table[np.arange(self.links.size) - np.repeat(self.first[:-1], lengths), owner] = self.links
-        return table
-
-
-def check_capacities(capacities: npt.ArrayLike) -> FloatArray:
-    """Return the capacities of links [B/s] as an array.
-
-    Raises
-    ------
-    InputError
-        One is zero, negative or not finite; each is named.
-    """
-    values = np.atleast_1d(np.asarray(capacities, dtype=np.float64))
-    problems = Problems()
-    for i in np.flatnonzero(~((values > 0) & np.isfinite(values)))[:_LISTED].tolist():
-        problems.add(CAPACITY(path=f"capacities[{i}]", link=i, value=float(values[i])))
-    problems.raise_if_any()
-    return values
-
-
-def check_routes(routes: Routes | tuple[npt.ArrayLike, npt.ArrayLike], links: int) -> Routes:
-    """Return ``routes`` as arrays, each route with a link and each link one of ``links``.
-
-    Raises
-    ------
-    InputError
-        Empty routes, and routes over links that do not exist; each is named.
-    """
-    checked = Routes(np.asarray(routes[0], dtype=np.int64), np.asarray(routes[1], dtype=np.int64))
-    problems = Problems()
-    for flow in np.flatnonzero(np.diff(checked.first) <= 0)[:_LISTED].tolist():
-        problems.add(EMPTY_ROUTE(path=f"routes[{flow}]", flow=flow))
-    known = f"numbered 0 to {links - 1}" if links else "none"
-    for place in np.flatnonzero((checked.links < 0) | (checked.links >= links))[:_LISTED].tolist():
-        flow = int(np.searchsorted(checked.first, place, side="right")) - 1
-        problems.add(MISSING_LINK(path=f"routes[{flow}]", flow=flow, link=int(checked.links[place]), known=known))
-    problems.raise_if_any()
-    return checked
-
-
-def check_weights(weight: npt.ArrayLike, flows: int) -> FloatArray:
-    """Return one weight for each flow.
-
-    Raises
-    ------
-    InputError
-        A weight that is zero, negative or not finite, or another number of them.
-    """
-    values = np.asarray(weight, dtype=np.float64)
-    if values.ndim and values.shape != (flows,):
-        raise SHAPE.error(path="weight", name="weight", found=values.size, needed=flows)
-    values = np.broadcast_to(values, (flows,)).copy()
-    problems = Problems()
-    for i in np.flatnonzero(~((values > 0) & np.isfinite(values)))[:_LISTED].tolist():
-        problems.add(WEIGHT(path=f"weight[{i}]", flow=i, value=float(values[i])))
-    problems.raise_if_any()
-    return values
+_UPDATE_NS = (80e3, 20.0, 14.0)
+"""Work of a round of updating: once, for each route that is looked at on a link, and for each place of the table of those that may follow."""
+_FILL_NS = (50e3, 22.0)
+"""Work of a round of filling: once, and for each place of the table. Measured once; only the ratio to the above counts."""
+_ANEW_NS = (1e5, 15.0)
+"""Work beside the filling when all is computed anew: once, and for each route and link."""
+_SHORT, _LONG = 64, 512
+"""Changes that are filled from nothing before updating is tried again: at first, and at most."""
+_RECENT = 32
+"""Changes over which the work of updating is averaged, the latest most."""
 
 
 class _Filled(NamedTuple):
-    """Levels of flows, the place in its route of each flow's bottleneck, and the levels of the links (infinite where not full)."""
+    """Levels of flows, the place in its route of each flow's bottleneck, the levels of the links (infinite where not full), and the work it took."""
 
     level: FloatArray
     hop: IntArray
     link_level: FloatArray
+    rounds: int
+    places: int
 
 
 def _fill(capacity: FloatArray, table: IntArray, weight: FloatArray) -> _Filled:
@@ -169,7 +68,9 @@ def _fill(capacity: FloatArray, table: IntArray, weight: FloatArray) -> _Filled:
     left = capacity.copy()
     ids = np.arange(flows)
     least_offers = np.zeros(pad + 1)  # offers never fall; what is left may, by rounding
+    rounds = places = 0
     while ids.size:
+        rounds, places = rounds + 1, places + table.size
         flat = table.ravel()
         spread = np.broadcast_to(weight, table.shape).ravel()
         on_link = np.bincount(flat, spread, pad + 1)
@@ -196,7 +97,7 @@ def _fill(capacity: FloatArray, table: IntArray, weight: FloatArray) -> _Filled:
         left[pad] = np.inf
         keep = np.flatnonzero(~frozen)
         ids, table, weight = ids[keep], table.take(keep, axis=1), weight[keep]
-    return _Filled(level, hop, link_level)
+    return _Filled(level, hop, link_level, rounds, places)
 
 
 def fair_rates(
@@ -347,6 +248,8 @@ class Sharing:
         """Routes that are prepared for changes."""
         self.fills = 0
         """Times that the levels were computed from nothing."""
+        self._fixed_work, self._route_work, self._update_work = np.inf, 0.0, 0.0  # of filling, once and for a route; of the latest updates
+        self._pause, self._fills_to_come, self._work = _SHORT, 0, 0.0
         if routes is not None:
             self.extend(routes)
 
@@ -404,7 +307,8 @@ class Sharing:
         before = self.mass[routes]
         self.mass[routes] = mass
         self._active += int(np.count_nonzero(mass)) - int(np.count_nonzero(before))
-        if routes.size * 4 > self._active:
+        if routes.size * 4 > self._active or self._fills_to_come:
+            self._fills_to_come = max(self._fills_to_come - 1, 0)
             self._moved[routes] = True
             return self._anew()
         np.add.at(self._own_mass, self._bottleneck[routes], mass - before)
@@ -437,16 +341,21 @@ class Sharing:
         self.fills += 1
         active = np.flatnonzero(self.mass)
         table = self._table[:, active] if active.size < self.routes else self._table
-        filled = _fill(self._capacity, table, self.mass[active])
+        mass = self.mass[active]
+        filled = _fill(self._capacity, table, mass)
+        self._fixed_work = _ANEW_NS[0] + _ANEW_NS[1] * (self.routes + self._pad) + _FILL_NS[0] * filled.rounds
+        self._route_work = _FILL_NS[1] * filled.places / max(active.size, 1)
         self._stale = not self._indexed[active].all()
-        level, bottleneck = np.zeros(self.routes), np.full(self.routes, self._pad)
-        level[active] = filled.level
-        bottleneck[active] = table[filled.hop, np.arange(active.size)]
+        level, bottleneck, limits = np.zeros(self.routes), np.full(self.routes, self._pad), table[filled.hop, np.arange(active.size)]
+        level[active], bottleneck[active] = filled.level, limits
         self._moved |= level != self.level
         self.level, self._bottleneck, self._link_level = level, bottleneck, filled.link_level
         self._used = self.mass * level
-        self._whole = bool((self.mass == np.rint(self.mass)).all())
-        self._count()
+        self._whole = bool((mass == np.rint(mass)).all())
+        used = self._used[active]
+        self._load = np.bincount(table.ravel(), np.broadcast_to(used, table.shape).ravel(), self._pad + 1).astype(np.float64)
+        self._own_mass = np.bincount(limits, mass, self._pad + 1).astype(np.float64)
+        self._own_used = np.bincount(limits, used, self._pad + 1).astype(np.float64)
         return self._reported()
 
     def _count(self) -> None:
@@ -490,6 +399,7 @@ class Sharing:
         owner = np.arange(links.size).repeat(degree)
         place = np.arange(owner.size)
         place += (self._begin.take(links) - begin).take(owner)
+        self._work += _UPDATE_NS[1] * owner.size
         return self._members.take(place), owner, begin
 
     def _seed(self, new: IntArray) -> None:
@@ -511,20 +421,36 @@ class Sharing:
         """Recompute the levels of ``links`` and of all that follows, and return the routes whose level is another."""
         if self._compiled is not None:
             return self._settle_compiled(links)
-        work, enough = 0, 6 * self._members.size + 1000
+        self._work, enough = 0.0, 1.5 * self._filling
         with np.errstate(invalid="ignore", divide="ignore"):
             for _ in range(_ROUNDS):
                 full = (self._link_level.take(links) < np.inf) | (self._load.take(links) > self._brim.take(links))
                 links = links[full]
                 if not links.size:
+                    self._weigh(self._work)
                     return self._reported()
                 self.rounds += 1
                 following = self._press(links)
+                self._work += _UPDATE_NS[0] + _UPDATE_NS[2] * following.size * self._table.shape[0]
                 links = self._move(following)
-                work += following.size + links.size
-                if work > enough:
+                if self._work > enough:
                     break
+        self._weigh(self._work + self._filling)
         return self._anew()
+
+    @property
+    def _filling(self) -> float:
+        """Work of filling from nothing [ns], by the last time."""
+        return self._fixed_work + self._route_work * self._active
+
+    def _weigh(self, work: float) -> None:
+        """Choose how the next changes are taken in: where updating has been more work of late than filling, by filling, for a while."""
+        self._update_work += (work - self._update_work) / _RECENT
+        if self._update_work > self._filling:
+            self._fills_to_come, self._pause = self._pause, min(2 * self._pause, _LONG)
+            self._update_work = 0.8 * self._filling
+        else:
+            self._pause = max(self._pause - 1, _SHORT)
 
     def _settle_compiled(self, links: IntArray) -> IntArray:
         assert self._compiled is not None

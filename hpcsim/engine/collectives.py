@@ -70,13 +70,14 @@ def over_star(endpoints: int, *, latency_s: float = 0.0, inside: int | None = No
     return route, 2 * endpoints
 
 
-def _round_s(step: Round, route: Route, capacities: FloatArray, carried: FloatArray, tolerance_frac: float) -> float:
+def _round(step: Round, route: Route, capacities: FloatArray, tolerance_frac: float) -> tuple[float, FloatArray]:
+    """Return the time of a round [s] and what each link carries in all its repeats [B]."""
     paths = route(step.src, step.dst)
     size = step.size_bytes[paths.pair] * paths.share
     lengths = np.diff(paths.routes.first)
-    carried += np.bincount(paths.routes.links, np.repeat(size, lengths), capacities.size) * step.repeat
+    carried = np.bincount(paths.routes.links, np.repeat(size, lengths), capacities.size) * step.repeat
     ends = run_flows(capacities, paths.routes, 0.0, size, weight=paths.share, latency_s=paths.latency_s, tolerance_frac=tolerance_frac)
-    return float(ends.max(initial=0.0))
+    return float(ends.max(initial=0.0)), carried
 
 
 def run_pattern(pattern: Pattern, route: Route, capacities: npt.ArrayLike, *, tolerance_frac: float = 0.0) -> PatternRun:
@@ -99,11 +100,16 @@ def run_pattern(pattern: Pattern, route: Route, capacities: npt.ArrayLike, *, to
 
     Notes
     -----
-    Rounds that repeat are run once: the same messages over the same links take the same time.
+    Rounds that repeat, or that come back later as the same object, are run once: the same messages over the same links take the same time.
     """
     capacity = np.asarray(capacities, dtype=np.float64)
     carried = np.zeros(capacity.size)
-    each = np.array([_round_s(step, route, capacity, carried, tolerance_frac) for step in pattern.rounds])
+    ran: dict[int, tuple[float, FloatArray]] = {}
+    for step in pattern.rounds:
+        if id(step) not in ran:
+            ran[id(step)] = _round(step, route, capacity, tolerance_frac)
+        carried += ran[id(step)][1]
+    each = np.array([ran[id(step)][0] for step in pattern.rounds])
     counts = np.array([step.repeat for step in pattern.rounds], dtype=np.float64)
     return PatternRun(float(each @ counts) if each.size else 0.0, each, carried)
 
@@ -137,9 +143,11 @@ def run_pattern_on(
         found = router.routes(source, target)
         return found._replace(latency_s=found.latency_s + latency_s)
 
-    rounds = []
+    placed: dict[int, Round] = {}
     for step in pattern.rounds:
-        src, dst = where[step.src], where[step.dst]
-        away = src != dst
-        rounds.append(Round(src[away], dst[away], step.size_bytes[away], step.repeat))
-    return run_pattern(Pattern(pattern.endpoints, tuple(rounds)), route, capacities, tolerance_frac=tolerance_frac)
+        if id(step) not in placed:
+            src, dst = where[step.src], where[step.dst]
+            away = src != dst
+            placed[id(step)] = Round(src[away], dst[away], step.size_bytes[away], step.repeat)
+    rounds = tuple(placed[id(step)] for step in pattern.rounds)
+    return run_pattern(Pattern(pattern.endpoints, rounds), route, capacities, tolerance_frac=tolerance_frac)

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import Problems, problem_kind
-from hpcsim.cost.maxmin import EMPTY_ROUTE, Routes, Sharing, check_capacities, check_routes, check_weights
+from hpcsim.cost.maxmin import Sharing
+from hpcsim.cost.routes import EMPTY_ROUTE, Routes, check_capacities, check_routes, check_weights
 from hpcsim.engine.clock import ARRIVAL, Clock, Due
 
 __all__ = ["FlowNetwork", "FlowRun", "Traffic", "run_flows", "simulate_flows"]
@@ -356,7 +357,7 @@ class _Run:
             now, ended, stop = self._window(now, starts, alone, next_one)
             flows = order[next_one:stop]
             late = stop > prepared or sharing.indexed > 1.25 * (sharing.active + prepared - stop) + 256
-            if late and 4 * flows.size <= sharing.active:
+            if late and 4 * (flows.size + ended.size) <= sharing.active:
                 prepared = max(prepared, stop + _AHEAD) if stop > prepared else prepared
                 sharing.index(which[order[next_one:prepared]])
             routes = which[flows]

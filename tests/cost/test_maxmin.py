@@ -93,8 +93,9 @@ def _network(seed: int, links: int, routes: int) -> tuple[np.ndarray, Routes]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_kept_up_to_date_it_stays_what_it_is_from_nothing(seed: int) -> None:
-    """Single routes come, go and change their mass among many: never computed anew, always the same."""
+def test_kept_up_to_date_it_stays_what_it_is_from_nothing(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single routes come, go and change their mass among many: never computed anew where that is too much work, always the same."""
+    monkeypatch.setattr("hpcsim.cost.maxmin._ANEW_NS", (1e12, 0.0))
     capacities, routes = _network(seed, 60, 300)
     rng = np.random.default_rng(seed + 100)
     sharing = Sharing(capacities, routes)
@@ -146,6 +147,22 @@ def test_a_capacity_changes_where_nobody_sends() -> None:
     assert sharing.set_capacity(np.array([1]), np.array([3.0])).size == 0
     sharing.update(np.array([1]), np.ones(1))
     assert sharing.level.tolist() == [0.0, 3.0]
+
+
+@pytest.mark.parametrize("dear", [True, False])
+def test_the_lesser_work_is_done(dear: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where filling from nothing is much work changes are taken in by updating, where it is little by filling; the levels are the same."""
+    monkeypatch.setattr("hpcsim.cost.maxmin._ANEW_NS", (1e12 if dear else 0.0, 0.0))
+    monkeypatch.setattr("hpcsim.cost.maxmin._FILL_NS", (0.0, 0.0))
+    capacities, routes = _network(2, 60, 300)
+    sharing = Sharing(capacities, routes)
+    sharing.update(np.arange(300), np.ones(300))
+    sharing.index(np.arange(300))
+    for gone in range(150):
+        sharing.update(np.array([gone]), np.zeros(1))
+    assert sharing.fills <= 3 if dear else sharing.fills > 120
+    left = np.arange(150, 300)
+    assert sharing.level[left] == pytest.approx(fair_rates(capacities, routes.take(left)), rel=1e-11)
 
 
 def test_a_loose_tolerance_stays_near() -> None:

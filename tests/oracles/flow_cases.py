@@ -12,7 +12,10 @@ from hpcsim.cost.maxmin import Routes
 
 Floats = npt.NDArray[np.float64]
 
-KINDS = ("tree", "tree-staggered", "tree-classes", "tree-equal", "tree-spread", "mesh", "mesh-weights", "mesh-empty", "incast", "chain")
+KINDS = (
+    *("tree", "tree-staggered", "tree-classes", "tree-equal", "tree-spread", "mesh", "mesh-weights", "mesh-empty", "mesh-dense"),
+    *("incast", "chain", "torus", "dragonfly", "one-link"),
+)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,38 @@ def _tree(rng: np.random.Generator, flows: int) -> tuple[Floats, list[list[int]]
     return capacity, rows
 
 
+def _torus(rng: np.random.Generator, flows: int) -> tuple[Floats, list[list[int]]]:
+    """Six by six by six, one axis after the other, the shorter way round; link 6v + 2·axis + way leaves vertex v."""
+    side, rows = 6, []
+    for a, b in zip(rng.integers(0, side**3, flows).tolist(), rng.integers(1, side**3, flows).tolist()):
+        at, row = [a % side, a // side % side, a // side**2], []
+        b = (a + b) % side**3
+        for axis, goal in enumerate((b % side, b // side % side, b // side**2)):
+            ahead = (goal - at[axis]) % side
+            for _ in range(min(ahead, side - ahead)):
+                row.append(6 * (at[0] + side * at[1] + side**2 * at[2]) + 2 * axis + (ahead > side - ahead))
+                at[axis] = (at[axis] + (-1 if ahead > side - ahead else 1)) % side
+        rows.append(row)
+    return np.full(6 * side**3, 50e9), rows
+
+
+def _dragonfly(rng: np.random.Generator, flows: int) -> tuple[Floats, list[list[int]]]:
+    """Nine groups of eight routers of four hosts; all routers of a group joined, a link between any two groups; the minimal way."""
+    groups, routers, hosts = 9, 8, 4
+    count = groups * routers * hosts
+    local, remote = 2 * count, 2 * count + groups * routers * routers
+    capacity = np.concatenate([np.full(local + groups * routers * routers, 25e9), np.full(groups * groups, 50e9)])
+    rows = []
+    for a, b in zip(rng.integers(0, count, flows).tolist(), rng.integers(1, count, flows).tolist()):
+        b = (a + b) % count
+        (g, r), (h, s) = divmod(a // hosts, routers), divmod(b // hosts, routers)
+        out, into = (h - g - 1) % groups % routers, (g - h - 1) % groups % routers  # routers at the ends of the link between the groups
+        hops = [(g, r, out), (h, into, s)] if g != h else [(g, r, s)]
+        row = [local + (group * routers + x) * routers + y for group, x, y in hops if x != y]
+        rows.append([2 * a, *row, *([remote + g * groups + h] if g != h else []), 2 * b + 1])
+    return capacity, rows
+
+
 def build(kind: str, flows: int, seed: int = 1) -> Case:
     """Return a case of one of the :data:`KINDS`."""
     rng = np.random.default_rng(seed)
@@ -82,8 +117,16 @@ def build(kind: str, flows: int, seed: int = 1) -> Case:
             size[:] = 1e8
         elif kind == "tree-spread":
             size = np.ceil(10.0 ** rng.uniform(0, 15, flows))
+    elif kind in ("torus", "dragonfly"):
+        capacity, rows = (_torus if kind == "torus" else _dragonfly)(rng, flows)
+        latency, start = 10.0 ** rng.uniform(-6, -5, capacity.size), rng.choice([0.0, 0.01, 0.02], flows)
+        weight = 1 / np.array([latency[row].sum() for row in rows])  # as TCP shares
+    elif kind == "one-link":
+        capacity, latency, rows = np.array([1e10]), np.array([1e-6]), [[0]] * flows
+        size[rng.random(flows) < 0.1] = 0.0
+        start = rng.choice([0.0, 1.0], flows) * rng.uniform(0, 1, flows)
     elif kind.startswith("mesh"):
-        links = max(20, flows // 8)
+        links = 30 if kind == "mesh-dense" else max(20, flows // 8)
         capacity, latency = 10.0 ** rng.uniform(8, 11, links), 10.0 ** rng.uniform(-7, -4, links)
         rows = [rng.permutation(links)[: rng.integers(1, 8)].tolist() for _ in range(flows)]
         size, start = rng.choice([1e6, 1e7, 3e8], flows), rng.choice([0.0, 0.5, 1.0], flows)
