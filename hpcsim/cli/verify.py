@@ -40,6 +40,9 @@ def run(args: argparse.Namespace) -> int:
 _HEADS = (
     ("n", "cases"),
     ("ok", "predicted"),
+    ("flows", "flows"),
+    ("agree", "agree to 1e-9"),
+    ("max_relative_difference", "largest difference"),
     ("median_abs_error_frac", "median error"),
     ("p90_abs_error_frac", "90th pct."),
     ("bias_frac", "bias"),
@@ -76,6 +79,8 @@ def _print(document: dict[str, Any], folder: str | None, files: int) -> None:
 def _cell(key: str, value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, float) and 0 < abs(value) < 5e-4 and "tau" not in key:
+        return f"{value:.0e}" if key == "max_relative_difference" else f"{100.0 * value:.0e} %"
     if isinstance(value, float):
         return f"{value:.2f}" if "tau" in key else f"{100.0 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else str(value)

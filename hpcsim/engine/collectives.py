@@ -75,7 +75,7 @@ def _round(step: Round, route: Route, capacities: FloatArray, tolerance_frac: fl
     paths = route(step.src, step.dst)
     size = step.size_bytes[paths.pair] * paths.share
     lengths = np.diff(paths.routes.first)
-    carried = np.bincount(paths.routes.links, np.repeat(size, lengths), capacities.size) * step.repeat
+    carried = np.bincount(paths.routes.links, np.repeat(size, lengths), capacities.size).astype(np.float64) * step.repeat
     ends = run_flows(capacities, paths.routes, 0.0, size, weight=paths.share, latency_s=paths.latency_s, tolerance_frac=tolerance_frac)
     return float(ends.max(initial=0.0)), carried
 

@@ -35,18 +35,20 @@ UNREADABLE = problem_kind("flow-cases-unreadable", "the file of flow cases canno
 NO_CASES = problem_kind("flow-cases-empty", "the file has no cases", "an object with a list under the key cases is needed")
 FORM = problem_kind("flow-case-form", "case {case}: {what} is {value!r}", "{needed} is needed")
 CASE_CAPACITY = problem_kind(
-    "flow-case-capacity", "case {case}: link {link!r} has the bandwidth {value!r}", "a number above zero is needed, in B/s"
+    "flow-case-capacity", "case {case}: link {link!r} has the bandwidth {value!r}", "a number above zero and up to 1e60 is needed, in B/s"
 )
 CASE_LINK = problem_kind(
     "flow-case-link", "case {case}: flow {flow} goes over the link {link!r}, which the case does not have", "name one of its links"
 )
 CASE_ROUTE = problem_kind("flow-case-route", "case {case}: the route of flow {flow} is empty", "a route has at least one link")
-CASE_SIZE = problem_kind("flow-case-size", "case {case}: flow {flow} has {value!r} bytes", "a number that is not negative is needed")
+CASE_SIZE = problem_kind("flow-case-size", "case {case}: flow {flow} has {value!r} bytes", "a number from 0 to 1e60 is needed")
 CASE_TWICE = problem_kind("flow-case-link-twice", "case {case}: the link {link!r} is there twice", "every link has an id of its own")
 CASE_TIMES = problem_kind(
     "flow-case-times", "case {case}: {why}", "finish has a time for each flow, or makespan, finish_sum or finish_quantiles are given"
 )
 
+_LEAST, _GREATEST = 1e-60, 1e60
+"""Sizes of numbers other than zero between which quotients and sums neither vanish nor overflow."""
 _MOST = 100
 """Problems that are listed of one file."""
 
@@ -123,10 +125,10 @@ def _problem(kind: ProblemKind, file: str, path: str, words: Mapping[str, Any]) 
 
 
 def _number(value: Any, *, above: bool = False) -> bool:
-    """Return whether ``value`` is a finite number, not negative, and above zero where that is asked for."""
+    """Return whether ``value`` is a finite number, zero or more, or above zero where that is asked for, of a size that sums of it can bear."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return False
-    return value > 0 if above else value >= 0
+    return _LEAST <= value <= _GREATEST or (value == 0 and not above)
 
 
 _Flaw = tuple[ProblemKind, str, dict[str, Any]]
@@ -153,7 +155,7 @@ def _flaws(case: Any, place: int) -> Iterator[_Flaw]:
 
 def _link_flaws(link: Any, i: int, case: Any, known: set[str]) -> Iterator[_Flaw]:
     where = f".links[{i}]"
-    if not isinstance(link, dict) or link.get("id") is None:
+    if not isinstance(link, dict) or not isinstance(link.get("id"), (str, int)):
         yield FORM, where, {"case": case, "what": f"link {i}", "value": link, "needed": "an object with id, bw and lat"}
         return
     if str(link["id"]) in known:
@@ -225,7 +227,7 @@ def _case(case: dict[str, Any], place: int) -> FlowCase:
     return FlowCase(
         name=str(case.get("name", place + 1)),
         description=str(case.get("description", "")),
-        group=str(topology.get("kind", "network")) if isinstance(topology, dict) else "network",
+        group=str(topology.get("kind") or "network") if isinstance(topology, dict) else "network",
         capacity_bytes_per_s=np.array([link["bw"] for link in case["links"]], dtype=np.float64),
         link_latency_s=np.array([link.get("lat", 0.0) for link in case["links"]], dtype=np.float64),
         first=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),

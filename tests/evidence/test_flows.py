@@ -77,6 +77,8 @@ def test_a_case_may_give_figures_of_its_finish_times_alone(tmp_path: Path) -> No
         (lambda c: c["links"][1].update(bw=0), "flow-case-capacity", "cases[0].links[1].bw"),
         (lambda c: c["links"][1].update(bw=-1.0), "flow-case-capacity", "cases[0].links[1].bw"),
         (lambda c: c["links"][1].update(bw="fast"), "flow-case-capacity", "cases[0].links[1].bw"),
+        (lambda c: c["links"][1].update(bw=1e-320), "flow-case-capacity", "cases[0].links[1].bw"),
+        (lambda c: c["links"][0].update(id={"a": 1}), "flow-case-form", "cases[0].links[0]"),
         (lambda c: c["links"][1].update(lat=-1), "flow-case-form", "cases[0].links[1].lat"),
         (lambda c: c["links"][1].update(id="l0"), "flow-case-link-twice", "cases[0].links[1]"),
         (lambda c: c["links"][1].pop("id"), "flow-case-form", "cases[0].links[1]"),
