@@ -190,8 +190,8 @@ class _Odds(NamedTuple):
     migrates: Array
 
 
-def _piece(w: Array, c: Array, o: _Odds) -> list[Array]:
-    """Return the fields of :class:`Exposure` for work w with a checkpoint c after it, as derived at :func:`exposed`."""
+def _piece(w: Array, c: Array, lag: Array, o: _Odds) -> list[Array]:
+    """Return the fields of :class:`Exposure` for work w with a checkpoint c after it, safe ``lag`` later, as derived at :func:`exposed`."""
     rate, alarms = o.sudden + o.announced, o.announced + o.false
     every = o.sudden + alarms
     safe, safe_rate = np.where(every > 0, every, 1.0), np.where(rate > 0, rate, 1.0)
@@ -200,13 +200,14 @@ def _piece(w: Array, c: Array, o: _Odds) -> list[Array]:
     in_hand = (-np.expm1(-safe * w) / safe - w * held) / safe
     writing = -np.expm1(-safe * c) * np.exp(-safe * w) / safe
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        saved = w * held + alarms * in_hand
+        undone = -o.sudden * np.expm1(-safe * lag) / safe
+        saved = w * held * (1.0 - undone) + alarms * in_hand
         tries = np.where(w > 0, w / np.where(w > 0, saved, 1.0), 0.0)
         each = np.exp(rate * o.recovery)
         sudden, met, vain = (tries * struck * share for share in (o.sudden, o.announced, o.false))
         fails = np.where(o.migrates, 0.0, met)
         chains = sudden + fails
-        kept, broken, lost = tries * held * c, tries * (writing - held * c), tries * o.sudden * in_hand
+        kept, broken, lost = tries * held * c, tries * (writing - held * c), tries * (o.sudden * in_hand + w * held * undone)
         down = chains * each * o.down + fails * (o.wait - o.down) + (met - fails) * o.wait
         recovery = chains * np.where(rate > 0, np.expm1(rate * o.recovery) / safe_rate, o.recovery)
         acts = (met + vain) * o.act
@@ -230,6 +231,7 @@ def exposed(
     act_s: Numeric = 0.0,
     announced_downtime_s: Numeric = 0.0,
     migrates: Numeric = False,
+    lag_s: Numeric = 0.0,
 ) -> Exposure:
     """Return what a run with checkpoints is expected to take among failures, some of them announced, and among false alarms.
 
@@ -249,6 +251,8 @@ def exposed(
         Downtime after an announced failure, which needs no detection.
     migrates : bool or array
         Whether an announced failure is evaded: the node is replaced in ``announced_downtime_s`` and nothing is read back.
+    lag_s : float or array
+        Time from the end of a checkpoint's pause, ``checkpoint_s``, until it is safe: it is written beside the work. At most an interval.
 
     Notes
     -----
@@ -256,6 +260,7 @@ def exposed(
     failures without one, and L = w + c, a try ends well with q = e^{−ΛL}; min(x, w) of work is in hand when an event comes at x, of which
     J = ∫e^{−Λx}·min(x, w)dx = ((1 − e^{−Λw})/Λ − wq)/Λ. It saves wq + aJ and loses uJ, so w of work take w/(wq + aJ) tries. A failure is
     followed by e^{λR} recoveries of together (e^{λR} − 1)/λ, each after the downtime. Without alarms this is :func:`expected_completion_s`.
+    Of checkpoints that are safe only c later, a share s = u(1 − e^{−Λc})/Λ is undone by a failure before: a try saves wq(1 − s) + aJ then.
 
     >>> plain = exposed(7200.0, interval_s=3600.0, checkpoint_s=300.0, recovery_s=600.0, failures_per_s=1 / 7200)
     >>> watched = exposed(
@@ -276,13 +281,15 @@ def exposed(
             ("false_alarms_per_s", false_alarms_per_s),
             ("act_s", act_s),
             ("announced_downtime_s", announced_downtime_s),
+            ("lag_s", lag_s),
         )
     ]
-    work, tau, rate, known, c, r, down, false, act, wait = np.broadcast_arrays(work, tau, rate, known, *others)
+    work, tau, rate, known, c, r, down, false, act, wait, lag = np.broadcast_arrays(work, tau, rate, known, *others)
     odds = _Odds(np.maximum(rate - known, 0.0), known, false, r, down, wait, act, np.asarray(migrates, dtype=bool))
     pieces = np.maximum(np.ceil(work / tau) - 1.0, 0.0)
     rest = work - pieces * np.where(pieces > 0, tau, 0.0)
-    whole, last = _piece(np.where(pieces > 0, tau, 0.0), c, odds), _piece(rest, np.zeros_like(c), odds)
+    nothing = np.zeros_like(c)
+    whole, last = _piece(np.where(pieces > 0, tau, 0.0), c, lag, odds), _piece(rest, nothing, nothing, odds)
     return Exposure(*(np.asarray(np.where(pieces > 0, pieces * a, 0.0) + b)[()] for a, b in zip(whole, last, strict=True)))
 
 

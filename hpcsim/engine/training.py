@@ -29,10 +29,13 @@ class Cycle:
         Work between checkpoints [s]; infinite without checkpoints.
     write_s : float
         Time of one checkpoint, in which no step is made [s].
+    lag_s : float
+        Time for which it is then written beside the work before it is safe [s]; at most ``interval_s``.
     """
 
     interval_s: float
     write_s: float
+    lag_s: float = 0.0
 
     def checkpoints(self, work_s: float) -> int:
         """Return the checkpoints written while ``work_s`` of work is done."""
@@ -121,6 +124,10 @@ class TrainingRun:
     _fault: Fault = field(init=False)
     _open: tuple[float, str] | None = None
     _unsaved_s: float = 0.0
+    _safe_s: float = 0.0
+    """Work that no failure takes away."""
+    _pending: tuple[float, float] | None = None
+    """When the last checkpoint will be safe, and the work in it; None where it is."""
     _written_s: float = 0.0
     _under_way: Activity | None = None
 
@@ -188,7 +195,7 @@ class TrainingRun:
             self._unsaved_s += did_s
             self._close(began, clock.now, did_s)
             if failed:
-                return self._fail()
+                return self._fail(clock.now)
             failure_s -= clock.now - began
         if last:
             self.done_s, self._unsaved_s = self.work_s, 0.0
@@ -197,18 +204,33 @@ class TrainingRun:
         _, failed = yield from self._do(clock, "checkpoint", self.cycle.write_s - self._written_s, failure_s)
         self._close(began, clock.now, 0.0)
         if failed:
-            return self._fail()
+            return self._fail(clock.now)
         self.checkpoints += 1
         self.done_s += goal_s
         self._unsaved_s = self._written_s = 0.0
+        self._saved(clock.now, goal_s)
         return False
 
-    def _fail(self) -> bool:
+    def _fail(self, now_s: float) -> bool:
         if not self._fault.announced:
             self._count()
-            self._note_lost(self._unsaved_s)
+            self._note_lost(self.done_s + self._unsaved_s - self._back(now_s))
             self._unsaved_s = self._written_s = 0.0
         return True
+
+    def _saved(self, at_s: float, held_s: float) -> None:
+        """Note that a checkpoint of all work done was taken at ``at_s``, ``held_s`` of work after the one before, which is safe by now."""
+        lag_s = self.cycle.lag_s
+        self._safe_s = self.done_s - held_s if lag_s > 0 else self.done_s
+        self._pending = (at_s + lag_s, self.done_s) if lag_s > 0 else None
+
+    def _back(self, now_s: float) -> float:
+        """Go back to the last checkpoint that is safe at ``now_s`` and return the work in it [s]."""
+        if self._pending is not None and self._pending[0] <= now_s:
+            self._safe_s = self._pending[1]
+        self._pending = None
+        self.done_s = self._safe_s
+        return self._safe_s
 
     def _count(self) -> None:
         self.failures += 1
@@ -263,6 +285,8 @@ class TrainingRun:
         written_s = elapsed_s - worked_s - checkpoints * self.cycle.write_s if checkpoints or self.cycle.interval_s < math.inf else 0.0
         self.checkpoints += checkpoints
         self.done_s += saved_s
+        if checkpoints:
+            self._saved(began_s + checkpoints * (self.cycle.interval_s + self.cycle.write_s), self.cycle.interval_s)
         self._unsaved_s = min(worked_s - saved_s, self.work_s - self.done_s)
         self._written_s = max(written_s, 0.0) if self._unsaved_s >= self.cycle.interval_s * (1 - _ROUNDING) else 0.0
         self._credit(worked_s, checkpoints * self.cycle.write_s + self._written_s)
@@ -274,7 +298,9 @@ class TrainingRun:
         self._count()
         self.checkpoints += checkpoints
         self.done_s += saved_s
-        self._note_lost(worked_s - saved_s)
+        if checkpoints:
+            self._saved(began_s + checkpoints * (self.cycle.interval_s + self.cycle.write_s), self.cycle.interval_s)
+        self._note_lost(self.done_s + worked_s - saved_s - self._back(now_s))
         self._credit(worked_s, max(elapsed_s - worked_s, 0.0))
         self._close(began_s, now_s, worked_s)
 
@@ -303,6 +329,7 @@ class TrainingRun:
             yield from self._do(clock, "checkpoint", act_s, math.inf)
         self.done_s += self._unsaved_s
         self._unsaved_s = self._written_s = 0.0
+        self._safe_s, self._pending = self.done_s, None
         self.tallies[cause].acts_s += clock.now - began
         if self.watch.migrates and cause >= 0:
             yield clock.timeout(self._swap(clock, clock.now))

@@ -124,7 +124,7 @@ class Breakage:
             return 0.0
         if spec.time is not None:
             return spec.time
-        return plan.checkpoint_write_s + (plan.checkpoint_read_s if spec.act == "migrate" else 0.0)
+        return plan.checkpoint_write_s + plan.checkpoint_lag_s + (plan.checkpoint_read_s if spec.act == "migrate" else 0.0)
 
     def faults_of(self, plan: TrainingPlan) -> RunFaults:
         """Return the failures of one run; alarms that come too late to act on are none."""
@@ -220,6 +220,7 @@ def expected_loss(plan: TrainingPlan, faults: RunFaults, *, spares: bool = True)
         "act_s": watch.act_s if watch else 0.0,
         "announced_downtime_s": foreseen_s,
         "migrates": bool(watch and watch.migrates),
+        "lag_s": plan.checkpoint_lag_s,
     }
 
     def made() -> Exposure:

@@ -144,7 +144,7 @@ class Network:
     def training(self, plan: TrainingPlan, nodes: IntArray) -> Member:
         """Return a training run as a member of the network."""
         loads = {"steps": self._steps(plan, nodes)}
-        for activity, seconds in (("checkpoint", plan.checkpoint_write_s), ("recovery", plan.checkpoint_read_s)):
+        for activity, seconds in (("checkpoint", plan.checkpoint_write_s + plan.checkpoint_lag_s), ("recovery", plan.checkpoint_read_s)):
             way = self.ways.between(nodes[:0], nodes[:0])
             if plan.checkpoint_tier:
                 way = (self.ways.to_storage if activity == "checkpoint" else self.ways.from_storage)(plan.checkpoint_tier, nodes)

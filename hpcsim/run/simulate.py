@@ -181,7 +181,7 @@ class _Room:
         run = TrainingRun(
             name=plan.name,
             work_s=plan.work_s,
-            cycle=Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s),
+            cycle=Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s, plan.checkpoint_lag_s),
             recovery_s=plan.recovery_s,
             failures_per_s=faults.failures_per_s,
             rng=stream(seed, "failures", plan.name),
@@ -294,7 +294,7 @@ def _items(bound: Bound, ways: Ways | None) -> list[Item]:
             plan,
             {plan.group.name: plan.nodes},
             plan.submit_s,
-            Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s).duration_s(plan.work_s),
+            Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s, plan.checkpoint_lag_s).duration_s(plan.work_s),
         )
         for plan in bound.trainings
     ]

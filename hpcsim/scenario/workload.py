@@ -151,6 +151,9 @@ class CheckpointSpec(Spec):
         None, description="work between checkpoints; Young's interval without it, where failures are given"
     )
     to: str = Field(description="storage tier that takes them")
+    blocking: Annotated[float, Quantity("time", zero=True)] | None = Field(
+        None, description="time for which one stops the work, the rest of it is written beside it; all of its time by default"
+    )
     bytes_per_parameter: Annotated[float, Share(1, 64)] = Field(
         14.0, description="bytes written for a parameter: 2 weights and 12 optimizer states by default"
     )

@@ -46,6 +46,11 @@ from hpcsim.workload.traffic import StepTraffic, placed_fabric, step_traffic, wi
 
 __all__ = ["HOST_LOAD_FRAC", "Outset", "TrainingPlan", "assuming", "cost_fabric", "of_length", "outset_of", "plan_training"]
 
+SAVES_OVERLAP = problem_kind(
+    "checkpoints-overlap",
+    "a checkpoint is written for {write} in all, and the next begins after {interval}",
+    "checkpoint less often, or to faster storage",
+)
 NO_GROUP = problem_kind("training-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
 TOO_MANY_NODES = problem_kind(
     "training-count", "{asked} nodes are asked for, {group} has {count}", "ask for at most {count}, or enlarge the group"
@@ -103,11 +108,14 @@ class TrainingPlan:
     checkpoint_interval_s : float
         Work between checkpoints [s]; infinite without them.
     checkpoint_write_s, checkpoint_read_s, checkpoint_bytes : float
+        Time that one stops the work [s], to read it back, size.
     restart_s, submit_s : float
     draw_w : float or None
         Power above idle of all its nodes while it trains [W]; None where a power is not known.
     device_w : float or None
         Power of one device while it trains [W].
+    checkpoint_lag_s : float
+        Time for which a checkpoint is written beside the work before it is safe [s].
     notes : tuple of str
     """
 
@@ -142,6 +150,7 @@ class TrainingPlan:
     """Works out what its steps send between scale-up domains; None without any."""
     oversubscription: float = 1.0
     """By what factor the fabric slows the flows of its steps."""
+    checkpoint_lag_s: float = 0.0
 
     @property
     def recovery_s(self) -> float:
@@ -330,9 +339,15 @@ def _power(group: NodeGroup, nodes: int, cost: StepCost) -> tuple[float | None, 
 def _checkpoints(
     spec: TrainingSpec, group: NodeGroup, cluster: Cluster, nodes: int, count: int, failures_per_s: float, path: str
 ) -> tuple[float, ...]:
-    """Return (interval_s, write_s, read_s, bytes)."""
+    """Return (interval_s, write_s, read_s, bytes, lag_s).
+
+    Raises
+    ------
+    InputError
+        A checkpoint that is still written when the next begins.
+    """
     if spec.checkpoint is None:
-        return math.inf, 0.0, 0.0, 0.0
+        return math.inf, 0.0, 0.0, 0.0, 0.0
     tier = cluster.tier(spec.checkpoint.to, f"{path}.checkpoint.to")
     size = float(checkpoint_bytes(count, bytes_per_parameter=spec.checkpoint.bytes_per_parameter))
     port = group.injection_bytes_per_s
@@ -341,10 +356,15 @@ def _checkpoints(
         float(checkpoint_time_s(size, nodes=nodes, node_bytes_per_s=rate, storage_bytes_per_s=tier_rate, latency_s=tier.latency_s))
         for tier_rate in (tier.write_bytes_per_s, tier.read_bytes_per_s)
     ]
-    every = spec.checkpoint.every
+    every, blocking = spec.checkpoint.every, spec.checkpoint.blocking
+    stop = times[0] if blocking is None else min(blocking, times[0])
+    lag = times[0] - stop
     if every is None:
-        every = float(young_interval_s(times[0], 1.0 / failures_per_s)) if failures_per_s > 0 else math.inf
-    return every, times[0], times[1], size
+        every = max(float(young_interval_s(stop, 1.0 / failures_per_s)), lag) if failures_per_s > 0 else math.inf
+    if lag > every:
+        write, interval = (readable(t, "time", 3) for t in (times[0], every))
+        raise SAVES_OVERLAP.error(path=f"{path}.checkpoint.every", write=write, interval=interval)
+    return every, stop, times[1], size, lag
 
 
 def plan_training(
@@ -395,7 +415,7 @@ def plan_training(
         name=name,
     )
     failures_per_s = sudden_per_s(nodes, setting.devices) if sudden_per_s else 0.0
-    interval, write, read, size = _checkpoints(spec, group, cluster, nodes, count, failures_per_s, path)
+    interval, write, read, size, lag = _checkpoints(spec, group, cluster, nodes, count, failures_per_s, path)
     draw_w, device_w = _power(group, nodes, cost)
     steps = _steps(spec)
     return TrainingPlan(
@@ -420,6 +440,7 @@ def plan_training(
         checkpoint_read_s=read,
         checkpoint_bytes=size,
         checkpoint_tier=spec.checkpoint.to if spec.checkpoint else "",
+        checkpoint_lag_s=lag,
         restart_s=spec.restart,
         submit_s=spec.submit,
         draw_w=draw_w,

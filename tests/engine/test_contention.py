@@ -14,7 +14,7 @@ from hpcsim.base.rng import stream
 from hpcsim.cost.maxmin import Routes
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.contention import Contention, Load, Member, Pace, Paces
-from hpcsim.engine.failures import SpareNodes
+from hpcsim.engine.failures import Cause, SpareNodes, Watch
 from hpcsim.engine.flows import FlowNetwork
 from hpcsim.engine.training import Cycle, TrainingRun
 
@@ -190,8 +190,10 @@ def _run(network: Contention, job: str, link: int, work_s: float, interval_s: fl
     loads = {"steps": steps(job, [[link, 0]], 1.0, 1.0), "checkpoint": transfer(job, [[link, 1]]), "recovery": transfer(job, [[link, 1]])}
     member = Member(network, job, loads)
     rate, seed = rest.get("rate", 0.0), rest.get("seed", 1)
+    cycle = Cycle(interval_s, rest.get("write_s", 5.0), rest.get("lag_s", 0.0))
+    causes = (Cause("node", rate, 0.0, 7.0),) if rest.get("watch") and rate else ()
     return TrainingRun(
-        job, work_s, Cycle(interval_s, rest.get("write_s", 5.0)), 30.0, rate, stream(seed, job), SpareNodes(0, 1, 0.0), 100.0, 20.0, member
+        job, work_s, cycle, 30.0, rate, stream(seed, job), SpareNodes(0, 1, 0.0), 100.0, 20.0, member, causes, rest.get("watch")
     )
 
 
@@ -235,12 +237,24 @@ def test_checkpoints_meet_in_their_tier() -> None:
     rate=st.sampled_from([0.0, 1e-4, 3e-3]),
     until_s=st.none() | st.floats(1.0, 4000.0),
     seed=st.integers(0, 99),
+    lag=st.floats(0.0, 1.0),
+    watch=st.none() | st.builds(Watch, st.floats(0.0, 1.0), st.floats(0.2, 1.0), st.floats(0.0, 40.0), st.booleans()),
 )
 def test_books_of_runs_that_meet(
-    begin_s: float, works: tuple[float, float], intervals: tuple[float, float], rate: float, until_s: float | None, seed: int
+    begin_s: float,
+    works: tuple[float, float],
+    intervals: tuple[float, float],
+    rate: float,
+    until_s: float | None,
+    seed: int,
+    lag: float,
+    watch: Watch | None,
 ) -> None:
     """Time is tiled, work is conserved, nobody is faster than alone, whenever the other comes, fails or the horizon falls."""
-    makes = [lambda n, k=k: _run(n, "ab"[k], 2 + k, works[k], min(intervals[k], 1 / max(rate, 1e-9)), rate=rate, seed=seed) for k in (0, 1)]
+    every = [min(interval, 1 / max(rate, 1e-9)) for interval in intervals]
+    makes = [
+        lambda n, k=k: _run(n, "ab"[k], 2 + k, works[k], every[k], rate=rate, seed=seed, lag_s=lag * every[k], watch=watch) for k in (0, 1)
+    ]
     runs, clock = _go([(0.0, makes[0]), (begin_s, makes[1])], until_s)
     for run, work_s in zip(runs, works):
         if np.isnan(run.start_s):

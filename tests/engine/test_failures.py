@@ -16,9 +16,11 @@ from hpcsim.engine.training import Cycle, TrainingRun
 GPU, SOFTWARE = Cause("gpu", 1 / 9000, 0.5, 120.0), Cause("software", 1 / 36000, 0.0, 30.0, foreseen=False)
 
 
-def go(seed=1, *, causes=(GPU, SOFTWARE), watch=None, work_s=36000.0, interval_s=3600.0, write_s=300.0, recovery_s=600.0, nodes=None):
+def go(
+    seed=1, *, causes=(GPU, SOFTWARE), watch=None, work_s=36000.0, interval_s=3600.0, write_s=300.0, recovery_s=600.0, nodes=None, lag_s=0.0
+):
     run = TrainingRun(
-        "run", work_s, Cycle(interval_s, write_s), recovery_s, 0.0, stream(seed, "failures"), nodes or SpareNodes(0, 10**5, 0.0), 1.0,
+        "run", work_s, Cycle(interval_s, write_s, lag_s), recovery_s, 0.0, stream(seed, "failures"), nodes or SpareNodes(0, 10**5, 0.0), 1.0,
         causes=tuple(causes), watch=watch,
     )  # fmt: skip
     clock = Clock()
@@ -34,6 +36,32 @@ def expected(watch, work_s=36000.0):
         work_s, interval_s=3600.0, checkpoint_s=300.0, recovery_s=600.0, failures_per_s=rate, downtime_s=down, announced_per_s=known,
         false_alarms_per_s=known * (1 / watch.precision_frac - 1), act_s=watch.act_s, migrates=watch.migrates,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("watch", [None, Watch(0.5, 0.8, 100.0, False)])
+def test_checkpoints_written_beside_the_work_meet_the_closed_form(watch):
+    runs = [go(seed, watch=watch, write_s=60.0, lag_s=1800.0) for seed in range(600)]
+    rate, known = GPU.per_s + SOFTWARE.per_s, GPU.per_s * watch.recall_frac if watch else 0.0
+    down = (GPU.per_s * GPU.detect_s + SOFTWARE.per_s * SOFTWARE.detect_s) / rate
+    found = exposed(
+        36000.0, interval_s=3600.0, checkpoint_s=60.0, recovery_s=600.0, failures_per_s=rate, downtime_s=down, announced_per_s=known,
+        false_alarms_per_s=known * 0.25, act_s=100.0, lag_s=1800.0,
+    )  # fmt: skip
+    walls, lost = np.array([run.end_s for run in runs]), np.array([run.lost_s for run in runs])
+    assert walls.mean() == pytest.approx(float(found.wall_s), abs=4 * walls.std() / math.sqrt(len(walls)))
+    assert lost.mean() == pytest.approx(float(found.lost_s), abs=4 * lost.std() / math.sqrt(len(lost)))
+
+
+@given(st.floats(0, 1), st.floats(1.0, 300.0), st.booleans(), st.integers(0, 10**6))
+def test_a_checkpoint_that_is_safe_later_never_saves_time(part, write_s, alarms, seed):
+    watch = Watch(0.5, 0.8, 100.0, False) if alarms else None
+    soon, late = (go(seed, watch=watch, write_s=write_s, lag_s=lag) for lag in (0.0, part * 3600.0))
+    for run in (soon, late):
+        worked = sum((b - a) * w for a, b, w in run.stretches)
+        assert worked == pytest.approx(run.work_s + run.lost_s, rel=1e-9)
+        assert run.done_s == run.work_s
+    if soon.failures == 0:
+        assert soon.end_s == late.end_s
 
 
 @pytest.mark.parametrize("migrates", [False, True])

@@ -147,6 +147,21 @@ def test_bad_failures_are_refused_in_their_place(failures: dict[str, Any], path:
     assert not code or code in [problem.code for problem in caught.value.problems]
 
 
+def test_a_checkpoint_may_be_written_beside_the_work() -> None:
+    def run(**more: Any) -> Any:
+        which = scenario({"causes": CAUSES}).vary({"workload.training.run.checkpoint": {"every": "10 min", "to": "slow", **more}})
+        return bind(which), hpcsim.estimate(which).summary["wall_clock_s"], hpcsim.simulate(which, seed=4).summary["wall_clock_s"]
+
+    whole, beside, all_of_it = run(), run(blocking="5 s"), run(blocking="1 day")
+    plan = beside[0].trainings[0]
+    assert plan.checkpoint_write_s == 5.0
+    assert plan.checkpoint_write_s + plan.checkpoint_lag_s == pytest.approx(whole[0].trainings[0].checkpoint_write_s)
+    assert beside[1] < whole[1] == all_of_it[1]
+    assert beside[2] < whole[2] == all_of_it[2]
+    with pytest.raises(InputError, match="the next begins after"):
+        bind(scenario({}).vary({"workload.training.run.checkpoint": {"every": "1 min", "to": "slow", "blocking": "1 s"}}))
+
+
 def test_an_alarm_needs_something_to_save_to() -> None:
     with pytest.raises(InputError, match="no checkpoint"):
         bind(

@@ -14,7 +14,7 @@ from hpcsim.base.errors import InputError
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.catalog.markets import lives_in
 from hpcsim.cost.money import charged_s
-from hpcsim.cost.reliability import expected_completion_s, optimal_interval_s
+from hpcsim.cost.reliability import exposed, optimal_interval_s
 from hpcsim.cost.step_cost import Z80
 from hpcsim.scenario.load import Scenario
 from hpcsim.scenario.plan import LimitsSpec
@@ -94,19 +94,20 @@ def _times(
     write = np.array([m.plan.checkpoint_write_s for m in machines])[:, None]
     recovery = np.array([m.plan.recovery_s for m in machines])[:, None]
     given = np.array([m.plan.checkpoint_interval_s for m in machines])[:, None]
+    lag = np.array([m.plan.checkpoint_lag_s for m in machines])[:, None]
     saves = np.array([m.plan.checkpoint_bytes > 0 for m in machines])[:, None]
     safe = np.where(rate > 0, rate, 1.0)
     best = np.where((rate > 0) & saves, optimal_interval_s(np.maximum(write, 1e-9), 1.0 / safe), np.inf)
-    interval = np.where(np.isfinite(given) & saves, given, best)
+    interval = np.where(np.isfinite(given) & saves, given, np.maximum(best, lag))
     z = NormalDist().inv_cdf(confidence)
     slow = np.exp(z * np.array([sigma_of(m) for m in machines]))[:, None]
 
     def wall(factor: npt.NDArray[np.float64] | float) -> npt.NDArray[np.float64]:
         with np.errstate(over="ignore", invalid="ignore"):
             span = np.minimum(interval, work * factor)
-            found = expected_completion_s(
-                work * factor, interval_s=span, checkpoint_s=write, recovery_s=recovery, failures_per_s=rate, downtime_s=0.0
-            )
+            found = exposed(
+                work * factor, interval_s=span, checkpoint_s=write, recovery_s=recovery, failures_per_s=rate, lag_s=np.minimum(lag, span)
+            ).wall_s
         return np.where(np.isnan(found), np.inf, found)
 
     return wall(1.0), wall(slow), interval
