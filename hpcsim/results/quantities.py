@@ -60,6 +60,7 @@ _DECLARED = (
     ("mean_queue", "requests that wait", "On average over time."),
     ("mean_batch", "batch", "Requests that a replica decodes at once, on average over time."),
     ("contention_s", "lost to contention", "Seconds by which jobs took longer because they shared links or storage, summed over the jobs."),
+    ("pipeline_time_s", "longest run of a pipeline", "Wall clock of the longest run of any data pipeline that ended."),
     ("pipeline_bytes", "data into pipelines", "Data that pipelines began with, all runs together."),
     ("kept_bytes", "data kept by pipelines", "What pipelines wrote to storage and still keep at the end, copies counted."),
     (

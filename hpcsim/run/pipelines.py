@@ -206,7 +206,9 @@ def pipeline_summary(record: Record, done: Account, *, billable: bool) -> dict[s
         return {}
     pipes = list(_pipes(record))
     stages = [(staged.laid.plan.stages[k], float(part)) for _, _, staged in pipes for k, part in enumerate(staged.done_frac(record.end_s))]
+    ended = [item.end_s - item.start_s for _, item, _ in pipes if item.status == "finished"]
     found = {
+        **({"pipeline_time_s": max(ended)} if ended else {}),
         "pipeline_bytes": sum(stage.in_bytes * part for stage, part in stages if not stage.after),
         "kept_bytes": sum(_kept_at_end(record, item, staged) for _, item, staged in pipes),
         **_recovery(record, laid),
@@ -292,7 +294,7 @@ def pipeline_notes(record: Record) -> list[str]:
         first, last = own.plan.stages[0], own.plan.stages[-1]
         notes.append(
             f"Pipeline {name}: {readable(first.in_bytes, 'data size', 3)} in, {readable(last.out_bytes, 'data size', 3)} out; alone it takes "
-            f"{readable(own.total_s, 'time', 3)}, bound by {in_words(own.narrowest)}."
+            f"{readable(own.total_s, 'time', 3)}, bound by {in_words(own.narrowest)}{_twice(own)}."
         )
         if own.plan.restore is not None:
             notes.append(
@@ -304,6 +306,16 @@ def pipeline_notes(record: Record) -> list[str]:
         if bare and record.bound.cluster.prices:
             notes.append(f"Keeping data on {', '.join(bare)} costs nothing here; add cluster.storage.<tier>.rent.")
     return notes
+
+
+def _twice(own: Laid) -> str:
+    """Return what twice as much of what bounds a pipeline would save, and what bounds it then."""
+    more = own.doubled()
+    saved = 1.0 - more.total_s / own.total_s if own.total_s > 0 else 0.0
+    if saved < 0.005:
+        return ""
+    then = "" if in_words(more.narrowest) == in_words(own.narrowest) else f", and {in_words(more.narrowest)} would bind then"
+    return f"; twice as much of it saves {100 * saved:.3g} %{then}"
 
 
 def answer_of_pipelines(record: Record, summary: Mapping[str, Any]) -> str:

@@ -441,6 +441,7 @@ _FABRIC: dict[str, Formula] = {
 }
 
 _PIPELINES: Mapping[str, Formula] = {
+    "pipeline_time_s": Formula("max over the runs of end − start"),
     "pipeline_bytes": Formula("Σ own data of the stages that no other feeds, over all runs"),
     "kept_bytes": Formula("Σ bytes written · copies, or · (k + m)/k, of what is still kept at the end"),
     "recovery_point_s": Formula(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -30,10 +30,13 @@ class Resource:
         ``processor``, ``device``, ``disk``, ``arrival``, ``answers``, ``read``, ``write`` or ``network``.
     name : str
         Node group, tier or link.
+    link : int
+        Number of the link, where it is one: cables side by side have one name.
     """
 
     kind: str
     name: str
+    link: int = -1
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,17 @@ class Laid:
             return self.resources[int(self.use_s.sum(axis=0).argmax())]
         return self.bound_by[int(self.alone_s.argmax())]
 
+    def doubled(self) -> Laid:
+        """Return it with twice as much of what decides its time: of a link, twice the network; of cores, all of that node group."""
+        narrow = self.narrowest
+        if narrow is None:
+            return self
+        same = [
+            r == narrow or (r.kind == narrow.kind and (r.kind == "network" or r.name.endswith(f" of {narrow.name}")))
+            for r in self.resources
+        ]
+        return replace(self, use_s=self.use_s / np.where(same, 2.0, 1.0))
+
     def windows_s(self) -> tuple[FloatArray, FloatArray]:
         """Return when each stage begins and ends, from the begin of the pipeline and alone, shape (stages,) [s]."""
         if not self.plan.streaming:
@@ -129,9 +143,9 @@ def lay(plan: PipelinePlan, ways: Ways, nodes: Mapping[str, IntArray]) -> Laid:
     """
     found: dict[Resource, FloatArray] = {}
 
-    def charge(kind: str, name: str, stage: int, seconds: float) -> None:
+    def charge(kind: str, name: str, stage: int, seconds: float, link: int = -1) -> None:
         if seconds > 0:
-            found.setdefault(Resource(kind, name), np.zeros(len(plan.stages)))[stage] += seconds
+            found.setdefault(Resource(kind, name, link), np.zeros(len(plan.stages)))[stage] += seconds
 
     laid_ways, laid_bytes = [], []
     for k, stage in enumerate(plan.stages):
@@ -143,7 +157,7 @@ def lay(plan: PipelinePlan, ways: Ways, nodes: Mapping[str, IntArray]) -> Laid:
         over = np.bincount(way.routes.links, np.repeat(sub, np.diff(way.routes.first)), ways.capacity_bytes_per_s.size)
         for link in _named_first(ways, np.flatnonzero(over > 0)).tolist():
             kind, name = _link(ways, link)
-            charge(kind, name, k, float(over[link] / ways.capacity_bytes_per_s[link]))
+            charge(kind, name, k, float(over[link] / ways.capacity_bytes_per_s[link]), link)
     use = np.stack(list(found.values()), axis=1) if found else np.zeros((len(plan.stages), 0))
     return Laid(plan, tuple(found), use, tuple(laid_ways), tuple(laid_bytes))
 

@@ -68,6 +68,26 @@ def test_a_shuffle_goes_through_the_ports() -> None:
         assert found["bound_by"].iloc[1] == ("network" if seconds else "nothing")
 
 
+def test_cables_side_by_side_are_told_apart() -> None:
+    """Two leaves of four nodes and two cables up from each: a quarter of 8 TB goes from one leaf to the other, evenly or as a hash has it."""
+    nodes = {"n": {"count": 8, "cores": 1}}
+    pipe = {"data": "8 TB", "stages": {"in": {"kind": "collect", "arrives": "1 PB/s"}, "mix": "shuffle"}}
+    across = 8e12 * (4 * 4) / 64  # of the 64 pairs with oneself, 16 lead from one leaf to the other
+    for routing, most in (("spray", 1.0), ("ecmp", 2.5)):
+        fabric = {
+            "topology": "fat-tree",
+            "link": "100 Gbit/s",
+            "latency": "1 us",
+            "down": [4, 2],
+            "up": [1, 1],
+            "parallel": [1, 2],
+            "routing": routing,
+        }
+        found = hpcsim.estimate(scenario({"p": pipe}, cluster={"fabric": fabric, "nodes": nodes})).stages
+        least = across / (2 * 12.5e9)
+        assert least * (1 - 1e-9) <= found["alone_s"].iloc[1] <= most * least * (1 + 1e-9)
+
+
 def test_staged_and_streaming() -> None:
     stages = {
         "in": {"kind": "load", "from": "lake"},  # 100 s
@@ -179,6 +199,14 @@ def test_what_security_takes() -> None:
     assert found.summary["security_node_time_s"] == pytest.approx(400, rel=1e-9)
     log = 100 * 365 * 86400 / 2_629_746
     assert found.summary["security_cost_usd"] == pytest.approx(0.4 + log, rel=1e-3)
+
+
+def test_twice_as_much_of_what_binds() -> None:
+    """100 s of reading and 80 s of work at once: with twice the tier the processors bind, and 20 % are saved."""
+    stages = {"in": {"from": "lake"}, "work": {"kind": "clean", "rate": "312.5 MB/s"}}
+    found = hpcsim.simulate(scenario({"p": {"data": "1 TB", "nodes": "a", "stages": stages, "chunk": "1 MB"}}))
+    assert any("twice as much of it saves 20 %, and the processors of a would bind then" in note for note in found.notes)
+    assert found.summary["pipeline_time_s"] == pytest.approx(100, rel=1e-4)
 
 
 def test_the_line_between_two_sites_bounds_what_crosses_it() -> None:
