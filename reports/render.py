@@ -21,6 +21,7 @@ CHARTS = (
     *PLANS,
     "comparison",
     "tasks",
+    "pipelines",
     "sweep-wall-clock-s",
     "sweep-cost-usd",
     "spread-cost-usd",

@@ -308,8 +308,9 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         tables["latencies"] = frame("latencies", latency_rows(record))
     if trainings or services:
         tables["memory"] = frame("memory", _memory_rows(trainings, record))
-    if record.items:
-        tables["breakdown"] = frame("breakdown", _breakdown_rows(record.items))
+    terms = _breakdown_rows(record.items)
+    if terms["name"] or (record.items and not any(isinstance(item.plan, PipelinePlan) for item in record.items)):
+        tables["breakdown"] = frame("breakdown", terms)
     broken = [(item.name, item.causes) for item in trainings if item.causes]
     if broken or record.outages:
         tables["failures"] = frame("failures", failure_rows(broken, record.outages))
@@ -543,9 +544,9 @@ def _breakdown_rows(items: list[Item]) -> dict[str, list[Any]]:
             times = closed_form(item.plan)
             terms = {"split": times.split_s, "dispatch": times.dispatch_s, "run": times.run_s, "merge": times.merge_s}
         elif isinstance(item.staged, Staged):
-            if item.number:
-                continue
             laid = item.staged.laid
+            if item.number or laid.plan.streaming:  # stages that run at once do not add up
+                continue
             terms = dict(zip((stage.name for stage in laid.plan.stages), laid.alone_s.tolist(), strict=True))
         elif isinstance(item.plan, PipelinePlan):
             continue
