@@ -44,6 +44,9 @@ def batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
         if bound.stage_s_per_byte and trace.jobs.buffer_bytes is not None:
             jobs, stage = trace.jobs, trace.jobs.buffer_bytes * bound.stage_s_per_byte
             trace = dataclasses.replace(trace, jobs=dataclasses.replace(jobs, run_s=jobs.run_s + stage, estimate_s=jobs.estimate_s + stage))
+        if bound.spec.start_up:
+            jobs, more = trace.jobs, bound.spec.start_up
+            trace = dataclasses.replace(trace, jobs=dataclasses.replace(jobs, run_s=jobs.run_s + more, estimate_s=jobs.estimate_s + more))
         trace = _reading(trace, bound.spec.data, scenario.simulate.seed)
         return _due(trace, bound.spec.slack, scenario.simulate.seed)
 

@@ -34,18 +34,25 @@ ALL_DROPPED = problem_kind(
 
 
 def node_classes(bound: BoundJobs) -> list[NodeClass]:
-    """Return what the nodes of each of the jobs' groups are."""
+    """Return what the nodes of each of the jobs' groups are; a slice of an accelerator counts as one, and has a core at least."""
+    slices = bound.spec.slices
     return [
         NodeClass(
-            group.name, group.count, group.cores or (each if bound.unit != "node" else 1), group.per_node, int(group.memory_bytes or 0)
+            group.name,
+            group.count,
+            max(group.cores or (each if bound.unit != "node" else 1), each if slices > 1 else 1),
+            group.per_node * slices,
+            int(group.memory_bytes or 0),
         )
         for group, each in zip(bound.groups, bound.per_nodes, strict=True)
     ]
 
 
 def asking_of(bound: BoundJobs, scheduler: SchedulerSpec) -> Asking:
-    """Return how the jobs count what they ask for: an accelerator brings its part of the node's cores, the least of any group."""
+    """Return how the jobs count what they ask for: an accelerator brings its part of the node's cores, the least of any group; a slice whole ones."""
     parts = [each.cores / each.gpus for each in node_classes(bound) if each.gpus]
+    if bound.spec.slices > 1:
+        parts = [float(math.floor(part)) for part in parts]
     return Asking(
         unit=bound.unit,  # type: ignore[arg-type]
         cores_per_gpu=min(parts, default=1.0),

@@ -28,6 +28,7 @@ NO_CORES = problem_kind(
 NO_DEVICES = problem_kind(
     "jobs-without-accelerators", "jobs count accelerators, but {group!r} has none", "set workload.jobs.unit to core or node"
 )
+SLICES = problem_kind("jobs-slices", "slices are parts of accelerators, and {why}", "leave out workload.jobs.slices")
 NO_MEMORY = problem_kind(
     "jobs-memory-unknown",
     "the memory of a node is known of {known}, not of {group!r}: a job that asks for memory would count it as boundless",
@@ -130,7 +131,16 @@ def groups_of(spec: JobsSpec, cluster: Cluster, problems: Problems) -> tuple[Nod
 def pool_of(spec: JobsSpec, groups: tuple[NodeGroup, ...], file: Path | None, problems: Problems) -> BoundJobs | None:
     """Return the jobs with the groups that run them; None, and the problems noted, where a group lacks what the jobs count."""
     unit = spec.unit or ("accelerator" if all(group.per_node for group in groups) else "core")
-    sizes = tuple({"core": group.cores or 0, "accelerator": group.per_node, "node": 1}[unit] for group in groups)
+    sizes = tuple({"core": group.cores or 0, "accelerator": group.per_node * spec.slices, "node": 1}[unit] for group in groups)
+    if spec.slices > 1:
+        why = (
+            f"the jobs count {unit}s" if unit != "accelerator"
+            else "these jobs run over several groups" if len(groups) > 1
+            else "jobs that change their size hold whole accelerators" if spec.elastic is not None
+            else ""
+        )  # fmt: skip
+        if why:
+            problems.add(SLICES(path="workload.jobs.slices", why=why))
     for group, size in zip(groups, sizes, strict=True):
         if size < 1:
             kind = NO_CORES if unit == "core" else NO_DEVICES

@@ -345,6 +345,15 @@ class JobsSpec(Spec):
     unit: Literal["core", "accelerator", "node"] | None = Field(
         None, description="what a job's processor is; an accelerator where the group has them, else a core"
     )
+    slices: Annotated[int, Count(1, 1024)] = Field(
+        1,
+        description="parts that an accelerator is divided into (MIG instances, shares of its time); a job's processor is then one of them",
+    )
+    start_up: Annotated[float, Quantity("time", zero=True)] = Field(
+        0.0,
+        description="time for which a job holds what it got before it computes: a container is pulled and started, a node prepared",
+        validate_default=False,
+    )
     data: DataSetsSpec | None = Field(None, description="data sets that they read")
     slack: SlackSpec | None = Field(None, description="jobs that may end later, and so have a deadline: a time for all, or of which jobs")
     elastic: ElasticSpec | None = Field(
