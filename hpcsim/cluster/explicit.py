@@ -6,10 +6,12 @@ is joined to the one on the other; two ranges of one length are joined in turn. 
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
@@ -34,16 +36,23 @@ LINK_TWICE = problem_kind(
 )
 TOO_MANY_CABLES = problem_kind("link-ports", "node {name!r} has {cables} cables and {ports} ports", "per_node: {cables}, or fewer cables")
 NOT_ALL_JOINED = problem_kind("fabric-apart", "nothing joins {a!r} and {b!r}{more}", "add links between them")
+UNKNOWN_GROUP = problem_kind("link-group", "{end!r} names nodes of the group {group!r}, which the cluster does not have", "groups: {known}")
 GRAPHML_FILE = problem_kind(
-    "graphml-file", "the GraphML file {file!r} cannot be read: {why}", "its path is relative to the scenario's folder"
+    "graphml-file", "the GraphML file {name!r} cannot be read: {why}", "its path is relative to the scenario's folder"
 )
+GRAPHML_VERTEX = problem_kind(
+    "graphml-vertex", "edge {edge} ends at {vertex!r}, which the graph has no node for", "add the node, or mend the name"
+)
+GRAPHML_EDGES = problem_kind("graphml-edges", "the graph has no edges", "join the nodes")
 GRAPHML_NODES = problem_kind(
     "graphml-nodes",
     "the graph has {found} vertices of kind node; the cluster has {nodes} nodes, spares included",
     "mark them with kind: node, or change the count",
 )
-GRAPHML_VALUE = problem_kind("graphml-value", "edge {edge} has {key} = {value!r}", "a positive number in SI, or text with its unit")
+GRAPHML_VALUE = problem_kind("graphml-value", "edge {edge} has {key} = {value!r}{more}", "a positive number in SI, or text with its unit")
 
+_LISTED = 20
+"""Problems of one kind that are listed."""
 _MOST_FLOW = 256
 """Nodes up to which the bandwidth between halves is computed by maximum flow."""
 _MOST_FAR = 2048
@@ -64,6 +73,8 @@ def _node_ends(end: str, request: Request) -> list[int] | None:
                     return list(range(first + int(low), first + last + 1))
             raise UNKNOWN_END.error(end=end, group=group, last=count - 1)
         first += count
+    if numbers == "*" or (numbers.replace("-", "", 1).isdecimal() and "-" in numbers[1:]):
+        raise UNKNOWN_GROUP.error(end=end, group=group, known=", ".join(request.names))
     return None
 
 
@@ -208,22 +219,59 @@ def _halves(wiring: Wiring, request: Request) -> tuple[float | None, float]:
     return value, max(sends / value, 1.0) if value > 0 else math.inf
 
 
-def _amount(
-    edge: Any, data: dict[str, Any], keys: Iterable[str], dimension: str, default: float | None, problems: Problems, path: str
-) -> float | None:
-    for key in keys:
-        if key not in data:
-            continue
+class _Amounts:
+    """Reads the values of edges and keeps those that are none, each value with how many edges have it."""
+
+    def __init__(self) -> None:
+        self.wrong: dict[tuple[str, str], tuple[str, Any, int]] = {}
+
+    def read(self, edge: str, data: dict[str, Any], keys: Iterable[str], dimension: str, default: float | None) -> float | None:
+        """Return what the first of ``keys`` says, ``default`` where there is none, None after noting that it says nothing sensible."""
+        key = next((key for key in keys if key in data), None)
+        if key is None:
+            return default
         value = data[key]
         try:
-            number = float(value) if not isinstance(value, str) else parse_quantity(value, dimension)
+            number = parse_quantity(value, dimension) if isinstance(value, str) and dimension else float(value)
         except (InputError, ValueError):
             number = math.nan
-        if not (number >= 0 and math.isfinite(number)) or (number == 0 and dimension == "data rate"):
-            problems.add(GRAPHML_VALUE(path=path, edge=f"{edge[0]} – {edge[1]}", key=key, value=value))
+        if not (number >= 0 and math.isfinite(number)) or (number == 0 and dimension != "time") or (not dimension and number % 1):
+            first, value, count = self.wrong.get((key, repr(value)), (edge, value, 0))
+            self.wrong[key, repr(value)] = (first, value, count + 1)
             return None
         return number
-    return default
+
+    def problems(self, path: str) -> Problems:
+        """Return a problem for each wrong value."""
+        found = Problems()
+        for (key, _), (edge, value, count) in list(self.wrong.items())[:_LISTED]:
+            more = f", and so {'has 1 other' if count == 2 else f'have {count - 1:,} others'}" if count > 1 else ""
+            found.add(GRAPHML_VALUE(path=path, edge=edge, key=key, value=value, more=more))
+        return found
+
+
+def _graph_of(file: Path, name: str | None, path: str) -> Any:
+    """Read a GraphML file; the vertices of all edges are there."""
+    import networkx as nx  # slow to load, and seldom needed
+
+    try:
+        text = file.read_bytes()
+        g = nx.read_graphml(io.BytesIO(text))
+        declared = {vertex.get("id") for vertex in ElementTree.fromstring(text).iter() if vertex.tag.rpartition("}")[2] == "node"}
+    except FileNotFoundError:
+        raise GRAPHML_FILE.error(path=path, name=name, why="there is no such file") from None
+    except Exception as error:  # whatever the XML parser or networkx finds wrong with the text
+        raise GRAPHML_FILE.error(path=path, name=name, why=getattr(error, "strerror", None) or str(error) or type(error).__name__) from None
+    problems = Problems()
+    unknown = {str(v) for v in g} - declared
+    for a, b in list(g.edges()) if unknown else ():
+        for end in {str(a), str(b)} & unknown:
+            problems.add(GRAPHML_VERTEX(path=path, edge=f"{a} – {b}", vertex=end))
+    problems.items = problems.items[:_LISTED]
+    problems.raise_if_any()
+    if not g.number_of_edges():
+        raise GRAPHML_EDGES.error(path=path)
+    return g
 
 
 def graphml_cables(file: Path, request: Request) -> tuple[Cable, ...]:
@@ -238,30 +286,24 @@ def graphml_cables(file: Path, request: Request) -> tuple[Cable, ...]:
     InputError
         No such file, no GraphML, another number of nodes than the cluster has, or values that are no quantities; all of them.
     """
-    import networkx as nx  # slow to load, and seldom needed
-
     fabric, path = request.fabric, f"{request.fabric.path}.file"
-    try:
-        g = nx.read_graphml(file)
-    except FileNotFoundError:
-        raise GRAPHML_FILE.error(path=path, file=fabric.file, why="there is no such file") from None
-    except Exception as error:  # whatever the XML parser or networkx finds wrong with the text
-        raise GRAPHML_FILE.error(path=path, file=fabric.file, why=str(error) or type(error).__name__) from None
+    g = _graph_of(file, fabric.file, path)
     names = [f"{name}/{i}" for name, (count, _) in zip(request.names, request.ports) for i in range(count)]
     own = set(names)
     hosts = [v for v, data in g.nodes(data=True) if str(v) in own or data.get("kind") in ("node", "host")]
     if len(hosts) != request.nodes:
         raise GRAPHML_NODES.error(path=path, found=len(hosts), nodes=request.nodes)
     called = dict(zip(hosts, names)) if not all(str(v) in own for v in hosts) else {v: str(v) for v in hosts}
-    problems, cables = Problems(), []
+    amounts, cables = _Amounts(), []
     for number, (a, b, data) in enumerate(g.edges(data=True)):
-        rate = _amount((a, b), data, ("bytes_per_s", "bandwidth"), "data rate", fabric.bytes_per_s, problems, path)
-        own_s = _amount((a, b), data, ("latency_s", "latency"), "time", None, problems, path)
-        count = _amount((a, b), data, ("cables",), "time", 1, problems, path)
+        edge = f"{a} – {b}"
+        rate = amounts.read(edge, data, ("bytes_per_s", "bandwidth"), "data rate", fabric.bytes_per_s)
+        own_s = amounts.read(edge, data, ("latency_s", "latency"), "time", None)
+        count = amounts.read(edge, data, ("cables",), "", 1)
         if rate is not None and count is not None:
             ends = (called.get(v, f"graph:{v}") for v in (a, b))
-            cables.append(Cable(str(number), next(ends), next(ends), max(int(count), 1), rate, own_s))
-    problems.raise_if_any()
+            cables.append(Cable(str(number), next(ends), next(ends), int(count), rate, own_s))
+    amounts.problems(path).raise_if_any()
     return tuple(cables)
 
 
@@ -271,5 +313,5 @@ class GraphMl(ExplicitLinks):
     def cables(self, request: Request) -> tuple[Cable, ...]:
         """Read the file."""
         if not request.fabric.file:
-            raise GRAPHML_FILE.error(path=f"{request.fabric.path}.file", file="", why="none is named")
+            raise GRAPHML_FILE.error(path=f"{request.fabric.path}.file", name="", why="none is named")
         return graphml_cables(Path(request.fabric.file), request)

@@ -17,6 +17,7 @@ __all__ = ["default_routing", "resolve_fabric"]
 NO_PORT_RATE = problem_kind(
     "link-rate-missing", "the catalog knows no port rate of the link {name!r}", "give the rate itself, such as '400 Gbit/s'"
 )
+NO_RATE = problem_kind("link-rate", "the link has a rate of {name!r}", "a rate above zero, such as '400 Gbit/s', or a link of the catalog")
 
 _DIRECT = ("torus", "hypercube", "full-mesh")
 
@@ -44,7 +45,7 @@ def _link(desk: Desk, name: str, path: str) -> tuple[Link | None, float] | None:
             desk.problems.absorb(unreadable if written_as_rate else unknown, path)
             return None
         if rate <= 0:
-            desk.problems.add(NO_PORT_RATE(path=path, name=name))
+            desk.problems.add(NO_RATE(path=path, name=name))
             return None
     if link is not None:
         port = "link_bytes_per_s" if link.category == "scale-up" else "bytes_per_s"  # as a fabric between nodes each link is a port

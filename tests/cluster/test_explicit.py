@@ -111,7 +111,7 @@ def test_nodes_pass_on_where_they_are_joined():
         ({"a": {"between": ["gpu/0-3", "x"]}, "b": {"between": ["gpu/4-7", "y"]}}, ["fabric-apart"]),
         ({"a": {"between": ["gpu/*", "x"]}, "b": {"between": ["gpu/0", "x"], "link": "10 Gbit/s"}}, ["link-twice"]),
         ({"a": {"between": ["gpu/*", "x"], "cables": 2}}, ["link-ports"] * 8),
-        ({"a": {"between": ["gpu/*", "x"], "link": "0 Gbit/s"}}, ["link-rate-missing"]),
+        ({"a": {"between": ["gpu/*", "x"], "link": "0 Gbit/s"}}, ["link-rate"]),
         ({"a": {"between": ["gpu/99", "x"]}, "b": {"between": ["y", "y"]}}, ["link-end", "link-to-itself"]),
     ],
 )
@@ -154,6 +154,42 @@ def test_bad_graphml_is_one_message(tmp_path):
     g.add_edge("h2", "s", bytes_per_s=0.0)
     nx.write_graphml(g, tmp_path / "v.graphml")
     assert codes({"topology": "graphml", "file": "v.graphml"}, 2, folder=tmp_path) == ["graphml-value"] * 2
+
+
+@pytest.mark.parametrize(
+    ("edges", "code"),
+    [
+        ([], "graphml-edges"),
+        ([("h1", "s", {}), ("h2", "s", {"cables": 0})], "graphml-value"),
+        ([("h1", "s", {}), ("h2", "s", {"cables": 1.5})], "graphml-value"),
+        ([("h1", "s", {"bytes_per_s": -1.0}), ("h2", "s", {"bytes_per_s": -1.0})], "graphml-value"),
+        ([("h1", "s", {}), ("h2", "h2", {})], "link-to-itself"),
+        ([("h1", "s", {})], "fabric-apart"),
+    ],
+)
+def test_a_graph_with_a_mistake_is_one_problem(tmp_path, edges, code):
+    g = nx.Graph()
+    g.add_nodes_from([("h1", {"kind": "host"}), ("h2", {"kind": "host"}), ("s", {})])
+    g.add_edges_from(edges)
+    nx.write_graphml(g, tmp_path / "v.graphml")
+    assert codes({"topology": "graphml", "file": "v.graphml"}, 2, folder=tmp_path) == [code]
+
+
+def test_an_edge_to_a_vertex_that_is_not_there(tmp_path):
+    g = nx.Graph([("h1", "s"), ("h2", "s"), ("h2", "ghost")])
+    nx.set_node_attributes(g, {"h1": "host", "h2": "host"}, "kind")
+    nx.write_graphml(g, tmp_path / "v.graphml")
+    text = (tmp_path / "v.graphml").read_text()
+    (tmp_path / "v.graphml").write_text(text.replace('<node id="ghost" />', ""))
+    with pytest.raises(InputError) as raised:
+        built({"topology": "graphml", "file": "v.graphml"}, 2, folder=tmp_path)
+    assert [(p.code, "'ghost'" in p.message) for p in raised.value.problems] == [("graphml-vertex", True)]
+
+
+def test_nodes_of_a_group_that_is_not_there():
+    assert codes({"topology": "links", "links": {"up": {"between": ["gpu/*", "leaf"]}, "b": {"between": ["cpu/0-3", "leaf"]}}}, 4) == [
+        "link-group"
+    ]
 
 
 TREE = {"topology": "fat-tree", "down": [4, 2], "up": [1, 4]}

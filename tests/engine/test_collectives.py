@@ -24,7 +24,7 @@ NAMES = ALGORITHMS.names()
 @pytest.mark.parametrize("name", NAMES)
 @settings(max_examples=6, deadline=None)
 @given(p=st.integers(2, 21), n=st.floats(1.0, 1e9), latency=st.sampled_from([0.0, 2e-6, 1e-3]))
-def test_i47_flows_alone_take_the_closed_form(name: str, p: int, n: float, latency: float) -> None:
+def test_i48_flows_alone_take_the_closed_form(name: str, p: int, n: float, latency: float) -> None:
     collective, _, algorithm = name.partition("/")
     keys = {"bytes_per_s": 1e10, "latency_s": latency}
     moves = pattern(collective, algorithm, p, n, **keys)

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from hpcsim.cluster.parts import Cable, Cluster, Fabric, NodeGroup
 from hpcsim.cluster.routing import router
+from hpcsim.cost.algorithms import algorithms, all_reduce_lower_bound_s, pattern, textbook
 from hpcsim.cost.maxmin import fair_rates
+from hpcsim.engine.collectives import run_pattern_on
 from hpcsim.run.traffic import traffic
 
 
@@ -40,7 +42,7 @@ def pairs(nodes: int, seed: int, flows: int) -> tuple[np.ndarray, np.ndarray]:
 
 @settings(max_examples=25, deadline=None)
 @given(given_graph=graphs(), seed=st.integers(0, 999), routing=st.sampled_from(["minimal", "ecmp", "spray", "adaptive"]))
-def test_routes_are_shortest_and_shares_are_max_min(given_graph, seed, routing):
+def test_i47_routes_are_shortest_and_shares_are_max_min(given_graph, seed, routing):
     """Routes are as short as networkx's; I47: every flow has a full link on which none has more."""
     cluster, g = given_graph
     a, b = pairs(cluster.nodes, seed, 12)
@@ -58,22 +60,49 @@ def test_routes_are_shortest_and_shares_are_max_min(given_graph, seed, routing):
     assert (np.bincount(owner[tight], minlength=paths.pair.size) > 0).all()
 
 
-@settings(max_examples=20, deadline=None)
-@given(given_graph=graphs(), size=st.floats(1e6, 1e9))
-def test_a_ring_never_beats_its_lower_bound(given_graph, size):
-    """I13: an all-reduce as a ring of 2(n−1) rounds takes no less than 2(n−1)/n · S over the narrowest port."""
+RANKS_ALONE = sorted(name for name in algorithms("all-reduce") if name not in ("in-switch", "parameter-server"))
+
+
+@settings(max_examples=40, deadline=None)
+@given(given_graph=graphs(), size=st.floats(1e6, 1e9), name=st.sampled_from(RANKS_ALONE))
+def test_i13_an_all_reduce_never_beats_its_lower_bound(given_graph, size, name):
+    """I13: whatever the algorithm, an all-reduce that sums on the ranks takes no less than 2(n−1)/n · S over the widest port, and I2 it puts on the
+    ports what its messages have."""
     cluster, _ = given_graph
     n = cluster.nodes
-    every = np.arange(n)
-    round_s = float(traffic(cluster, every, (every + 1) % n, size / n, routing="minimal").summary["makespan_s"])
+    r = router(cluster, "minimal")
+    moves = pattern("all-reduce", name, n, size, bytes_per_s=1e9)
+    run = run_pattern_on(r, np.arange(n), moves)
     assert cluster.fabric is not None
-    slowest = min(c.bytes_per_s for c in cluster.fabric.links if c.name.startswith("n"))
-    assert 2 * (n - 1) * round_s >= 2 * (n - 1) / n * size / slowest * (1 - 1e-9)
+    ports = np.array([c.bytes_per_s for c in cluster.fabric.links if c.name.startswith("n")])
+    assert run.seconds >= float(all_reduce_lower_bound_s(size, n, ports.max())) * (1 - 1e-9)
+    sent = moves.sent_bytes()
+    assert run.seconds >= float((sent / ports).max()) * (1 - 1e-9)
+    assert np.allclose(np.bincount(r.links.tail, run.carried_bytes, r.links.vertices)[:n], sent, rtol=1e-9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(given_graph=graphs(), seed=st.integers(0, 999), size=st.floats(1.0, 1e12))
+def test_i48_a_flow_alone_takes_the_way_and_its_narrowest_cable(given_graph, seed, size):
+    """I48 over random graphs: α + S/B with the latencies of the way and the least capacity on it, and a ring of two equal nodes its closed form."""
+    cluster, _ = given_graph
+    a, b = pairs(cluster.nodes, seed, 1)
+    r = router(cluster, "minimal")
+    paths = r.routes(a, b)
+    table = r.links
+    narrowest = table.capacity_bytes_per_s[paths.routes.links].min()
+    alpha = float(table.latency_s[paths.routes.links].sum())
+    run = run_pattern_on(r, np.concatenate([a, b]), pattern("send", "direct", 2, size))
+    assert np.isclose(run.seconds, alpha + size / narrowest, rtol=1e-12)
+    ring = run_pattern_on(r, np.concatenate([a, b]), pattern("all-reduce", "ring", 2, size))
+    back = r.routes(b, a).routes.links
+    narrowest = min(narrowest, table.capacity_bytes_per_s[back].min())
+    assert np.isclose(ring.seconds, float(textbook("all-reduce", size, 2, bytes_per_s=narrowest, latency_s=alpha)), rtol=1e-9)
 
 
 @settings(max_examples=20, deadline=None)
 @given(given_graph=graphs(), seed=st.integers(0, 999), factor=st.floats(1.0, 8.0))
-def test_more_bandwidth_everywhere_never_hurts(given_graph, seed, factor):
+def test_i21_i30_more_bandwidth_everywhere_never_hurts(given_graph, seed, factor):
     """I21 and I30 on fixed routes, all flows at once and no latency: cables faster by a factor end every flow earlier by it."""
     cluster, _ = given_graph
     assert cluster.fabric is not None

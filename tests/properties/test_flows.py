@@ -1,4 +1,4 @@
-"""Invariants of shared networks over random graphs, flows and times (I2, I30, I34, I35, I47, I48)."""
+"""Invariants of shared networks over random graphs, flows and times (I2, I21, I30, I34, I35, I47, I48)."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def networks(draw: st.DrawFn, most: int = 14) -> Network:
 
 
 @given(networks())
-def test_every_flow_has_a_bottleneck(net: Network) -> None:
+def test_i47_every_flow_has_a_bottleneck(net: Network) -> None:
     """I47: the rates fit, and each flow crosses a full link on which nobody has a higher level. That is the definition."""
     rates = fair_rates(net.capacities, Routes.of(net.routes), weight=net.weight)
     load = np.zeros(net.capacities.size)
@@ -87,7 +87,7 @@ def test_every_flow_has_a_bottleneck(net: Network) -> None:
 
 
 @given(networks(most=25), st.data())
-def test_kept_up_to_date_it_stays_what_it_is_from_nothing(net: Network, data: st.DataObject) -> None:
+def test_i47_kept_up_to_date_it_stays_what_it_is_from_nothing(net: Network, data: st.DataObject) -> None:
     """I47 after every change; and the order in which routes came makes no difference (I32)."""
     n = len(net.routes)
     routes, mass = Routes.of(net.routes), np.zeros(n)
@@ -105,7 +105,7 @@ def test_kept_up_to_date_it_stays_what_it_is_from_nothing(net: Network, data: st
 
 @settings(max_examples=50)
 @given(networks())
-def test_bytes_in_are_bytes_out_on_every_link(net: Network) -> None:
+def test_i2_bytes_in_are_bytes_out_on_every_link(net: Network) -> None:
     """I2: what a link carried over time is the sum of the flows that crossed it, and nothing is under way at the end."""
     clock = Clock()
     network = FlowNetwork(clock, net.capacities)
@@ -132,7 +132,7 @@ def test_bytes_in_are_bytes_out_on_every_link(net: Network) -> None:
 
 
 @given(networks(), st.sampled_from([1e-6, 0.1, 3.0, 1e9]))
-def test_scales(net: Network, k: float) -> None:
+def test_i30_times_scale_and_bytes_with_bandwidth_do_nothing(net: Network, k: float) -> None:
     """I30: all times times k; bytes and bandwidth together times k change nothing."""
     finish_s = net.finish_s()
     slower = net._replace(start_s=net.start_s * k, latency_s=net.latency_s * k, size_bytes=net.size_bytes * k)
@@ -147,7 +147,7 @@ def test_only_the_ratio_of_weights_counts(net: Network, k: float) -> None:
 
 
 @given(networks(), st.data(), st.integers(2, 5))
-def test_a_flow_in_parts_of_its_weight_changes_nothing(net: Network, data: st.DataObject, k: int) -> None:
+def test_i34_a_flow_in_parts_of_its_weight_changes_nothing(net: Network, data: st.DataObject, k: int) -> None:
     """I34: k parts on one path, each with a k-th of the bytes and of the weight."""
     i = data.draw(st.integers(0, len(net.routes) - 1))
     parts = net._replace(
@@ -166,14 +166,14 @@ def test_a_flow_in_parts_of_its_weight_changes_nothing(net: Network, data: st.Da
 
 
 @given(st.integers(1, 6), st.floats(1.0, 100.0))
-def test_a_flow_in_parts_of_full_weight_takes_more(k: int, rate: float) -> None:
+def test_i34_a_flow_in_parts_of_full_weight_takes_more(k: int, rate: float) -> None:
     """I34: under max-min k full flows beside one take k shares of k + 1; that is why opening more connections pays."""
     rates = fair_rates([rate], Routes.of([[0]] * (k + 1)))
     assert rates[:k].sum() == pytest.approx(rate * k / (k + 1), rel=NEAR)
 
 
 @given(networks(), st.data())
-def test_an_empty_message_changes_nothing(net: Network, data: st.DataObject) -> None:
+def test_i35_an_empty_message_changes_nothing(net: Network, data: st.DataObject) -> None:
     """I35: and it ends with its latency."""
     i = data.draw(st.integers(0, len(net.routes) - 1))
     start_s = data.draw(st.floats(0.0, 10.0))
@@ -191,7 +191,7 @@ def test_an_empty_message_changes_nothing(net: Network, data: st.DataObject) -> 
 
 
 @given(networks(most=1))
-def test_a_flow_alone_is_latency_and_size_over_bandwidth(net: Network) -> None:
+def test_i48_a_flow_alone_is_latency_and_size_over_bandwidth(net: Network) -> None:
     """I48: α + S/B, exactly."""
     narrowest = min(net.capacities[link] for link in net.routes[0])
     expected = net.start_s[0] + net.latency_s[0] + (net.size_bytes[0] / net.weight[0]) / (narrowest / net.weight[0])
@@ -200,7 +200,7 @@ def test_a_flow_alone_is_latency_and_size_over_bandwidth(net: Network) -> None:
 
 @settings(max_examples=60)
 @given(networks(), st.randoms(use_true_random=False))
-def test_the_order_of_flows_and_links_makes_no_difference(net: Network, random: object) -> None:
+def test_i31_i32_the_order_of_flows_and_links_makes_no_difference(net: Network, random: object) -> None:
     """I31, I32: relabelling flows and links permutes the answer."""
     n, links = len(net.routes), net.capacities.size
     flows, names = list(range(n)), list(range(links))
@@ -215,6 +215,30 @@ def test_the_order_of_flows_and_links_makes_no_difference(net: Network, random: 
 
 @settings(max_examples=40)
 @given(networks())
-def test_no_flow_ends_before_it_could_alone(net: Network) -> None:
+def test_i12_no_flow_ends_before_it_could_alone(net: Network) -> None:
     alone = [size / min(net.capacities[link] for link in route) for size, route in zip(net.size_bytes, net.routes)]
     assert (net.finish_s() >= (net.start_s + net.latency_s + np.array(alone)) * (1 - NEAR)).all()
+
+
+@settings(max_examples=60)
+@given(networks(), st.data())
+def test_i21_a_wider_link_never_lowers_the_least(net: Network, data: st.DataObject) -> None:
+    """I21 as far as it holds: a wider link may slow single flows elsewhere (its users press on where they go next), but of the levels in rising
+    order the first that changes is higher. That is what max-min means, so the slowest never loses."""
+    link = data.draw(st.integers(0, net.capacities.size - 1))
+    wider = net.capacities.copy()
+    wider[link] *= data.draw(st.floats(1.01, 50.0))
+    before, after = (np.sort(fair_rates(c, Routes.of(net.routes), weight=net.weight) / net.weight) for c in (net.capacities, wider))
+    apart = np.flatnonzero(np.abs(after - before) > NEAR * before)
+    assert apart.size == 0 or after[apart[0]] > before[apart[0]]
+
+
+@settings(max_examples=40)
+@given(networks(), st.floats(0.0, 5.0), st.floats(1.0, 4.0))
+def test_i21_all_faster_or_all_later(net: Network, later_s: float, faster: float) -> None:
+    """I21: a latency that all have more of delays every end by it; with all links wider by one factor and all bytes there at once all end sooner by it."""
+    delayed = net._replace(latency_s=net.latency_s + later_s)
+    assert delayed.finish_s() == pytest.approx(net.finish_s() + later_s, rel=1e-8, abs=1e-8)
+    at_once = net._replace(start_s=np.zeros_like(net.start_s), latency_s=np.zeros_like(net.latency_s))
+    wider = at_once._replace(capacities=net.capacities * faster)
+    assert wider.finish_s() * faster == pytest.approx(at_once.finish_s(), rel=NEAR)
