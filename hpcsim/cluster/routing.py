@@ -216,7 +216,10 @@ class Router:
         middle = draw % nodes
         while (meets := (middle == a) | (middle == b)).any():
             middle = np.where(meets, (middle + 1) % nodes, middle)
-        one, two = walker.walk(a, middle, lane, _mixed(draw)), walker.walk(middle, b, lane, _mixed(draw, 1))
+        # where the node has other ports than the ends, the lane is that which lies as far among its own: it stays on its rail and plane
+        own, first, second = walker.lanes(a, b), walker.lanes(a, middle), walker.lanes(middle, b)
+        one = walker.walk(a, middle, lane * first // own, _mixed(draw))
+        two = walker.walk(middle, b, lane * second // own, _mixed(draw, 1))
         if not self.links.forwards:
             heads, tails = self.links.head, self.links.tail
             one = np.where((one >= 0) & (heads[one] == middle), -1, one)

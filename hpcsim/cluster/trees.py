@@ -372,19 +372,25 @@ class FatTree:
         A vertex of level l is (subtree, position): its place among the subtrees of that level, and among the parents that these have.
         It is joined to the vertices (subtree // down, position·up + j) of the level above, j = 0 … up−1.
         """
-        plan = self.plan(request)
-        n = request.nodes
-        node, bundle = np.arange(n * plan.spread) // plan.spread, np.arange(n * plan.spread) % plan.spread
+        return self._wire(request, request.nodes)
+
+    def wire_above(self, request: Request, first: int) -> Wiring:
+        """List the cables over which one gets from the first nodes up to the top; all vertices are numbered as in :meth:`wire`."""
+        return self._wire(request, min(first, request.nodes))
+
+    def _wire(self, request: Request, first: int) -> Wiring:
+        plan, n = self.plan(request), request.nodes
+        node, bundle = np.arange(first * plan.spread) // plan.spread, np.arange(first * plan.spread) % plan.spread
         leaf = plan.leaf(node, bundle // plan.planes) * plan.planes + bundle % plan.planes
         a, b, cables = [node], [leaf + n], [plan.ports[node] // plan.spread]
         first_id, positions = n, plan.planes
         for i in range(1, len(plan.down)):
-            up = plan.up[i]
-            vertex = np.arange(plan.switches[i - 1], dtype=np.int64)
+            up, size = plan.up[i], plan.switches[i - 1]
+            vertex = np.arange(size, dtype=np.int64) if first == n else np.unique(b[-1] - first_id)
             subtree, position = vertex // positions, vertex % positions
             parents = (subtree // plan.down[i])[:, None] * (positions * up) + position[:, None] * up + np.arange(up)[None, :]
             a.append(np.repeat(vertex + first_id, up))
-            first_id += vertex.size
+            first_id += size
             b.append(parents.ravel() + first_id)
             cables.append(np.full(vertex.size * up, plan.parallel[i], np.int64))
             positions *= up

@@ -69,7 +69,10 @@ def fabric_tables(cluster: Cluster, links: Mapping[str, Any] | None = None) -> d
         }
         found["fabric_parts"] = frame("fabric_parts", columns)
     if fabric.topology not in _PLAIN:
-        found["fabric_map"] = frame("fabric_map", _map(cluster, TOPOLOGIES.get(fabric.topology).wire(request), links))
+        topology, first = TOPOLOGIES.get(fabric.topology), _unit(cluster)
+        # of a large tree what lies above the nodes in the picture is enough
+        wiring = topology.wire_above(request, first) if isinstance(topology, FatTree) else topology.wire(request)
+        found["fabric_map"] = frame("fabric_map", _map(cluster, wiring, first, links))
     return found
 
 
@@ -123,16 +126,16 @@ def _names(cluster: Cluster, wiring: Wiring, vertices: npt.NDArray[np.int64]) ->
     return found | dict(zip(switches.tolist(), named, strict=True))
 
 
-def _map(cluster: Cluster, wiring: Wiring, links: Mapping[str, Any] | None) -> dict[str, list[Any]]:
+def _map(cluster: Cluster, wiring: Wiring, first: int, links: Mapping[str, Any] | None) -> dict[str, list[Any]]:
     fabric = cluster.fabric
     assert fabric is not None
-    keep = np.flatnonzero(_chosen(wiring, _unit(cluster)))
+    keep = np.flatnonzero(_chosen(wiring, first))
     level = np.concatenate([np.zeros(wiring.nodes, np.int64), wiring.levels])
     a, b = wiring.a[keep], wiring.b[keep]
     names = _names(cluster, wiring, np.unique(np.concatenate([a, b])))
     tiers = wiring.names or tuple(f"level-{i + 1}" for i in range(int(wiring.tiers().max(initial=0)) + 1))
     place = _places(cluster, wiring)
-    load = _loads(cluster, wiring, links)
+    load = _loads(cluster, wiring, keep, names, links)
     return {
         "a": [names[v] for v in a.tolist()],
         "b": [names[v] for v in b.tolist()],
@@ -143,7 +146,7 @@ def _map(cluster: Cluster, wiring: Wiring, links: Mapping[str, Any] | None) -> d
         "tier": [tiers[t] for t in wiring.tiers()[keep].tolist()],
         "cables": wiring.cables[keep].tolist(),
         "bytes_per_s": (wiring.cables * wiring.rates(fabric))[keep].tolist(),
-        "load_frac": load[keep].tolist(),
+        "load_frac": load.tolist(),
     }
 
 
@@ -174,9 +177,11 @@ def _places(cluster: Cluster, wiring: Wiring) -> Any:
     return lambda vertex: None
 
 
-def _loads(cluster: Cluster, wiring: Wiring, links: Mapping[str, Any] | None) -> npt.NDArray[np.float64]:
-    """Return the mean use of each bundle, the fuller way; of the pool that it belongs to where traffic is spread."""
-    load = np.full(len(wiring.a), np.nan)
+def _loads(
+    cluster: Cluster, wiring: Wiring, keep: IntArray, names: Mapping[int, str], links: Mapping[str, Any] | None
+) -> npt.NDArray[np.float64]:
+    """Return the mean use of the bundles ``keep``, the fuller way; of the pool that it belongs to where traffic is spread."""
+    load = np.full(keep.size, np.nan)
     request, fabric = request_of(cluster), cluster.fabric
     if not links or request is None or fabric is None:
         return load
@@ -186,18 +191,18 @@ def _loads(cluster: Cluster, wiring: Wiring, links: Mapping[str, Any] | None) ->
             use[end] = max(use.get(end, 0.0), float(share))
         pair = " ".join(sorted(str(name).split(" → ")))
         use[pair] = max(use.get(pair, 0.0), float(share))
-    names = [f"{name}/{i}" for name, group in cluster.groups.items() for i in range(group.total)] + wiring.switch_names()
-    at_node = wiring.a < wiring.nodes
-    load = np.array([use.get(" ".join(sorted((names[a], names[b]))), 0.0) for a, b in zip(wiring.a.tolist(), wiring.b.tolist())])
+    low, high = wiring.a[keep], wiring.b[keep]
+    load = np.array([use.get(" ".join(sorted((names[a], names[b]))), 0.0) for a, b in zip(low.tolist(), high.tolist())])
     pooled = any(end.startswith("switches/") for end in use)
     topology = TOPOLOGIES.get(fabric.topology)
     if pooled and isinstance(topology, FatTree):
-        plan, first, tiers = topology.plan(request), wiring.nodes, wiring.tiers()
-        load[at_node] = [use.get(names[v], 0.0) for v in wiring.a[at_node].tolist()]
+        plan, first, tiers = topology.plan(request), wiring.nodes, wiring.tiers()[keep]
+        at_node = low < wiring.nodes
+        load[at_node] = [use.get(names[v], 0.0) for v in low[at_node].tolist()]
         up = {name.partition(" ")[0]: share for name, share in use.items() if name.count("switches/") == 2}
         for tier in range(1, len(plan.down)):
             own = np.flatnonzero(tiers == tier)
-            subtree = (wiring.a[own] - first) // np.cumprod(plan.up)[tier - 1]
+            subtree = (low[own] - first) // np.cumprod(plan.up)[tier - 1]
             pools = [[f"switches/{tier}/{i * plan.planes + k}" for k in range(plan.planes)] for i in subtree.tolist()]
             load[own] = [max(up.get(pool, 0.0) for pool in some) for some in pools]
             first += plan.switches[tier - 1]

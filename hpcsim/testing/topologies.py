@@ -26,6 +26,7 @@ def sample_requests(fabric: Fabric) -> list[Request]:
         Request(fabric, ((7, 2),)),
         Request(fabric, ((16, 1), (5, 4)), (2, 3)),
         Request(fabric, ((64, 2),), (1,)),
+        Request(fabric, ((5, 4), (2, 12)), (2,)),
     ]
 
 

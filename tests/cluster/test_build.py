@@ -232,7 +232,7 @@ def test_problems_say_what_to_do(cluster, word):
     [
         ({"nodes": {"a": A100}, "fabric": {"link": "400 Gbit"}}, {"cluster.fabric.link": "unknown-catalog-name"}),
         ({"nodes": {"a": A100}, "fabric": {"link": "400 Gbitt/s"}}, {"cluster.fabric.link": "unknown-unit"}),
-        ({"nodes": {"a": A100}, "fabric": {"link": "0 Gbit/s", "latency": "1 us"}}, {"cluster.fabric.link": "link-rate-missing"}),
+        ({"nodes": {"a": A100}, "fabric": {"link": "0 Gbit/s", "latency": "1 us"}}, {"cluster.fabric.link": "link-rate"}),
         ({"nodes": {"a": {**A100, "idle_power": "2 kW", "max_power": "1 kW"}}}, {"cluster.nodes.a.max_power": "power-order"}),
         ({"nodes": {"a": {"accelerator": "ibm-heron-qpu", "per_node": 1, "count": 1}}}, {"cluster.nodes.a.accelerator": "quantum-refused"}),
         ({"nodes": {"a": {"cores": 1, "count": 9}}, "fabric": {**FABRIC, "radix": 8}}, {"cluster.fabric.radix": "radix-too-small"}),

@@ -17,7 +17,7 @@ from hpcsim.cluster.parts import Fabric, FabricSize
 from hpcsim.cluster.routing import router
 from hpcsim.cluster.topologies import TOPOLOGIES, FatTree, FatTreeShape, Request, SingleSwitch, Wiring, fat_tree_shape
 from hpcsim.scenario.cluster import ClusterSpec
-from hpcsim.testing.topologies import check_topology, sample_requests
+from hpcsim.testing.topologies import check_routes, check_topology, sample_requests
 
 
 def fabric(**values: object) -> Fabric:
@@ -40,7 +40,7 @@ def test_fat_tree_conforms(radix, oversubscription):
 
 
 def test_single_switch_conforms():
-    assert check_topology(TOPOLOGIES.get("single-switch"), sample_requests(fabric(topology="single-switch"))) == 5
+    assert check_topology(TOPOLOGIES.get("single-switch"), sample_requests(fabric(topology="single-switch"))) == 6
 
 
 class Broken(FatTree):
@@ -153,6 +153,48 @@ def test_counts_of_a_generalised_fat_tree(down, data):
             assert len(set(parents.tolist())) == (up[level] if level < levels else 0)
     assert size.cables[0] == nodes * up[0] * parallel[0]
     check_topology(FatTree(), [request])
+
+
+@pytest.mark.parametrize(
+    ("shape", "ports"),
+    [
+        ({"down": (4, 4), "up": (2, 2)}, ((4, 2), (4, 4))),
+        ({"down": (4, 4), "up": (2, 2)}, ((3, 4), (2, 8), (3, 2))),
+        ({"down": (4, 8), "up": (4, 2)}, ((5, 4), (2, 12))),
+        ({"down": (8, 16), "up": (1, 4), "rails": 2}, ((2, 2), (3, 6))),
+        ({"down": (8, 16), "up": (2, 4), "rails": 2}, ((4, 4), (4, 8))),
+    ],
+)
+def test_routes_stay_on_their_plane_where_ports_are_unlike(shape, ports):
+    """Under every routing, over a third node with more ports or fewer too."""
+    request = Request(fabric(**shape), ports, (2,))
+    check_topology(FatTree(), [request])
+    nodes = sum(count for count, _ in ports)
+    assert check_routes(FatTree(), request) == nodes * (nodes - 1)
+
+
+@given(
+    down=st.lists(st.integers(1, 4), min_size=1, max_size=3),
+    up=st.lists(st.integers(1, 3), min_size=3, max_size=3),
+    rails=st.sampled_from([1, 2]),
+    part=st.floats(0.0, 1.0),
+)
+def test_what_lies_above_some_nodes_is_a_part_of_the_whole(down, up, rails, part):
+    """The bundles above the first nodes are those of the whole wiring that can be reached upwards from them, under the same numbers."""
+    shape = tuple([*down, 2] if rails == 2 else down)
+    f = fabric(down=shape, up=tuple(up[: len(shape)] + [1] * (len(shape) - 3)), rails=rails)
+    nodes = math.prod(shape) // rails
+    request = Request(f, ((nodes, rails * up[0]),))
+    first = max(1, round(part * nodes))
+    whole, above = FatTree().wire(request), FatTree().wire_above(request, first)
+    reached = set(range(first))
+    for a, b in zip(whole.a.tolist(), whole.b.tolist()):  # level by level
+        if a in reached:
+            reached.add(b)
+    rows = [(a, b, c) for a, b, c in zip(whole.a.tolist(), whole.b.tolist(), whole.cables.tolist()) if a in reached]
+    assert list(zip(above.a.tolist(), above.b.tolist(), above.cables.tolist())) == rows
+    assert above.levels.tolist() == whole.levels.tolist()
+    assert above.switch_names() == whole.switch_names()
 
 
 def test_every_node_reaches_every_top_switch():
