@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -176,18 +177,24 @@ class _Collector(ast.NodeVisitor):
     visit_FunctionDef = visit_AsyncFunctionDef = visit_Lambda = _function
 
 
+parsed = cache(ast.parse)
+"""The tree of a module's text, which nobody changes."""
+
+
 def modules(package: Path) -> Iterator[tuple[Path, tuple[str, ...], ast.Module]]:
     for path in sorted(package.rglob("*.py")):
-        yield path, path.relative_to(package).parts, ast.parse(path.read_text(encoding="utf-8"))
+        yield path, path.relative_to(package).parts, parsed(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _imports_of(tree: ast.Module, name: str, parts: tuple[str, ...]) -> list[Import]:
+    collector = _Collector(_layer(parts), "/".join((name, *parts)), [name, *parts[:-1]])
+    collector.visit(tree)
+    return collector.found
 
 
 def imports(package: Path) -> list[Import]:
-    found: list[Import] = []
-    for _, parts, tree in modules(package):
-        collector = _Collector(_layer(parts), "/".join((package.name, *parts)), [package.name, *parts[:-1]])
-        collector.visit(tree)
-        found += collector.found
-    return found
+    return [item for _, parts, tree in modules(package) for item in _imports_of(tree, package.name, parts)]
 
 
 def import_faults(package: Path) -> list[str]:
@@ -232,7 +239,7 @@ def _inside(item: Import, target: str) -> list[str]:
 def manner_faults(package: Path) -> list[str]:
     """Return modules and functions that are badly named or too long, and prints outside the command line."""
     faults = []
-    for folder in sorted({path.parent for path, _, _ in modules(package)} - {package}):
+    for folder in sorted({path.parent for path in package.rglob("*.py")} - {package}):
         if not (folder / "__init__.py").exists():  # neither an installer nor a walk over the package would find it
             faults.append(f"{folder.relative_to(package.parent).as_posix()}: no package: __init__.py is missing")
     for path, parts, tree in modules(package):

@@ -81,7 +81,7 @@ def day_weights(shape: float, scale: float) -> Floats:
     --------
     >>> weights = day_weights(ALL.day_shape, ALL.day_scale)
     >>> round(float(weights.mean()), 12), int(weights.argmax()) / 2
-    (1.0, 14.0)
+    (1.0, 13.5)
     """
     steps = 200
     x = _DAY_FROM - 0.5 + (np.arange(_BUCKETS * steps) + 0.5) / steps

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import doctest
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,12 +9,6 @@ from hpcsim.base.errors import InputError
 from hpcsim.cost import metrics
 
 NAN = float("nan")
-
-
-def test_examples() -> None:
-    result = doctest.testmod(metrics)
-    assert result.attempted >= 5
-    assert result.failed == 0
 
 
 def test_bounded_slowdown_takes_another_bound() -> None:

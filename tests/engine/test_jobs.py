@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import doctest
 from typing import Any
 
 import numpy as np
 import pytest
 
 from hpcsim.base.errors import InputError
-from hpcsim.engine import jobs as module
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import BatchSystem, PolicyFault, run_jobs
 from hpcsim.scheduling.policies import Decision
@@ -279,9 +277,3 @@ def test_a_long_queue_is_kept_in_order() -> None:
     outcome = run_jobs(jobs, 3, "sjf")
     rank = np.lexsort((np.arange(count), jobs.estimate_s))
     assert (np.diff(outcome.start_s[rank]) >= 0).all()
-
-
-def test_examples() -> None:
-    result = doctest.testmod(module)
-    assert result.attempted >= 3
-    assert result.failed == 0

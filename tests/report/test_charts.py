@@ -1,4 +1,3 @@
-import doctest
 import io
 import time
 import xml.etree.ElementTree as ElementTree
@@ -13,9 +12,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.image import imread
 from matplotlib.text import Text
 
-import hpcsim.report.amounts
-import hpcsim.report.intervals
-import hpcsim.report.style
 from hpcsim.report import bars
 from hpcsim.report.charts import charts
 from hpcsim.report.comparison import comparison
@@ -311,13 +307,6 @@ def test_size_classes_are_few_ordered_and_complete(sizes):
     assert set(classes.tolist()) == set(range(len(labels)))
     for k in range(len(labels) - 1):
         assert array[classes == k].max() < array[classes == k + 1].min()
-
-
-@pytest.mark.parametrize("module", [hpcsim.report.intervals, hpcsim.report.style, hpcsim.report.amounts])
-def test_the_examples_in_the_docstrings_hold(module):
-    outcome = doctest.testmod(module)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0
 
 
 def test_charts_of_policies_say_what_the_tables_say():

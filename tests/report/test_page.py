@@ -1,11 +1,9 @@
-import doctest
 import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-import hpcsim.report.terminal
 from hpcsim.base.errors import InputError
 from hpcsim.report import write_report
 from hpcsim.report.charts import charts
@@ -198,9 +196,3 @@ def test_json_is_one_document_and_equals_the_file(sample, tmp_path, kind):
     results = sample.ALL[kind]()
     results.write(tmp_path)
     assert json.loads(as_json(results)) == json.loads((tmp_path / "summary.json").read_text("utf-8"))
-
-
-def test_the_examples_in_the_docstrings_hold():
-    outcome = doctest.testmod(hpcsim.report.terminal)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

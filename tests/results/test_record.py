@@ -1,5 +1,4 @@
 import copy
-import doctest
 import errno
 import importlib.util
 import json
@@ -8,8 +7,6 @@ import pickle
 import numpy as np
 import pytest
 
-import hpcsim.results.provenance as provenance_module
-import hpcsim.results.quantities as quantities_module
 from hpcsim.base.errors import InputError
 from hpcsim.base.units import DIMENSIONS
 from hpcsim.results.provenance import fingerprint, provenance
@@ -239,10 +236,3 @@ def test_headlines_are_brief_and_axes_have_a_unit():
     assert scale("wall_clock_s", 7200.0) == (3600.0, "h")
     assert scale("power_w", 0.0) == (1.0, "W")
     assert quantity("something.total_w").dimension == "power"
-
-
-@pytest.mark.parametrize("module", [provenance_module, quantities_module])
-def test_the_examples_in_the_docstrings_hold(module):
-    outcome = doctest.testmod(module)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

@@ -1,4 +1,3 @@
-import doctest
 import math
 import tempfile
 from pathlib import Path
@@ -9,7 +8,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import hpcsim.results.tables as module
 from hpcsim.results.record import Results
 from hpcsim.results.tables import TABLES, Column, TableMismatch, frame, markdown, mismatches, read_csv
 
@@ -171,9 +169,3 @@ def test_every_column_has_a_meaning_a_type_and_a_unit_that_its_suffix_promises()
 def test_the_reference_page_is_up_to_date():
     path = ROOT / "docs" / "reference" / "tables.md"
     assert path.read_text("utf-8") == markdown(), f"write hpcsim.results.tables.markdown() to {path}"
-
-
-def test_the_examples_in_the_docstrings_hold():
-    outcome = doctest.testmod(module)
-    assert outcome.attempted > 0
-    assert outcome.failed == 0

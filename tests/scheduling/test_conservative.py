@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import doctest
 import math
 import os
 import time
@@ -18,7 +17,6 @@ import pytest
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.jobs import BatchSystem, PolicyFault, run_jobs
 from hpcsim.engine.on_nodes import run_on_machine
-from hpcsim.scheduling import conservative as module
 from hpcsim.scheduling.conservative import Conservative, Plan, Profile
 from hpcsim.scheduling.policies import Decision, Reservation, View, make_policy
 from hpcsim.testing.policies import check_policy, random_machine
@@ -228,12 +226,6 @@ def test_every_promise_of_a_real_log_is_kept_at_speed() -> None:
     assert len(policy.history) == len(jobs) == 28_481
     assert all(all(a >= b for a, b in pairwise(times)) for times in policy.history.values())
     assert all(times[-1] == start for times, start in zip((policy.history[job] for job in range(len(jobs))), plain.start_s, strict=True))
-
-
-def test_examples() -> None:
-    result = doctest.testmod(module)
-    assert result.attempted >= 4
-    assert result.failed == 0
 
 
 @pytest.mark.parametrize("name", ["conservative", "shift"])

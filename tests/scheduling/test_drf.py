@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from fractions import Fraction
 from typing import Any
 
@@ -12,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
-from hpcsim.scheduling import drf as module
 from hpcsim.scheduling.drf import dominant_shares, drf_tasks
 
 
@@ -81,12 +79,6 @@ def test_i44_nobody_would_do_better_with_anothers_bundle(drawn: Any) -> None:
 def test_bad_input_is_named(arguments: Any, words: str) -> None:
     with pytest.raises(InputError, match=words):
         drf_tasks(**arguments)
-
-
-def test_examples() -> None:
-    result = doctest.testmod(module)
-    assert result.attempted >= 2
-    assert result.failed == 0
 
 
 @given(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcsim.scheduling import fairshare as module
 from hpcsim.scheduling.fairshare import (
     Association,
     Ledger,
@@ -182,9 +180,3 @@ def test_shares_of_users_count() -> None:
     ledger = Ledger(0.0, 0.0, {(0, 1): 5.0, (0, 2): 5.0}, {1: 5.0, 2: 5.0}, {0: 10.0}, ())
     factors = Priority(user_shares={2: 3.0}).fair_shares(ledger, ledger.owner_s)
     assert factors == {(0, 1): 0.25, (0, 2): pytest.approx(2 ** (-2 / 3))}
-
-
-def test_examples() -> None:
-    result = doctest.testmod(module)
-    assert result.attempted >= 10
-    assert result.failed == 0

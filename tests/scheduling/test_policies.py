@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 
 from hpcsim.base.errors import InputError
 from hpcsim.engine.jobs import PolicyFault
-from hpcsim.scheduling import policies as module
 from hpcsim.scheduling.policies import Decision, Pair, Policy, QueueKey, Reservation, View, make_policy, policies
 from hpcsim.testing.policies import check_policy
 
@@ -224,9 +222,3 @@ class _Forgetful(LargestFirst):
 def test_the_conformance_check_catches(make: type[Policy]) -> None:
     with pytest.raises(PolicyFault):
         check_policy(make)
-
-
-def test_examples() -> None:
-    result = doctest.testmod(module)
-    assert result.attempted >= 5
-    assert result.failed == 0

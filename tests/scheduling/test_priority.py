@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 import time
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 from hpcsim.base.errors import InputError
 from hpcsim.engine.jobs import run_jobs
-from hpcsim.scheduling import priority as module
 from hpcsim.scheduling.policies import View, make_policy, policies
 from hpcsim.scheduling.priority import FairShare, FairTree, Priority, Weights
 from hpcsim.testing.policies import check_policy
@@ -200,9 +198,3 @@ def test_fair_share_is_quick_enough_with_many_users() -> None:
     before = time.process_time()
     run_jobs(jobs, 60, "fairshare")
     assert count / (time.process_time() - before) > 1000
-
-
-def test_examples() -> None:
-    result = doctest.testmod(module)
-    assert result.attempted >= 6
-    assert result.failed == 0

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import doctest
 import time
 from typing import Any
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from hpcsim.base.errors import InputError
-from hpcsim.workload import generator as module
 from hpcsim.workload.generator import ROUND_ESTIMATES_S, arrival_weights, synthetic_jobs
 
 WEEK_S = 7 * 86400.0
@@ -128,9 +126,3 @@ def test_a_million_jobs_are_drawn_quickly() -> None:
     before = time.process_time()
     assert len(draw(jobs=1_000_000)) == 1_000_000
     assert time.process_time() - before < 6.0
-
-
-def test_examples() -> None:
-    result = doctest.testmod(module)
-    assert result.attempted >= 2
-    assert result.failed == 0

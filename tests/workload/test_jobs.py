@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import doctest
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -10,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError
-from hpcsim.workload import job_table, jobs
 from hpcsim.workload.jobs import JobTable, TraceOptions, dependency_circles, format_of, read_trace
 
 
@@ -107,13 +104,6 @@ def test_an_unknown_format_is_refused_before_reading() -> None:
 def test_options_are_checked(options: dict[str, object]) -> None:
     with pytest.raises(InputError):
         TraceOptions(**options)  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize(("module", "examples"), [(job_table, 3), (jobs, 1)], ids=lambda value: getattr(value, "__name__", ""))
-def test_examples(module: ModuleType, examples: int) -> None:
-    result = doctest.testmod(module)
-    assert result.attempted >= examples
-    assert result.failed == 0
 
 
 def test_what_else_a_job_asks_for_is_absent_until_given() -> None:

@@ -143,7 +143,7 @@ def tres(words: Any, name: str) -> Floats:
     """Return one resource of Slurm's TRES strings; ``mem`` in bytes; GPUs with and without a type.
 
     >>> text = ["billing=16,cpu=8,gres/gpu:a100=2,mem=1.5G,node=1", "cpu=4,gres/gpu=1,gres/gpu:v100=1", ""]
-    >>> tres(text, "cpu").tolist(), tres(text, "gres/gpu").tolist(), tres(text, "mem")[0] == 1.5 * 2**30
+    >>> tres(text, "cpu").tolist(), tres(text, "gres/gpu").tolist(), float(tres(text, "mem")[0]) == 1.5 * 2**30
     ([8.0, 4.0, nan], [2.0, 1.0, nan], True)
     """
     return each(words, lambda word: _tres(word, name))
