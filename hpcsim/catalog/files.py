@@ -231,6 +231,7 @@ class Index:
         self._entries: dict[str, Entry] = {}
         self._exact: dict[str, str] = {}
         self._loose: dict[str, list[str]] = {}
+        self._hints: dict[str, str] = {}
         self._read()
         for overlay in overlays:
             self._lay(overlay)
@@ -298,6 +299,7 @@ class Index:
 
     def _index(self) -> None:
         self._exact, self._loose = {}, {}
+        self._hints = {}
         for entry_id, raw in self.raw.items():
             for name in (entry_id, *raw.get("aliases", ())):
                 key = str(name).casefold()
@@ -336,10 +338,16 @@ class Index:
         owners = self._loose.get(loose(text), [])
         if owners:
             raise AMBIGUOUS.error(name=name, kind=self.kind.name, ids=", ".join(owners))
-        near = [self._loose[key][0] for key in difflib.get_close_matches(loose(text), self._loose, 4, 0.6)]
-        near = list(dict.fromkeys(near))[:3]
-        hint = (f"did you mean {' or '.join(map(repr, near))}? " if near else "") + f"see 'hpcsim catalog list {self.kind.plural}'"
-        raise UNKNOWN_NAME.error(kind=self.kind.name, name=name, near=hint)
+        raise UNKNOWN_NAME.error(kind=self.kind.name, name=name, near=self._hint(loose(text)))
+
+    def _hint(self, text: str) -> str:
+        """Return what stands near a name that nobody has; kept, as those who try one name after the other ask for it again and again."""
+        if text not in self._hints:
+            near = [self._loose[key][0] for key in difflib.get_close_matches(text, self._loose, 4, 0.6)]
+            near = list(dict.fromkeys(near))[:3]
+            asked = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+            self._hints[text] = f"{asked}see 'hpcsim catalog list {self.kind.plural}'"
+        return self._hints[text]
 
     def _build(self, entry_id: str) -> Entry:
         if entry_id not in self._entries:
