@@ -131,18 +131,23 @@ def fields(template: str) -> set[str]:
     return {name.partition(".")[0].partition("[")[0] for _, name, _, _ in string.Formatter().parse(template) if name is not None}
 
 
+SEEN = (ast.Assign, ast.Call, ast.ImportFrom, ast.Name)
+
+
 class Use:
     """Kinds that a module registers or imports, by the names they have there."""
 
     def __init__(self) -> None:
-        self.trees = {
-            "hpcsim." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts): ast.parse(p.read_text(encoding="utf-8"))
+        self.nodes = {
+            "hpcsim." + ".".join(p.relative_to(PACKAGE).with_suffix("").parts): [
+                node for node in ast.walk(ast.parse(p.read_text(encoding="utf-8"))) if isinstance(node, SEEN)
+            ]
             for p in sorted(PACKAGE.rglob("*.py"))
         }
         self.registered: dict[tuple[str, str], tuple[str, str, str]] = {}
         self.places: dict[str, list[str]] = {}
-        for module, tree in self.trees.items():
-            for node in ast.walk(tree):
+        for module, nodes in self.nodes.items():
+            for node in nodes:
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "problem_kind":
                     texts = [ast.literal_eval(a) for a in node.args] + [ast.literal_eval(k.value) for k in node.keywords]
                     self.places.setdefault(texts[0], []).append(f"{module}:{node.lineno}")
@@ -155,10 +160,10 @@ class Use:
                     code, message, hint = (*texts, "")[:3]
                     self.registered[(module, node.targets[0].id)] = (code, message, hint)  # type: ignore[attr-defined]
 
-    @functools.cache  # noqa: B019 (one instance, as long as the tests run)
+    @functools.cache  # noqa: B019 (one instance, as long as these tests run)
     def names_in(self, module: str) -> dict[str, tuple[str, str, str]]:
         known = {name: kind for (where, name), kind in self.registered.items() if where == module}
-        for node in ast.walk(self.trees[module]):
+        for node in self.nodes[module]:
             if isinstance(node, ast.ImportFrom) and node.module:
                 for alias in node.names:
                     if (node.module, alias.name) in self.registered:
@@ -167,8 +172,8 @@ class Use:
 
     def calls(self) -> Iterator[tuple[str, ast.Call, str]]:
         """Yield place, call and name of everything written ``NAME(…)`` or ``NAME.error(…)`` with a name in capitals."""
-        for module, tree in self.trees.items():
-            for node in ast.walk(tree):
+        for module, nodes in self.nodes.items():
+            for node in nodes:
                 if isinstance(node, ast.Call):
                     target = node.func
                     if isinstance(target, ast.Attribute) and target.attr == "error":
@@ -177,32 +182,34 @@ class Use:
                         yield f"{module}:{node.lineno}", node, target.id
 
 
-USE = Use()
+@pytest.fixture(scope="module")
+def use() -> Use:
+    return Use()
 
 
-def test_every_code_is_registered_in_one_place() -> None:
-    assert len(USE.places) > 20
-    assert {code: places for code, places in USE.places.items() if len(places) > 1} == {}
+def test_every_code_is_registered_in_one_place(use: Use) -> None:
+    assert len(use.places) > 20
+    assert {code: places for code, places in use.places.items() if len(places) > 1} == {}
 
 
-def test_every_registration_is_a_constant_of_its_module() -> None:
-    assert {code for code, _, _ in USE.registered.values()} == set(USE.places)
+def test_every_registration_is_a_constant_of_its_module(use: Use) -> None:
+    assert {code for code, _, _ in use.registered.values()} == set(use.places)
 
 
-def test_every_raised_problem_is_registered() -> None:
+def test_every_raised_problem_is_registered(use: Use) -> None:
     unknown = []
-    for place, node, name in USE.calls():
+    for place, node, name in use.calls():
         module = place.rpartition(":")[0]
         raised = isinstance(node.func, ast.Attribute)
-        if raised and name not in USE.names_in(module):
+        if raised and name not in use.names_in(module):
             unknown.append(f"{place}: {name}.error")
     assert unknown == []
 
 
-def test_problems_are_made_by_kinds_alone() -> None:
+def test_problems_are_made_by_kinds_alone(use: Use) -> None:
     found = []
-    for module, tree in USE.trees.items():
-        for node in ast.walk(tree):
+    for module, nodes in use.nodes.items():
+        for node in nodes:
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
@@ -215,10 +222,10 @@ def test_problems_are_made_by_kinds_alone() -> None:
     assert found == []
 
 
-def test_every_use_gives_every_field_and_no_other() -> None:
+def test_every_use_gives_every_field_and_no_other(use: Use) -> None:
     faults = []
-    for place, node, name in USE.calls():
-        kind = USE.names_in(place.rpartition(":")[0]).get(name)
+    for place, node, name in use.calls():
+        kind = use.names_in(place.rpartition(":")[0]).get(name)
         if kind is None or any(k.arg is None for k in node.keywords):
             continue
         given = {k.arg for k in node.keywords}
@@ -229,21 +236,21 @@ def test_every_use_gives_every_field_and_no_other() -> None:
     assert faults == []
 
 
-def test_every_kind_is_used() -> None:
-    used = {(USE.names_in(place.rpartition(":")[0]).get(name) or ("",))[0] for place, _, name in USE.calls()}
+def test_every_kind_is_used(use: Use) -> None:
+    used = {(use.names_in(place.rpartition(":")[0]).get(name) or ("",))[0] for place, _, name in use.calls()}
     bare = {
         kind[0]
-        for module, tree in USE.trees.items()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and (kind := USE.names_in(module).get(node.id))
+        for module, nodes in use.nodes.items()
+        for node in nodes
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and (kind := use.names_in(module).get(node.id))
     }
-    assert sorted(set(USE.places) - used - bare) == []
+    assert sorted(set(use.places) - used - bare) == []
 
 
-def test_every_kind_says_something() -> None:
+def test_every_kind_says_something(use: Use) -> None:
     reference.problems()
     kinds = problem_kinds()
-    assert set(kinds) >= set(USE.places)
+    assert set(kinds) >= set(use.places)
     for code, kind in kinds.items():
         assert kind.message.strip(), code
         assert not kind.message.rstrip().endswith("."), code

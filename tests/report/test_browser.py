@@ -26,8 +26,7 @@ FLAGS = (
 )  # fmt: skip
 CATCH = "<script>window.faults = []; addEventListener('error', e => faults.push(e.message)); addEventListener('securitypolicyviolation', e => faults.push(e.violatedDirective + ' ' + e.blockedURI));</script>"
 LOOK = """
-const frame = document.querySelector("iframe");
-frame.addEventListener("load", () => {
+for (const frame of document.querySelectorAll("iframe")) frame.addEventListener("load", () => {
   const page = frame.contentDocument, root = page.documentElement, seen = {};
   seen.faults = frame.contentWindow.faults;
   seen.wide = seen.shut = root.scrollWidth - root.clientWidth;
@@ -53,25 +52,26 @@ frame.addEventListener("load", () => {
     seen.wide = Math.max(seen.wide, root.scrollWidth - root.clientWidth);
   }
   seen.faults = frame.contentWindow.faults;
-  document.getElementById("seen").textContent = JSON.stringify(seen);
+  document.getElementById("seen-" + frame.id).textContent = JSON.stringify(seen);
 });
 """
 
 
-def looked_at(page: Path, folder: Path, *, width: int, dark: bool = False) -> dict[str, Any]:
-    """Open a page in a frame of some width and return what a script sees there."""
-    text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
-    outer = f'<!DOCTYPE html><pre id="seen"></pre><iframe width="{width}" height="900" style="border:0" srcdoc="{html.escape(text)}"></iframe><script>{LOOK}</script>'
+def looked_at(pages: dict[str, Path], folder: Path, *, width: int, dark: bool = False) -> dict[str, Any]:
+    """Open pages, each in a frame of some width, and return what a script sees in each of them."""
+    outer = "<!DOCTYPE html>"
+    for name, page in pages.items():
+        text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
+        frame = f'<iframe id="{name}" width="{width}" height="900" style="border:0" srcdoc="{html.escape(text)}"></iframe>'
+        outer += f'<pre id="seen-{name}"></pre>{frame}'
     wrapper = folder / "wrapper.html"
-    wrapper.write_text(outer, encoding="utf-8")
+    wrapper.write_text(f"{outer}<script>{LOOK}</script>", encoding="utf-8")
     more = ["--blink-settings=preferredColorScheme=0"] if dark else []
     argv = [str(BROWSER), *FLAGS, *more, f"--user-data-dir={folder / 'profile'}", f"file://{wrapper}"]
     done = subprocess.run(argv, capture_output=True, timeout=120, check=True)
-    match = re.search(r'<pre id="seen">(.*?)</pre>', done.stdout.decode("utf-8", "replace"), re.DOTALL)
-    assert match is not None
-    assert match[1], "the page did not load"
-    seen: dict[str, Any] = json.loads(html.unescape(match[1]))
-    return seen
+    found = dict(re.findall(r'<pre id="seen-([\w-]+)">(.*?)</pre>', done.stdout.decode("utf-8", "replace"), re.DOTALL))
+    assert [name for name in pages if not found.get(name)] == [], "a page did not load"
+    return {name: json.loads(html.unescape(found[name])) for name in pages}
 
 
 def written(results: Any, folder: Path) -> Path:
@@ -93,12 +93,22 @@ KINDS: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="module")
+def pages(bloom: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pages")
+    return {kind: written(made(bloom), folder / kind) for kind, made in KINDS.items()}
+
+
+@pytest.fixture(scope="module")
+def phones(pages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return looked_at(pages, tmp_path_factory.mktemp("phones"), width=360)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_page_in_a_browser(kind: str, bloom: Any, tmp_path: Path) -> None:
-    page = written(KINDS[kind](bloom), tmp_path / "report")
-    text = page.read_text(encoding="utf-8")
+def test_a_page_in_a_browser(kind: str, pages: dict[str, Path], phones: dict[str, Any]) -> None:
+    text = pages[kind].read_text(encoding="utf-8")
     assert not re.search(r"""(?:src|href)\s*=\s*["']?(?:https?:)?//""", text)
-    phone = looked_at(page, tmp_path, width=360)
+    phone = phones[kind]
     assert phone["faults"] == []
     assert phone["wide"] <= 0, "the page is wider than a phone"
     assert phone["figures"] >= 2
@@ -110,9 +120,9 @@ def test_a_page_in_a_browser(kind: str, bloom: Any, tmp_path: Path) -> None:
         assert phone["dots"] == 3
 
 
-def test_a_page_in_the_dark(bloom: Any, tmp_path: Path) -> None:
-    page = written(hpcsim.estimate(bloom), tmp_path / "report")
-    light, dark = (looked_at(page, tmp_path, width=1100, dark=dark) for dark in (False, True))
+def test_a_page_in_the_dark(pages: dict[str, Path], tmp_path: Path) -> None:
+    page = {"run": pages["run"]}
+    light, dark = (looked_at(page, tmp_path, width=1100, dark=dark)["run"] for dark in (False, True))
     assert light["faults"] == dark["faults"] == []
     assert light["wide"] <= 0
     assert light["paper"] == "rgb(245, 247, 249)"
@@ -120,14 +130,14 @@ def test_a_page_in_the_dark(bloom: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["plan", pytest.param("sweep", marks=pytest.mark.slow)])
-def test_a_page_on_paper(kind: str, bloom: Any, tmp_path: Path) -> None:
+def test_a_page_on_paper(kind: str, pages: dict[str, Path], tmp_path: Path) -> None:
     """Laid out for print, nothing is wider than a sheet of A4 with its margins, and the browser makes pages of it."""
-    page = written(KINDS[kind](bloom), tmp_path / "report")
+    page = pages[kind]
     text = page.read_text(encoding="utf-8")
     assert "@media print {" in text
     sheet = tmp_path / "sheet.html"
     sheet.write_text(text.replace("@media print {", "@media all {"), encoding="utf-8")
-    seen = looked_at(sheet, tmp_path, width=718)
+    seen = looked_at({kind: sheet}, tmp_path, width=718)[kind]
     assert seen["faults"] == []
     assert seen["shut"] <= 0
     pdf = tmp_path / "report.pdf"
