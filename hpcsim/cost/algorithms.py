@@ -274,7 +274,7 @@ def fastest(collective: str, size_bytes: float, ranks: int, *, bytes_per_s: floa
     >>> fastest("all-reduce", 8.0, 64, bytes_per_s=1e10, latency_s=1e-6)
     'one-shot'
     >>> fastest("all-reduce", 1e9, 64, bytes_per_s=1e10, latency_s=1e-6)
-    'ring'
+    'direct'
     """
     names = [name for name in algorithms(collective) if ALGORITHMS.get(f"{collective}/{name}").endpoints(ranks) == ranks]
     if not names:

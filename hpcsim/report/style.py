@@ -199,6 +199,7 @@ def sheet(title: str, *, height: float = 3.3, rows: int = 1, ratios: Sequence[fl
     return figure, [axes[i, 0] for i in range(rows)]
 
 
+@functools.lru_cache(maxsize=8192)
 def width_in(text: str, *, size: float = 9.5, bold: bool = False) -> float:
     """Return the width of a line of text [in] at ``size`` points."""
     font = FontProperties(family="sans-serif", size=size, weight="bold" if bold else "normal")

@@ -6,6 +6,7 @@ Needs the extra ``dev``.
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from typing import Any
@@ -23,6 +24,7 @@ from hpcsim.scenario.workload import (
     SYNCHRONY_KEYS,
     SYNCHRONY_NEEDS,
     JobsSpec,
+    LayoutSpec,
     SynchronySpec,
     SyntheticSpec,
     TrainingSpec,
@@ -34,16 +36,19 @@ __all__ = ["names", "quantities", "scenario_data", "spec_data", "texts"]
 Data = dict[str, Any]
 
 
+@functools.cache
 def names() -> st.SearchStrategy[str]:
     """Draw names that a dotted path can reach."""
     return st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,11}", fullmatch=True)
 
 
+@functools.cache
 def texts() -> st.SearchStrategy[str]:
     """Draw text that a scenario file may hold: anything that prints, in any script."""
     return st.text(st.characters(exclude_categories=("C", "Zl", "Zp")), min_size=1, max_size=20).filter(str.strip)
 
 
+@functools.cache
 def quantities(dimension: str, low: float = 1e-6, high: float = 1e6) -> st.SearchStrategy[str]:
     """Draw quantities of a dimension as text: in the unit of its example, or in SI with every digit."""
     example = DIMENSIONS[dimension].example
@@ -81,14 +86,24 @@ def _field(annotation: Any, metadata: typing.Sequence[Any] = ()) -> st.SearchStr
     return kinds[annotation]
 
 
+@functools.cache
+def _values(model: type[BaseModel], name: str) -> st.SearchStrategy[Any]:
+    """Return the values of a key of a part, made once: a strategy is dear to make."""
+    field = model.model_fields[name]
+    return _field(field.annotation, field.metadata)
+
+
+_NOW_AND_THEN = st.integers(0, 3)
+
+
 @st.composite
 def _keys(draw: st.DrawFn, model: type[BaseModel], without: tuple[str, ...] = ()) -> Data:
     data: Data = {}
     for name, field in model.model_fields.items():
         key = field.alias or name
-        if key in without or not (field.is_required() or draw(st.integers(0, 3)) == 0):
+        if key in without or not (field.is_required() or draw(_NOW_AND_THEN) == 0):
             continue
-        value = draw(_field(field.annotation, field.metadata))
+        value = draw(_values(model, name))
         if value == {} and field.is_required() and typing.get_origin(field.annotation) is dict:
             value = {"only": draw(_field(typing.get_args(field.annotation)[1]))}
         data[key] = value
@@ -99,8 +114,7 @@ def _keys(draw: st.DrawFn, model: type[BaseModel], without: tuple[str, ...] = ()
 def _one_of(draw: st.DrawFn, model: type[BaseModel], *keys: str) -> Data:
     data = draw(_keys(model, keys))
     chosen = draw(st.sampled_from(keys))
-    field = model.model_fields[chosen]
-    return {**data, chosen: draw(_field(field.annotation, field.metadata))}
+    return {**data, chosen: draw(_values(model, chosen))}
 
 
 @st.composite
@@ -140,9 +154,14 @@ def _synchrony(draw: st.DrawFn) -> Data:
     foreign = tuple(key for key, modes in SYNCHRONY_KEYS.items() if mode not in modes)
     data = draw(_keys(SynchronySpec, ("mode", *foreign)))
     for key in SYNCHRONY_NEEDS.get(mode, ()):
-        field = SynchronySpec.model_fields[key]
-        data.setdefault(key, draw(_field(field.annotation, field.metadata)))
+        data.setdefault(key, draw(_values(SynchronySpec, key)))
     return {**data, "mode": mode}
+
+
+@st.composite
+def _layout(draw: st.DrawFn) -> Data:
+    data = draw(_keys(LayoutSpec))
+    return data | {"recompute": "full"} if "recompute_frac" in data else data
 
 
 @st.composite
@@ -211,6 +230,8 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         return _workload()
     if model is SynchronySpec:
         return _synchrony()
+    if model is LayoutSpec:
+        return _layout()
     if model is CommunicationSpec:
         return _communication()
     if model is ElasticSpec:
