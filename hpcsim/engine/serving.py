@@ -50,7 +50,7 @@ class Series:
         """Return how long so many steps take.
 
         >>> Series(2.0, 1.0, 3.5).time_s(4)
-        15.5
+        16.0
         """
         slow = min(self._slow, steps)
         rest = steps - slow

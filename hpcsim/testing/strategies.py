@@ -18,7 +18,9 @@ from hpcsim.base.units import DIMENSIONS, exact_text
 from hpcsim.scenario.cluster import FABRIC_KEYS, FABRIC_SHAPES, FabricSpec, PriceSpec, TierSpec
 from hpcsim.scenario.communication import CommunicationSpec
 from hpcsim.scenario.elastic import KEYS_OF_LAW, ElasticSpec
-from hpcsim.scenario.fields import Count, Name, Quantity, Share
+from hpcsim.scenario.failures import FailureSpec
+from hpcsim.scenario.fields import Count, Name, Quantity, Share, Spec
+from hpcsim.scenario.serving import ProfileSpec
 from hpcsim.scenario.spec import PublishedSpec, ScenarioSpec
 from hpcsim.scenario.workload import (
     SYNCHRONY_KEYS,
@@ -238,8 +240,21 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         return _elastic()
     if model is ScenarioSpec:
         return scenario_data()
-    exclusive = {TrainingSpec: ("tokens", "steps", "samples"), JobsSpec: ("trace", "synthetic"), SyntheticSpec: ("jobs", "load")}
-    return _one_of(model, *exclusive[model]) if model in exclusive else _keys(model)
+    exclusive = {
+        TrainingSpec: ("tokens", "steps", "samples"),
+        JobsSpec: ("trace", "synthetic"),
+        SyntheticSpec: ("jobs", "load"),
+        FailureSpec: ("mtbf", "type"),
+    }
+    if model in exclusive:
+        return _one_of(model, *exclusive[model])
+    return _keys(model).filter(lambda data: _sound(model, data))
+
+
+def _sound(model: type[BaseModel], data: Data) -> bool:
+    """Return whether the keys of a part go together, as far as it says so itself."""
+    together = not issubclass(model, Spec) or not any(True for _ in model.form(data))
+    return together and (model is not ProfileSpec or any(data["parts"]))
 
 
 @st.composite
