@@ -22,11 +22,11 @@ BROWSER = next((path for name in ("chromium", "chromium-browser", "google-chrome
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="needs chromium")
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-    "--no-first-run", "--virtual-time-budget=4000", "--dump-dom",
+    "--no-first-run", "--virtual-time-budget=30000", "--dump-dom",
 )  # fmt: skip
 CATCH = "<script>window.faults = []; addEventListener('error', e => faults.push(e.message)); addEventListener('securitypolicyviolation', e => faults.push(e.violatedDirective + ' ' + e.blockedURI));</script>"
 LOOK = """
-for (const frame of document.querySelectorAll("iframe")) frame.addEventListener("load", () => {
+const look = frame => {
   const page = frame.contentDocument, root = page.documentElement, seen = {};
   seen.faults = frame.contentWindow.faults;
   seen.wide = seen.shut = root.scrollWidth - root.clientWidth;
@@ -53,19 +53,21 @@ for (const frame of document.querySelectorAll("iframe")) frame.addEventListener(
   }
   seen.faults = frame.contentWindow.faults;
   document.getElementById("seen-" + frame.id).textContent = JSON.stringify(seen);
-});
+};
 """
 
 
 def looked_at(pages: dict[str, Path], folder: Path, *, width: int, dark: bool = False) -> dict[str, Any]:
     """Open pages, each in a frame of some width, and return what a script sees in each of them."""
-    outer = "<!DOCTYPE html>"
+    outer = f"<!DOCTYPE html><script>{LOOK}</script>"
     for name, page in pages.items():
         text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{CATCH}", 1)
-        frame = f'<iframe id="{name}" width="{width}" height="900" style="border:0" srcdoc="{html.escape(text)}"></iframe>'
+        frame = (
+            f'<iframe id="{name}" width="{width}" height="900" style="border:0" onload="look(this)" srcdoc="{html.escape(text)}"></iframe>'
+        )
         outer += f'<pre id="seen-{name}"></pre>{frame}'
     wrapper = folder / "wrapper.html"
-    wrapper.write_text(f"{outer}<script>{LOOK}</script>", encoding="utf-8")
+    wrapper.write_text(outer, encoding="utf-8")
     more = ["--blink-settings=preferredColorScheme=0"] if dark else []
     argv = [str(BROWSER), *FLAGS, *more, f"--user-data-dir={folder / 'profile'}", f"file://{wrapper}"]
     done = subprocess.run(argv, capture_output=True, timeout=120, check=True)
