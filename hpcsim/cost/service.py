@@ -261,7 +261,7 @@ def _prefill_wait(service: Service, rate: float, times: Array) -> tuple[float, f
 
 def _exponential(share: float, mean: float, places: Array) -> Array:
     """Return waits at given places: none for all but a share of the requests, exponential for those, of this mean over all."""
-    if share <= 0 or mean <= 0:
+    if share < 1.0 / POINTS**2 or mean <= 0:
         return np.zeros(len(places))
     wait = -np.log(np.maximum((1.0 - places) / share, 1e-300)) * (mean / share)
     return np.asarray(np.where(places > 1.0 - share, wait, 0.0))

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import simpy
 
-from hpcsim.engine.clock import ARRIVAL, Clock, Due
+from hpcsim.engine.clock import ARRIVAL, PASS, Clock, Due
 from hpcsim.workload.requests import Requests
 from hpcsim.workload.serving import ServingPlan
 
@@ -107,18 +107,28 @@ class _Replica:
         return ahead
 
     def take(self, request: int, now: float) -> None:
-        """Take a request in: begin at once where nothing runs, or at the end of the decode step under way."""
+        """Take a request in: begin where nothing runs, when all arrivals of this instant are in; else at the end of the decode step under way."""
         self.waiting.append(request)
         if self.prefills:
             self.queued_s += self.run.alone_s[request]
         if self.due is None:
-            self._begin(now)
+            self._begin_soon(now)
+        elif self.series is not None and self.since_s == now and len(self.waiting) == 1:
+            self.due.cancel()
+            self._begin_soon(now)
         elif self.series is not None and len(self.waiting) == 1 and self._fits(request):
             steps = self.series.steps(now - self.since_s, self.steps)
             if steps < self.steps:
                 self.due.cancel()
                 self.steps = steps
                 self.due = self.run.clock.at(max(self.since_s + self.series.time_s(steps), now), self._decoded)
+
+    def _begin_soon(self, now: float) -> None:
+        self.series, self.busy_until_s = None, now
+        self.due = self.run.clock.at(now, self._begun, priority=PASS)
+
+    def _begun(self, _: Due) -> None:
+        self._begin(self.run.clock.now)
 
     def _fits(self, request: int) -> bool:
         run = self.run
