@@ -11,6 +11,7 @@ from hpcsim.cost.arguments import Array, Numeric, between, broadcast, non_negati
 
 __all__ = [
     "allen_cunneen_wait_s",
+    "cosmetatos_wait_s",
     "erlang_b",
     "erlang_c",
     "kingman_wait_s",
@@ -152,6 +153,23 @@ def mdc_wait_s(servers: int, load: float, *, service_s: float = 1.0) -> float:
     return total * float(positive("service_s", service_s))
 
 
+def cosmetatos_wait_s(servers: Numeric, load: Numeric, *, service_s: Numeric = 1.0) -> Array:
+    """Return an approximation of the mean wait in M/D/c: half of M/M/c's times 1 + (1 − ρ)(c − 1)(√(4 + 5c) − 2)/(16ρc).
+
+    The last term is taken as a quarter at most. Within a percent of :func:`mdc_wait_s` at ρ of 0.8 and more, and quick at any load; below that too low for many servers, whose waits are
+    then next to nothing.
+    G. P. Cosmetatos, "Some approximate equilibrium results for the multi-server queue (M/G/r)", Operational Research Quarterly 27(3), 1976.
+
+    >>> float(cosmetatos_wait_s(1, 0.5))
+    0.5
+    """
+    c, a = whole("servers", servers), non_negative("load", load)
+    waits = mmc_wait_s(c, a, service_s=service_s)
+    rho = np.maximum(a / c, 1e-300)
+    more = np.minimum((1.0 - rho) * (c - 1.0) * (np.sqrt(4.0 + 5.0 * c) - 2.0) / (16.0 * rho * c), 0.25)
+    return np.asarray(0.5 * waits * (1.0 + more))[()]
+
+
 def _poisson_tails(mean: float, least: int) -> tuple[float, float]:
     """Return P(X ≥ least) and P(X > least) of a Poisson variable; its mean is below ``least``, so the terms fall from there on."""
     log_first = least * math.log(mean) - mean - math.lgamma(least + 1)
@@ -164,15 +182,15 @@ def _poisson_tails(mean: float, least: int) -> tuple[float, float]:
     return total, total - first
 
 
-def mgc_wait_s(servers: int, load: float, *, service_scv: float, service_s: float = 1.0) -> float:
+def mgc_wait_s(servers: int, load: float, *, service_scv: float, service_s: float = 1.0, quick: bool = False) -> float:
     """Return Kimura's approximation of the mean wait in M/G/c: (1 + c_s²)/(2c_s²/W_M + (1 − c_s²)/W_D), for c_s² ≤ 1; exact at 0 and 1.
 
-    W_M and W_D are the waits in M/M/c and M/D/c. For c_s² above 1, (1 + c_s²)/2 · W_M (Lee and Longton 1959). T. Kimura, "A two-moment approximation for the
+    W_M and W_D are the waits in M/M/c and M/D/c; ``quick`` takes the latter from :func:`cosmetatos_wait_s`. For c_s² above 1, (1 + c_s²)/2 · W_M (Lee and Longton 1959). T. Kimura, "A two-moment approximation for the
     mean waiting time in the GI/G/s queue", Management Science 32(6), 1986: errors of a percent or two.
     """
     scv = float(non_negative("service_scv", service_scv))
     exponential = float(mmc_wait_s(servers, load, service_s=service_s))
     if scv > 1 or exponential == 0:
         return (1.0 + scv) / 2.0 * exponential
-    fixed = mdc_wait_s(servers, load, service_s=service_s)
+    fixed = float(cosmetatos_wait_s(servers, load, service_s=service_s)) if quick else mdc_wait_s(servers, load, service_s=service_s)
     return (1.0 + scv) / (2.0 * scv / exponential + (1.0 - scv) / fixed)

@@ -256,7 +256,7 @@ def _prefill_wait(service: Service, rate: float, times: Array) -> tuple[float, f
         rho = load / servers
         wait = float(allen_cunneen_wait_s(1, rho, arrival_scv=1.0 / servers, service_scv=scv, service_s=mean))
         return rho ** math.sqrt(servers), wait
-    return float(erlang_c(servers, load)), mgc_wait_s(servers, load, service_scv=scv, service_s=mean)
+    return float(erlang_c(servers, load)), mgc_wait_s(servers, load, service_scv=scv, service_s=mean, quick=True)
 
 
 def _exponential(share: float, mean: float, places: Array) -> Array:

@@ -15,6 +15,7 @@ from hpcsim.report.policies import busiest_stretch, by_size, detail, over_time, 
 from hpcsim.report.power import node_power, power
 from hpcsim.report.schedule import gantt, pool_unit, slowdowns, utilisation, waits
 from hpcsim.report.sensitivity import sensitivity_charts
+from hpcsim.report.services import latencies
 from hpcsim.report.style import Chart
 from hpcsim.report.sweep import sweep_charts
 from hpcsim.report.tasks import tasks
@@ -51,10 +52,12 @@ def charts(results: Results) -> list[Chart]:
         found += sweep_charts(tables["sweep"], results.provenance)
     if "verify_cases" in tables and "verify_groups" in tables:
         found += accuracy_charts(tables["verify_cases"], tables["verify_groups"], tables.get("verify_scaling"))
+    if "services" in tables and "latencies" in results.tables:
+        found.append(latencies(results.tables["latencies"], tables["services"]))
     if "breakdown" in tables:
         found.append(bars.breakdown(tables["breakdown"]))
     if "memory" in tables:
-        found.append(bars.memory(tables["memory"], tables.get("training")))
+        found.append(bars.memory(tables["memory"], _capacities(tables)))
     if "failures" in tables and (tables["failures"]["name"] != "jobs").any():
         found.append(failures(tables["failures"]))
     if "tasks" in tables:
@@ -72,6 +75,13 @@ def charts(results: Results) -> list[Chart]:
         found.append(bars.costs(tables["costs"]))
     found += _of_fabric(results)
     return found
+
+
+def _capacities(tables: dict[str, pd.DataFrame]) -> pd.DataFrame | None:
+    """Return the memory that a device has, by training job and service."""
+    keys = ["name", "memory_capacity_bytes"]
+    found = [tables[name][keys] for name in ("training", "services") if name in tables]
+    return pd.concat(found, ignore_index=True) if found else None
 
 
 def _of_fabric(results: Results) -> list[Chart]:

@@ -29,6 +29,8 @@ _HEADLINES = (
     "carbon_kg_co2e",
     "cost_usd",
 )
+_OF_SERVICES = ("replicas", "p95_ttft_s", "p95_tpot_s", "p95_latency_s", "late_frac", "goodput_frac", "cost_per_request_usd")
+"""The same of services, which last as long as they are told to."""
 _TIMES = ("wall_clock_s", "makespan_s")
 """Of these the first that moves is shown."""
 _LEAST_IS_BEST = ("wall_clock_s", "mean_wait_s", "makespan_s", "cost_usd", "facility_energy_j", "carbon_kg_co2e")
@@ -89,15 +91,22 @@ def points_shown(results: Results, *, width: int, most: int = MOST_POINTS) -> tu
 
 def _metrics(good: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     """Return the headline figures that move, the cost in any case; without any, the first declared figures that move."""
-    there = [key for key in map(str, good.columns) if key not in axes and key in SUMMARY and not quantity(key).machine]
+    there = [key for key in map(str, good.columns) if key not in axes and key.rpartition(".")[2] in SUMMARY and not quantity(key).machine]
     moving = [key for key in there if _moves(good[key])]
-    found = [key for key in _HEADLINES if key in moving or (key == "cost_usd" and key in there)]
+    wanted = _of_services(moving) if "requests" in there else _HEADLINES
+    found = [key for key in wanted if key in moving or (key == "cost_usd" and key in there)]
     if all(time in found for time in _TIMES):
         found.remove(_TIMES[1])
     if not any(key in moving for key in found):
         found = [*[key for key in SUMMARY if key in moving and key != "events"][: MOST_METRICS - 1], *found]
     cost = [key for key in found if key == "cost_usd"]
     return [*[key for key in found if key not in cost][: MOST_METRICS - len(cost)], *cost]
+
+
+def _of_services(moving: Sequence[str]) -> list[str]:
+    """Return the headlines of services: of several those of each, in place of what they come to together."""
+    own = [key for name in _OF_SERVICES for key in moving if key.endswith(f".{name}")]
+    return own or list(_OF_SERVICES)
 
 
 def _moves(column: Any) -> bool:

@@ -17,11 +17,28 @@ __all__ = ["axes_of", "in_proportion", "metrics_of", "sweep_chart", "sweep_chart
 MOST_CHARTS = 16
 MOST_LINES = 8
 _NOT_METRICS = ("seed", "problem", "events")
+_NOT_OF_SERVICES = (
+    "makespan_s",
+    "wall_clock_s",
+    "node_time_s",
+    "device_time_s",
+    "requests",
+    "requests_finished",
+    "load_per_s",
+    "goodput_per_s",
+)
+"""What follows from how long a service is watched, and under which load."""
 _SECOND = (
     "makespan_s",
     "node_time_s",
     "it_energy_j",
     "cost_per_mtoken_usd",
+    "p50_ttft_s",
+    "p99_ttft_s",
+    "p50_tpot_s",
+    "p99_tpot_s",
+    "p50_latency_s",
+    "p99_latency_s",
     "device_tdp_energy_j",
     "device_tdp_carbon_kg_co2e",
     "carbon_kg_co2e",
@@ -40,7 +57,8 @@ def metrics_of(table: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     """Return the numeric columns that differ between rows, the declared summary keys first and in their order."""
     found = []
     for key in map(str, table.columns):
-        if key in axes or key in _NOT_METRICS or quantity(key).machine or key.removesuffix("_low").removesuffix("_high") not in (key, ""):
+        aside = key in _NOT_METRICS or ("requests" in table.columns and key in _NOT_OF_SERVICES)
+        if key in axes or aside or quantity(key).machine or key.removesuffix("_low").removesuffix("_high") not in (key, ""):
             continue
         values = pd.to_numeric(table[key], errors="coerce").dropna().to_numpy(float)
         spread = float(np.ptp(values)) if len(values) else 0.0

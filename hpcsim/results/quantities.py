@@ -46,6 +46,7 @@ _DECLARED = (
     ("replicas", "replicas", "Copies of the model that serve."),
     ("load_per_s", "load", "Requests per second, on average."),
     ("capacity_per_s", "largest load", "Requests per second above which the queue grows without end."),
+    ("kept_load_per_s", "load that keeps the objectives", "Largest load at which every objective is expected to be kept."),
     ("p50_ttft_s", "first token, median", "Half of the requests get their first token sooner (TTFT)."),
     ("p95_ttft_s", "first token, 95th percentile", "95 % of the requests get their first token sooner (TTFT)."),
     ("p99_ttft_s", "first token, 99th percentile", "99 % of the requests get their first token sooner (TTFT)."),
@@ -140,14 +141,22 @@ _DECLARED = (
     ("water_l", "water", "Water that cooling evaporates."),
     ("cost_usd", "cost", "Sum of the bill."),
     ("electricity_usd", "electricity", "Electricity of the pool, by the hour."),
-    ("cost_per_mtoken_usd", "cost per million tokens", "Bill over millions of tokens trained."),
+    (
+        "cost_per_mtoken_usd",
+        "cost per million tokens",
+        "Bill over millions of tokens trained; of a service, its own bill over those of its answers.",
+    ),
     (
         "cost_per_device_hour_usd",
         "cost per accelerator-hour",
         "Bill, all its parts, over the accelerator-hours in use: those of runs, tasks and batch jobs.",
     ),
-    ("cost_per_request_usd", "cost per request", "Bill over the requests that were answered."),
-    ("energy_per_request_j", "energy per request", "Energy of the facility over the requests that were answered."),
+    ("cost_per_request_usd", "cost per request", "Devices of the service and their electricity, over the requests that were answered."),
+    (
+        "energy_per_request_j",
+        "energy per request",
+        "Energy of the nodes of the service with cooling, over the requests that were answered.",
+    ),
     ("cost_per_job_usd", "cost per job", "Bill over the batch jobs that finished."),
     ("peak_memory_bytes", "peak memory per device", "Memory use of the fullest device."),
     ("memory_capacity_bytes", "memory of a device", "Memory that one device has."),
@@ -241,7 +250,9 @@ def quantity(name: str) -> Quantity:
     """
     if name in SUMMARY:
         return SUMMARY[name]
-    last = name.rpartition(".")[2]
+    of, _, last = name.rpartition(".")
+    if last in SUMMARY:
+        return SUMMARY[last]._replace(name=name, label=f"{of}: {SUMMARY[last].label}")
     unit, dimension, text = _by_suffix(last)
     return Quantity(name, unit, dimension, text, "", name in _MACHINE)
 

@@ -31,6 +31,7 @@ SERVICES = (
             _real(
                 "capacity_per_s", "1/s", "Load above which the queue grows without end.", formula="c·b/(steps·t(b) + b·prefill), b slots"
             ),
+            _real("kept_load_per_s", "1/s", "Largest load at which every objective is expected to be kept."),
             *(
                 _real(f"p{q}_{key}_s", "s", f"{q} % of the requests: {text} at most.", null=True)
                 for key, text in _OF.items()
@@ -50,7 +51,7 @@ SERVICES = (
             _real("tpot_limit_s", "s", "Objective: time per further token.", null=True),
             _real("deadline_s", "s", "Objective: time to the whole answer.", null=True),
             _text("binds", "What a decode step (a pass, where one is the answer) spends most of its time on."),
-            _real("energy_j", "J", "Energy of its nodes while it holds them, network and cooling left out.", null=True),
+            _real("energy_j", "J", "Energy of its nodes while it holds them, with cooling; network and storage left out.", null=True),
             _real("energy_per_request_j", "J", "The same by answer.", null=True),
             _real("cost_usd", "USD", "Its devices while it holds them, with their electricity.", null=True),
             _real("cost_per_request_usd", "USD", "The same by answer.", null=True),

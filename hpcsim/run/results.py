@@ -138,7 +138,7 @@ def _summary(record: Record, done: Account, powered: bool) -> dict[str, Any]:
         if isinstance(plan, TrainingPlan) and item is not None and item.status == "finished":
             summary["cost_per_mtoken_usd"] = summary["cost_usd"] / (plan.steps * plan.tokens_per_step) * 1e6
         _unit_costs(record, summary)
-    service_summary(record, summary)
+    service_summary(record, done, summary)
     _tdp_summary(record, summary)
     summary |= _footprint(record, summary)
     summary |= standby_summary(record.standby, record.begin_s, record.end_s)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpcsim.base.units import readable
+from hpcsim.results.quantities import SUMMARY
 from hpcsim.run.accounting import Account
 from hpcsim.run.prices import group_account
 from hpcsim.run.record import Item, Record
@@ -30,13 +31,20 @@ def _quantile(times: Any, q: float) -> float:
     return float(np.quantile(some, q, method="inverted_cdf")) if len(some) else math.nan
 
 
+def _times(served: Served, plan: ServingPlan, name: str) -> Any:
+    """Return a measure of a service's requests; no first tokens where one pass gives the whole answer."""
+    times = getattr(served, f"{name}_s")
+    return times if plan.demand.steps or name == "latency" else times[:0]
+
+
 def _figures(served: Served, plan: ServingPlan, span_s: float) -> dict[str, Any]:
     """Return the figures of a service that need no account."""
     found: dict[str, Any] = {"requests": served.requests, "requests_finished": served.finished}
     found["replicas"], found["load_per_s"], found["capacity_per_s"] = plan.replicas, plan.spec.load, plan.steady.capacity_per_s
+    found["kept_load_per_s"] = plan.kept_load_per_s
     for name in _TIMES:
         for q in (50, 95, 99):
-            found[f"p{q}_{name}_s"] = _quantile(getattr(served, f"{name}_s"), q / 100)
+            found[f"p{q}_{name}_s"] = _quantile(_times(served, plan, name), q / 100)
     share = served.share(plan)
     rate = served.finished / span_s if span_s > 0 else math.nan
     found |= {
@@ -45,9 +53,9 @@ def _figures(served: Served, plan: ServingPlan, span_s: float) -> dict[str, Any]
         "late_frac": served.late_frac(plan),
         "mean_wait_s": served.mean_wait_s,
         "mean_queue": served.mean_queue,
-        "mean_batch": served.mean_batch,
+        "mean_batch": served.mean_batch if plan.demand.steps else math.nan,
         "utilisation_frac": served.busy_frac,
-        "tokens_per_s": served.tokens / span_s if span_s > 0 else math.nan,
+        "tokens_per_s": served.tokens / span_s if span_s > 0 and plan.demand.steps else math.nan,
         "peak_memory_bytes": sum(plan.memory.values()),
         "memory_capacity_bytes": plan.memory_capacity_bytes,
     }
@@ -55,12 +63,13 @@ def _figures(served: Served, plan: ServingPlan, span_s: float) -> dict[str, Any]
 
 
 def _energy_j(item: Item, plan: ServingPlan, record: Record) -> float:
-    """Return the energy of the nodes of a service while it holds them; NaN where power is not known."""
+    """Return the energy of the nodes of a service while it holds them, with cooling; NaN where power is not known."""
     account, gap = group_account(plan.group, record.bound.cluster)
     if gap or plan.span_w is None:
         return math.nan
     span = item.stop_s(record.end_s) - item.start_s
-    return sum(watts * (end - begin) for _, begin, end, watts in item.stretches) + plan.nodes * account.idle_w * span
+    drawn = sum(watts * (end - begin) for _, begin, end, watts in item.stretches) + plan.nodes * account.idle_w * span
+    return record.bound.cluster.site.pue * drawn
 
 
 def _own_bill(item: Item, plan: ServingPlan, record: Record, done: Account, energy_j: float) -> float:
@@ -74,7 +83,7 @@ def _own_bill(item: Item, plan: ServingPlan, record: Record, done: Account, ener
         return usd
     if site.electricity_usd_per_j is None:
         return usd if price is not None else math.nan
-    return usd + energy_j * site.pue * site.electricity_usd_per_j
+    return usd + energy_j * site.electricity_usd_per_j
 
 
 def service_rows(record: Record, done: Account) -> dict[str, list[Any]]:
@@ -104,7 +113,7 @@ def service_rows(record: Record, done: Account) -> dict[str, list[Any]]:
                 "energy_per_request_j": energy / answered,
                 "cost_usd": usd,
                 "cost_per_request_usd": usd / answered,
-                "cost_per_mtoken_usd": usd / (served.tokens or math.nan) * 1e6,
+                "cost_per_mtoken_usd": usd / served.tokens * 1e6 if served.tokens and plan.demand.steps else math.nan,
             }
         )
     return {key: [row[key] for row in rows] for key in rows[0]}
@@ -115,7 +124,7 @@ def latency_rows(record: Record) -> dict[str, list[Any]]:
     rows = []
     for _, plan, served in services_of(record):
         for name in _TIMES:
-            times = getattr(served, f"{name}_s")
+            times = _times(served, plan, name)
             some = times[~np.isnan(times)]
             if len(some):
                 found = np.quantile(some, QUANTILES, method="inverted_cdf")
@@ -134,25 +143,27 @@ def request_terms(served: Served) -> dict[str, float]:
     return {key: value for key, value in terms.items() if value > 0}
 
 
-def service_summary(record: Record, summary: dict[str, Any]) -> None:
+def service_summary(record: Record, done: Account, summary: dict[str, Any]) -> None:
     """Add what services did: of a single one all its figures, of several their sums and shares."""
     found = services_of(record)
     if not found:
         return
-    spans = [plan.spec.duration if record.kind == "estimate" else item.stop_s(record.end_s) - item.start_s for item, plan, _ in found]
     if len(found) == 1 and len(record.items) == 1 and not record.batch:
-        _, plan, served = found[0]
-        figures = {
-            key: value for key, value in _figures(served, plan, spans[0]).items() if not (isinstance(value, float) and math.isnan(value))
+        rows = {key: column[0] for key, column in service_rows(record, done).items()}
+        kept = [key for key in rows if key in SUMMARY and key not in ("cost_usd", "energy_j")]
+        summary |= {
+            key: rows[key] for key in kept if rows[key] is not None and not (isinstance(rows[key], float) and math.isnan(rows[key]))
         }
-        summary |= figures
-        if "cost_usd" in summary and served.tokens and served.finished:
-            if plan.demand.steps:
-                summary["cost_per_mtoken_usd"] = summary["cost_usd"] / served.tokens * 1e6
-            summary["cost_per_request_usd"] = summary["cost_usd"] / served.finished
-        if "facility_energy_j" in summary and served.finished:
-            summary["energy_per_request_j"] = summary["facility_energy_j"] / served.finished
+        if "cost_usd" not in summary:
+            for key in ("cost_per_request_usd", "cost_per_mtoken_usd"):
+                summary.pop(key, None)
         return
+    rows = service_rows(record, done)
+    for k, name in enumerate(rows["name"]):
+        for key in ("replicas", "p95_ttft_s", "p95_latency_s", "late_frac", "energy_per_request_j", "cost_per_request_usd"):
+            value = rows[key][k]
+            if not (isinstance(value, float) and math.isnan(value)):
+                summary[f"{name}.{key}"] = value
     came = sum(served.requests for _, _, served in found)
     summary["requests"], summary["requests_finished"] = came, sum(served.finished for _, _, served in found)
     for key, shares in (

@@ -132,7 +132,9 @@ class ServingSpec(Spec):
     output: LengthSpec = Field(LengthSpec(mean=1), description="tokens of an answer; 1, the default: one pass gives the whole answer")
     nodes: str | None = Field(None, description="node group; the only one with accelerators by default")
     tp: Annotated[int, Count(1, 100_000)] = Field(1, description="devices of a replica, which share every matrix (tensor parallel)")
-    replicas: Replicas = Field(None, description="copies of the model; auto, the default: the fewest that keep target and objectives")
+    replicas: Replicas = Field(
+        None, description="copies of the model; auto, the default: the fewest that keep the objectives with what target leaves free"
+    )
     weights: Literal["fp32", "bf16", "fp16", "fp8", "int8", "int4", "fp4"] = Field("bf16", description="format of the layers' weights")
     cache: Literal["fp32", "bf16", "fp16", "fp8", "int8"] = Field("bf16", description="format of the cache of keys and values")
     memory: Annotated[float, Share(0.05, 1)] = Field(0.9, description="share of a device's memory for weights, cache and buffers")
@@ -154,7 +156,9 @@ class ServingSpec(Spec):
         "least-loaded", description="replica of a request: that with the least to do; in turn; or own: the one where its user is"
     )
     objectives: ObjectivesSpec = Field(default_factory=ObjectivesSpec, description="what the users were promised")
-    target: Annotated[float, Share(0.05, 1)] = Field(0.8, description="share of the largest load that auto plans for")
+    target: Annotated[float, Share(0.05, 1)] = Field(
+        0.8, description="auto plans for this share, at most, of the load at which the objectives are still kept"
+    )
     profile: ProfileSpec | None = Field(None, description="how the load goes up and down; steady without it")
     arrivals: Literal["poisson", "even"] = Field("poisson", description="independent users, or a beat")
     access: AccessSpec = Field(default_factory=AccessSpec, description="the way to the users; none without it")

@@ -319,6 +319,8 @@ def _points(count: int) -> str:
 
 
 _HEADLINES = ("wall_clock_s", "mean_wait_s", "makespan_s", "cost_usd", "facility_energy_j")
+_OF_SERVICES = ("cost_per_request_usd", "p95_ttft_s", "late_frac", "p95_latency_s")
+"""The same of services, which last as long as they are told to."""
 
 
 def _answer(table: Any, paths: list[str], failed: int, ranges: Any) -> str:
@@ -328,7 +330,10 @@ def _answer(table: Any, paths: list[str], failed: int, ranges: Any) -> str:
 
     good = table[table["problem"] == ""]
     sentence = f"{_points(len(table))} over {', '.join(paths)}"
-    moving = [key for key in _HEADLINES if key in good and len(good) and good[key].nunique() > 1]
+    wanted: Any = _HEADLINES
+    if "requests" in good:
+        wanted = [key for name in _OF_SERVICES for key in map(str, good.columns) if key == name or key.endswith(f".{name}")]
+    moving = [key for key in wanted if key in good and len(good) and good[key].nunique() > 1]
     if "wall_clock_s" in moving and "makespan_s" in moving:
         moving.remove("makespan_s")
     if len(paths) == 1 and good[paths[0]].nunique() > 1:

@@ -117,6 +117,8 @@ class ServingPlan:
         At the mean load.
     peak : Steady
         At the highest load of the profile; ``steady`` where it does not change.
+    kept_load_per_s : float
+        Largest load at which the objectives are expected to be kept.
     memory : dict of str to float
         What one device holds [B], slots filled with requests of mean length.
     memory_capacity_bytes : float
@@ -149,6 +151,7 @@ class ServingPlan:
     demand: Demand
     steady: Steady
     peak: Steady
+    kept_load_per_s: float
     memory: dict[str, float]
     memory_capacity_bytes: float
     step_terms: dict[str, float]
@@ -404,6 +407,7 @@ def plan_serving(name: str, spec: ServingSpec, cluster: Cluster, catalog: Catalo
         demand=demand,
         steady=found,
         peak=peak,
+        kept_load_per_s=_kept_load_per_s(service, demand, spec),
         memory=frame.memory,
         memory_capacity_bytes=float(np.asarray(device.memory_bytes)),
         step_terms=decode_terms(replica, batch, batch * demand.context) if demand.steps else _prefill_terms(replica, passes, demand),
@@ -483,13 +487,6 @@ def _peak_factor(spec: ServingSpec) -> float:
     return 1.0 if spec.profile is None else max(spec.profile.parts) * len(spec.profile.parts) / sum(spec.profile.parts)
 
 
-def _keeps(found: Steady, spec: ServingSpec) -> bool:
-    """Whether a steady state keeps the target and every objective."""
-    if found.load_per_s > spec.target * found.capacity_per_s:
-        return False
-    return not _misses(found, spec)
-
-
 def _misses(found: Steady, spec: ServingSpec) -> list[tuple[str, str, float, float]]:
     """Return the objectives that are missed: name, key, limit, what is reached."""
     goals, out = spec.objectives, []
@@ -532,7 +529,8 @@ def _sized(service: Service, demand: Demand, spec: ServingSpec, group: NodeGroup
 
     def keeps(replicas: int) -> bool:
         asked = dataclasses.replace(service, replicas=replicas)
-        return _keeps(steady(asked, demand, highest, most_per_s=None if service.apart else replicas * most), spec)
+        found = steady(asked, demand, highest / spec.target, most_per_s=None if service.apart else replicas * most)
+        return found.stable and not _misses(found, spec)
 
     least = _least(keeps)
     per_node = max(group.per_node // spec.tp, 1)
@@ -544,6 +542,21 @@ def _sized(service: Service, demand: Demand, spec: ServingSpec, group: NodeGroup
         )
     service = dataclasses.replace(service, replicas=least)
     return service, steady(service, demand, spec.load)
+
+
+def _kept_load_per_s(service: Service, demand: Demand, spec: ServingSpec) -> float:
+    """Return the largest load at which every objective is expected to be kept; what can be served at all where none is given, 0 where none
+    is kept."""
+    most = capacity_per_s(service, demand)
+    goals = spec.objectives
+    if goals.ttft is None and goals.tpot is None and goals.deadline is None:
+        return most
+    low, high = 0.0, most
+    for _ in range(14):
+        mid = (low + high) / 2.0
+        found = steady(service, demand, mid, most_per_s=most)
+        low, high = (mid, high) if found.stable and not _misses(found, spec) else (low, mid)
+    return low
 
 
 def _least(keeps: Callable[[int], bool]) -> int | None:
@@ -574,7 +587,7 @@ def _notes(
     copies = service.replicas + service.apart
     if spec.replicas is None:
         notes.append(
-            f"{name}: {service.replicas} replicas are the fewest that keep the target of {spec.target:.0%} of the largest load and the objectives."
+            f"{name}: {service.replicas} replicas are the fewest of which the load takes {spec.target:.0%} at most of what keeps the objectives."
         )
     if not peak.stable:
         when = "at its peak " if found.stable else ""
