@@ -21,15 +21,15 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.cost.arguments import Array, Numeric, non_negative, positive
-from hpcsim.cost.queues import allen_cunneen_wait_s, erlang_c, mg1_wait_s, mgc_wait_s
+from hpcsim.cost.queues import allen_cunneen_wait_s, erlang_c, halfin_whitt_share, mg1_wait_s, mgc_wait_s
 from hpcsim.cost.serving import Passes, replica_rate_per_s
 
 __all__ = ["Demand", "Service", "Steady", "capacity_per_s", "length_nodes", "lognormal_lengths", "steady"]
 
 POINTS = 8192
 _NODES = 64
-_CROWD = 400.0
-"""Slots from which a full house is too rare to be worked out below nine tenths of the load."""
+_CROWD = 300
+"""Slots from which the limit of many servers takes the place of Erlang's formula."""
 
 
 def lognormal_lengths(mean: float, spread: float, uniform: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -54,7 +54,7 @@ def length_nodes(mean: float, spread: float) -> npt.NDArray[np.int64]:
 @lru_cache(maxsize=1)
 def _points() -> npt.NDArray[np.float64]:
     """Return the places between 0 and 1 of every point, shape (dimensions, points), the last dimension as normal deviates."""
-    roots = np.sqrt(np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0]))
+    roots = np.sqrt(np.array([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 19.0, 17.0]))
     places = np.mod(0.5 + np.outer(roots, np.arange(1, POINTS + 1)), 1.0)
     places = np.clip(places, 0.5 / POINTS, 1.0 - 0.5 / POINTS)
     places[-1] = [NormalDist().inv_cdf(float(u)) for u in places[-1]]
@@ -271,12 +271,12 @@ def _full_house(service: Service, demand: Demand, load: float, hold_s: float) ->
     """Return the share of the requests that find every slot taken, and their mean wait over all [s]."""
     pools = 1 if service.routing == "least-loaded" else service.replicas
     slots, offered = service.slots * service.replicas // pools, load / pools * hold_s
-    if offered >= slots or (slots > _CROWD and offered < 0.9 * slots):
+    if offered >= slots:
         return 0.0, 0.0
     n = demand.outputs - 1.0
     scv = float(n.var() / n.mean() ** 2) if n.any() else 0.0
-    wait = float(allen_cunneen_wait_s(slots, offered, arrival_scv=1.0, service_scv=scv, service_s=hold_s))
-    return float(erlang_c(slots, offered)), wait
+    share = float(erlang_c(slots, offered)) if slots <= _CROWD else halfin_whitt_share(slots, offered)
+    return share, share * hold_s / (slots - offered) * (1.0 + scv) / 2.0
 
 
 def steady(service: Service, demand: Demand, load_per_s: Numeric, *, most_per_s: float | None = None) -> Steady:
@@ -312,8 +312,8 @@ def steady(service: Service, demand: Demand, load_per_s: Numeric, *, most_per_s:
     decoding = -math.expm1(-others)
     if not service.apart:
         wait += np.where(places[3] < decoding, places[3] / max(decoding, 1e-300) * step, 0.0)
-    square = 0.0 if service.apart else rate * float((taken**2).mean())
-    decoded, tpot = _decoded(service, demand, square, left, others, prompt, output, places[-1])
+    stalls = (0.0, 0.0) if service.apart else (rate, float((taken**2).mean()))
+    decoded, tpot = _decoded(service, demand, stalls, left, others, prompt, output, places[-2:])
     hold_s = float(decoded.mean()) + (0.0 if service.apart else float(own_s.mean()))
     full = _exponential(*_full_house(service, demand, load, hold_s), places[4])
     way = service.way_s + (-np.log1p(-places[5]) * service.jitter_s if service.jitter_s else 0.0)
@@ -352,21 +352,38 @@ def _active(service: Service, others: float) -> float:
 
 
 def _decoded(
-    service: Service, demand: Demand, square: float, left: float, others: float, prompt: Array, output: Array, deviate: Array
+    service: Service,
+    demand: Demand,
+    stalls: tuple[float, float],
+    left: float,
+    others: float,
+    prompt: Array,
+    output: Array,
+    places: Array,
 ) -> tuple[Array, Array]:
     """Return the time from first to last token of every point, and per further token.
 
-    The others in the batch are Poisson; averaged over a request's stay their number has two thirds of its variance. Prefills that fall
-    into the stay are a compound Poisson sum.
+    The others in the batch are Poisson; averaged over a request's stay their number has two thirds of its variance, none where nobody comes. The prefills that fall
+    into the stay (``stalls``: their rate, and the mean square of what each takes) are a compound Poisson sum: nothing where none does, else
+    normal with its first two moments.
     """
     n = output - 1.0
     if not n.any():
         return np.zeros(len(n)), np.full(len(n), np.nan)
-    passes = service.passes
+    passes, (rate, square) = service.passes, stalls
     size = min(1.0 + others, float(service.slots))
     context = (size - 1.0) * demand.context + prompt + output / 2.0
-    tau = passes.decode_s(size, context) / left
-    more = passes.decode_s(min(size + 1.0, float(service.slots)), context + demand.context) / left - tau
-    spread = np.sqrt(more**2 * 2.0 / 3.0 * others + np.where(n > 0, square * tau / np.maximum(n, 1.0), 0.0))
-    tpot = np.maximum(tau + deviate * spread, passes.decode_s(1.0, prompt + output / 2.0))
+    step = passes.decode_s(size, context)
+    more = (passes.decode_s(min(size + 1.0, float(service.slots)), context + demand.context) - step) / left
+    some = np.maximum(n, 1.0)
+    count = rate * some * step / left
+    hit = -np.expm1(-count)
+    held, chance = some * step * (1.0 / left - 1.0), np.maximum(hit, 1e-300)
+    mean = held / chance
+    variance = np.maximum((square * count + held**2) / chance - mean**2, 0.0)
+    met = places[0] < hit
+    company = -math.expm1(-2.0 * others)
+    varied = np.where(1.0 - places[0] < company, more**2 * 2.0 / 3.0 * others / max(company, 1e-300), 0.0)
+    spread = np.sqrt(varied + np.where(met, variance, 0.0) / some**2)
+    tpot = np.maximum(step + np.where(met, mean, 0.0) / some + places[1] * spread, passes.decode_s(1.0, prompt + output / 2.0))
     return np.asarray(n * tpot), np.asarray(np.where(n > 0, tpot, np.nan))

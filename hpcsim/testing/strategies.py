@@ -195,6 +195,10 @@ _PIPELINES: tuple[Data, ...] = (
     {"data": "1 TB", "stages": {"read": {"kind": "load", "from": "lake"}, "zip": {"kind": "compress", "method": "lz4", "to": "lake"}}},
     {"data": "2 TB", "records": 10**6, "every": "24 h", "times": 2, "stages": {"copy": {"kind": "backup", "from": "a", "to": "b"}}},
 )
+_SERVICES: tuple[Data, ...] = (
+    {"model": "llama3-8b", "load": "20/s", "prompt": {"mean": 500, "spread": 1}, "output": 100, "objectives": {"ttft": "1 s"}},
+    {"model": "resnet-50", "load": "1 kHz", "replicas": 3, "routing": "own", "profile": [1, 2, 3], "access": {"latency": "5 ms"}},
+)
 _PLANS: tuple[Data, ...] = (
     {"goals": {"train": {"run": {"within": "60 days"}}}},
     {"goals": {"train": {"a": {"by": "90 days"}, "b": {"within": "2 days"}}}, "limits": {"outlay": "9 MUSD"}},
@@ -203,11 +207,13 @@ _PLANS: tuple[Data, ...] = (
 
 @st.composite
 def _workload(draw: st.DrawFn) -> Data:
-    data = draw(_keys(WorkloadSpec, ("patterns", "pipelines")))
+    data = draw(_keys(WorkloadSpec, ("patterns", "pipelines", "serving")))
     if draw(st.integers(0, 3)) == 0:
         data["patterns"] = {draw(names()): draw(st.sampled_from(_PATTERNS))}
     if draw(st.integers(0, 3)) == 0:
         data["pipelines"] = {draw(names()): draw(st.sampled_from(_PIPELINES))}
+    if draw(st.integers(0, 3)) == 0:
+        data["serving"] = {draw(names()): draw(st.sampled_from(_SERVICES))}
     if not any(data.values()):
         data["training"] = {"run": draw(spec_data(TrainingSpec))}
     return data
@@ -230,6 +236,8 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         return _published()
     if model is WorkloadSpec:
         return _workload()
+    if model is LayoutSpec:  # a share of recomputed layers goes with full recomputation only
+        return _keys(LayoutSpec, ("recompute_frac",))
     if model is SynchronySpec:
         return _synchrony()
     if model is LayoutSpec:

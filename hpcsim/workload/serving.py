@@ -532,13 +532,19 @@ def _sized(service: Service, demand: Demand, spec: ServingSpec, group: NodeGroup
         found = steady(asked, demand, highest / spec.target, most_per_s=None if service.apart else replicas * most)
         return found.stable and not _misses(found, spec)
 
-    least = _least(keeps)
     per_node = max(group.per_node // spec.tp, 1)
     room = group.count * per_node if spec.tp <= group.per_node else group.count // (spec.tp // group.per_node)
+    least = _least(keeps, max(8 * room, 1024))
     if least is None or least + service.apart > room:
-        need = (least or 10**6) + service.apart
+        need = (least or max(8 * room, 1024)) + service.apart
         raise TOO_FEW.error(
-            path=f"{path}.replicas", name=name, need=need, load=highest, group=group.name, room=room, nodes=_nodes(need, spec.tp, group)
+            path=f"{path}.replicas",
+            name=name,
+            need=need if least else f"more than {need:,}",
+            load=highest,
+            group=group.name,
+            room=room,
+            nodes=_nodes(need, spec.tp, group),
         )
     service = dataclasses.replace(service, replicas=least)
     return service, steady(service, demand, spec.load)
@@ -559,12 +565,12 @@ def _kept_load_per_s(service: Service, demand: Demand, spec: ServingSpec) -> flo
     return low
 
 
-def _least(keeps: Callable[[int], bool]) -> int | None:
-    """Return the smallest number that keeps a condition which every larger one keeps too."""
+def _least(keeps: Callable[[int], bool], most: int) -> int | None:
+    """Return the smallest number up to about ``most`` that keeps a condition which every larger one keeps too."""
     high = 1
     while not keeps(high):
         high *= 2
-        if high > 1_000_000:
+        if high > most:
             return None
     low = high // 2
     while high - low > 1:

@@ -46,3 +46,12 @@ def test_an_overloaded_queue_is_refused() -> None:
     with pytest.raises(InputError) as error:
         queues.mmc_wait_s(8, 8.0)
     assert error.value.problems[0].code == "queue-overloaded"
+
+
+def test_quick_forms_of_many_servers() -> None:
+    for servers in (2, 8, 30):
+        for rho in (0.8, 0.9, 0.95):
+            exact = queues.mdc_wait_s(servers, rho * servers)
+            assert float(queues.cosmetatos_wait_s(servers, rho * servers)) == pytest.approx(exact, rel=0.012)
+    for servers, rho in ((300, 0.97), (1000, 0.98)):
+        assert queues.halfin_whitt_share(servers, rho * servers) == pytest.approx(float(queues.erlang_c(servers, rho * servers)), rel=0.03)
