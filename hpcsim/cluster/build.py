@@ -463,7 +463,10 @@ def _unknown_locations(desk: Desk, spec: ClusterSpec) -> None:
             desk.problems.add(
                 UNKNOWN_PLACE(path=f"cluster.storage.{name}.location", name=tier.location, known=", ".join(sorted(places)) or "none")
             )
-    for name in spec.locations:
+    for name, place in spec.locations.items():
+        region = place.region
+        if region is not None and not _region_is_known(desk.catalog, region):
+            desk.find(f"cluster.locations.{name}.region", lambda region=region: desk.catalog.carbon_intensity(region))  # type: ignore[misc]
         if name not in places:
             desk.problems.add(UNKNOWN_PLACE(path=f"cluster.locations.{name}", name=name, known=", ".join(sorted(places)) or "none"))
 

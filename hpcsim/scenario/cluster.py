@@ -46,6 +46,7 @@ FOREIGN_KEY = problem_kind(
 TIER_REDUNDANCY = problem_kind(
     "tier-redundancy", "redundancy is copies, or pieces and parity; here {given}", "for example copies: 3, or pieces: 8, parity: 3"
 )
+COUNTRY = problem_kind("location-country", "{value!r} is no code of a country", "the ISO 3166-1 code of three letters, such as DEU")
 FAULT_FORM = problem_kind(
     "fault-form",
     "a fault has one place: between two ends, a vertex, or a tier; here {given}",
@@ -339,6 +340,13 @@ class LocationSpec(Spec):
     region: str | None = Field(None, description="catalog region, from which the country follows")
     country: str | None = Field(None, description="country: ISO code of three letters; the region's by default")
     operator: str = Field("own", description="who runs it and so could read what lies there: own, or the name of a provider")
+
+    @classmethod
+    def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
+        """A country is a code of three letters."""
+        country = given.get("country")
+        if isinstance(country, str) and not (len(country) == 3 and country.isascii() and country.isalpha()):
+            yield COUNTRY(path="country", value=country)
 
 
 class SiteSpec(Spec):

@@ -16,6 +16,9 @@ NOT_OF_STAGE = problem_kind("stage-key", "{key} says nothing about a stage of ki
 MISSING_OF_STAGE = problem_kind("stage-missing", "a stage of kind {kind} needs {key}", "add {key}, for example {example}")
 TWO_RATES = problem_kind("stage-rates", "a stage has one rate; here rate (of a core) and node_rate (of a node)", "keep one of them")
 NO_STAGES = problem_kind("pipeline-empty", "the pipeline has no stage", "add at least one under stages")
+NO_NAMES = problem_kind(
+    "pipeline-rule-empty", "{key} is empty, so that the data could be nowhere", "name at least one, or leave the key out"
+)
 ONE_TIME = problem_kind("pipeline-times", "times says how often a pipeline repeats, and every says when; here {given} alone", "give both")
 
 StageKind = Literal[
@@ -153,6 +156,19 @@ class InFlightSpec(Spec):
         return {"method": data} if isinstance(data, str) else data
 
 
+def _chained(stages: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return stages each of which says what it follows, so that their order is content and not only the order of a file."""
+    found: dict[Any, Any] = {}
+    before = None
+    for name, stage in stages.items():
+        written = {"kind": stage} if isinstance(stage, str) else stage
+        if isinstance(written, Mapping) and written.get("after") is None:
+            follows = isinstance(before, str) and written.get("data") is None
+            written = {**written, "after": (before,) if follows else ()}
+        found[name], before = written, name
+    return found
+
+
 class PipelineSpec(Spec):
     """Stages over data, one after the other or all at once."""
 
@@ -179,17 +195,21 @@ class PipelineSpec(Spec):
 
     @model_validator(mode="before")
     @classmethod
-    def _lists(cls, data: Any) -> Any:
-        return (
-            {k: tuple(v) if k in ("data_in", "operators") and isinstance(v, list) else v for k, v in data.items()}
-            if isinstance(data, dict)
-            else data
-        )
+    def _plain(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        data = {k: tuple(v) if k in ("data_in", "operators") and isinstance(v, list) else v for k, v in data.items()}
+        if isinstance(data.get("stages"), Mapping):
+            data["stages"] = _chained(data["stages"])
+        return data
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
         """There are stages, and repetition is said in full."""
         if not given.get("stages") and "stages" in given:
             yield NO_STAGES(path="stages")
+        for key in ("data_in", "operators"):
+            if key in given and not given[key]:
+                yield NO_NAMES(path=key, key=key)
         if ("every" in given) != ("times" in given):
             yield ONE_TIME(path="every" if "every" in given else "times", given="every" if "every" in given else "times")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from hpcsim.base.units import DIMENSIONS, exact_text
-from hpcsim.scenario.cluster import FABRIC_KEYS, FABRIC_SHAPES, FabricSpec, PriceSpec, TierSpec
+from hpcsim.scenario.cluster import FABRIC_KEYS, FABRIC_SHAPES, FabricSpec, LocationSpec, PriceSpec, TierSpec
 from hpcsim.scenario.communication import CommunicationSpec
 from hpcsim.scenario.elastic import KEYS_OF_LAW, ElasticSpec
 from hpcsim.scenario.failures import FailureSpec
@@ -230,6 +230,8 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         return _fabric()
     if model is TierSpec:
         return _keys(TierSpec, ("pieces", "parity"))
+    if model is LocationSpec:
+        return _keys(LocationSpec, ("country",))
     if model is PriceSpec:
         return _price()
     if model is PublishedSpec:

@@ -82,6 +82,7 @@ class _Planner:
     cluster: Cluster
     catalog: Catalog
     problems: Problems
+    cipher: DataMethod | None = None
 
     @property
     def path(self) -> str:
@@ -149,6 +150,19 @@ class _Planner:
                 )
             )
             return None
+        return found
+
+    def cipher_of(self) -> DataMethod | None:
+        """Return the cipher of data on their way, where they are encrypted."""
+        if self.spec.in_flight is None:
+            return None
+        name, path = self.spec.in_flight.method, f"{self.path}.in_flight.method"
+        found = self.kept(lambda: self.catalog.data_method(name), path)
+        if found is not None and found.category not in ("cipher", "inline"):
+            kind = "in_flight"
+            self.problems.add(
+                WRONG_METHOD(path=path, method=name, category=found.category, kind=kind, wanted="cipher", example=_EXAMPLE["cipher"])
+            )
         return found
 
     def ratio_of(self, name: str, stage: StageSpec, method: DataMethod | None) -> float:
@@ -333,7 +347,7 @@ def _answers(p: _Planner, name: str, group: NodeGroup, nodes: int, records: floa
 
 def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _Amounts, method: DataMethod | None, made: list[StagePlan]) -> tuple[StagePlan, dict[int, float]] | None:  # fmt: skip
     """Return one stage, planned, and the bytes that others encrypt for it; None where it cannot be."""
-    stage, spec = p.spec.stages[name], p.spec
+    stage = p.spec.stages[name]
     group = p.group_of(name, stage)
     if group is None:
         return None
@@ -341,8 +355,7 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
     into, out, records = amounts.in_bytes[at], amounts.out_bytes[at], amounts.records[at]
     if stage.kind == "audit" and not records:
         p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what="records", key=f"{p.path}.records"))
-    in_flight = spec.in_flight
-    cipher = p.kept(lambda: p.catalog.data_method(in_flight.method), f"{p.path}.in_flight.method") if in_flight is not None else None
+    cipher = p.cipher
     ways = _Ways(p, cipher)
     theirs = _inputs(p, ways, name, at, made, before, group, into)
     written = _outputs(p, ways, name, group, into, out, records, nodes)
@@ -405,6 +418,7 @@ def _made(p: _Planner) -> tuple[list[StagePlan], list[tuple[str, tuple[int, ...]
     """Return the stages of a pipeline, planned, in their order."""
     order = p.order()
     methods = [p.method_of(name, p.spec.stages[name]) for name, _ in order]
+    p.cipher = p.cipher_of()
     p.problems.raise_if_any()
     amounts = _amounts(p, order, methods)
     _sealed(p, order)
@@ -491,7 +505,8 @@ def _facts(p: _Planner) -> tuple[SourceRow, ...]:
         for field in fields:
             with contextlib.suppress(InputError):  # not every method has every value
                 fact = entry.fact(field)
-                rows.append(SourceRow(path, fact.name, fact.field, str(fact.value), fact.unit, fact.source, fact.kind))
+                if fact.source:
+                    rows.append(SourceRow(path, fact.name, fact.field, str(fact.value), fact.unit, fact.source, fact.kind))
     return tuple(dict.fromkeys(rows))
 
 

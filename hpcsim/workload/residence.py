@@ -108,11 +108,11 @@ def _remedy(spec: PipelineSpec, cluster: Cluster, place: Location) -> str:
 
 def _known(path: str, spec: PipelineSpec, cluster: Cluster, catalog: Catalog, problems: Problems) -> None:
     """Note words of the rules that nothing is called by, so that a misspelt one does not forbid or allow in silence."""
-    names = {name for place in cluster.locations.values() for name in place.names}
+    names = sorted({name for place in cluster.locations.values() for name in place.names})
     countries = {str(name).upper() for name in catalog.names("carbon") if len(str(name)) == 3} | EEA
     for k, word in enumerate(spec.data_in or ()):
         if not fnmatch.filter([code.casefold() for code in ("EU", "EEA", *countries, *names)], word.casefold()):
-            near = difflib.get_close_matches(word, [*names, *countries, "EU", "EEA"], 1)
+            near = difflib.get_close_matches(word, [*names, *sorted(countries), "EU", "EEA"], 1)
             hint = (
                 f"did you mean {near[0]!r}?"
                 if near

@@ -216,6 +216,32 @@ def check_data(raw: dict[str, Any]) -> list[Any]:
     return check(scenario)
 
 
+def test_what_is_refused_of_places_and_ciphers() -> None:
+    def codes(**change: Any) -> list[str]:
+        return [p.code for p in check_data(data(OUT, {**SITES, **change.pop("cluster", {})}, **change))]
+
+    assert codes(in_flight="zstd-1") == ["stage-method"]
+    assert codes(in_flight="rot13") == ["unknown-catalog-name"]
+    assert codes(data_in=[]) == ["pipeline-rule-empty"]
+    assert codes(cluster={"locations": {"bonn": {"country": "de"}}}) == ["location-country"]
+    assert codes(cluster={"locations": {"bonn": {"region": "nowhere"}}}) == ["unknown-catalog-name"]
+    assert codes(cluster={"locations": {"paris": {"country": "FRA"}}}) == ["storage-location"]
+    assert codes(cluster={"storage": {**SITES["storage"], "bucket": {**SITES["storage"]["bucket"], "location": "mars"}}}) == [
+        "storage-location"
+    ]
+    assert codes(in_flight="aes-256-xts") == []
+
+
+def test_the_order_of_stages_is_content() -> None:
+    zipped, locked = {"kind": "compress", "method": "lz4"}, {"kind": "encrypt", "method": "aes"}
+    first = load(data({"a": READ, "b": zipped, "c": locked}))
+    second = load(data({"a": READ, "c": locked, "b": {**zipped, "content": "encrypted"}}))
+    assert first.spec.workload.pipelines["p"].stages["c"].after == ("b",)
+    assert load(first.data()) == first
+    assert first.digest() != load(data({"a": READ, "c": locked, "b": zipped})).digest()
+    assert list(second.vary({"workload.pipelines.p.data": "2 TB"}).spec.workload.pipelines["p"].stages) == ["a", "c", "b"]
+
+
 def test_all_problems_come_at_once() -> None:
     problems = check_data(data({"a": {"kind": "load", "from": "lakes"}, "b": {"kind": "archive", "to": "flush", "nodes": "x"}}))
     assert sorted(p.code for p in problems) == ["unknown-node-group", "unknown-storage-tier"]
