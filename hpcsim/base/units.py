@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from hpcsim.base.errors import problem_kind
 
-__all__ = ["DIMENSIONS", "Dimension", "exact_text", "markdown", "parse_count", "parse_fraction", "parse_quantity", "readable"]
+__all__ = ["DIMENSIONS", "Dimension", "exact_text", "markdown", "parse_count", "parse_fraction", "parse_quantity", "percent", "readable"]
 
 UNITLESS = problem_kind("unitless-quantity", "{value!r} has no unit; {what} is needed", "write it with its unit, for example {example!r}")
 WRONG_DIMENSION = problem_kind("wrong-dimension", "{value!r} is {got}, but {what} is needed", "for example {example!r}")
@@ -369,6 +369,15 @@ def readable(value: float, dimension: str, digits: int = 4) -> str:
     if "e" in text and abs(scaled) >= 1:
         text = f"{scaled:,.0f}"
     return f"{text} {unit}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share for a reader in per cent: whole, or with ``digits`` significant digits.
+
+    >>> percent(0.4567), percent(0.4567, 3)
+    ('46 %', '45.7 %')
+    """
+    return f"{100.0 * share:.{digits}g} %" if digits else f"{100.0 * share:.0f} %"
 
 
 def _prefix_text(prefixes: dict[str, Fraction]) -> str:

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
+from hpcsim.base.units import percent
 from hpcsim.report.style import FAINT, GRID, INK, PALETTE, Chart, drawn, legend, note, sheet, width_in
 
 __all__ = ["accuracy_charts", "coverage", "errors", "ranking", "ratios", "scaling", "scatter"]
@@ -68,10 +69,6 @@ def _families(labels: pd.Series) -> tuple[list[str], npt.NDArray[np.int64]]:
     return order, places
 
 
-def _percent(share: float) -> str:
-    return f"{100.0 * share:.0f} %"
-
-
 def _log_axes(axes: Axes, low: float, high: float, what: str, unit: str) -> None:
     for axis, word in ((axes.xaxis, "measured"), (axes.yaxis, "predicted")):
         axis.set_label_text(f"{what}, {word}" + (f" ({unit})" if unit else ""))
@@ -95,7 +92,7 @@ def scatter(cases: pd.DataFrame) -> Chart:
     """Draw predicted against measured, one mark a case, with bands of 10 and 20 %."""
     measured, predicted = cases["measured_s"].to_numpy(float), cases["predicted_s"].to_numpy(float)
     error = np.abs(predicted / measured - 1.0)
-    message = f"{_percent(float((error <= 0.1).mean()))} of {len(cases)} predictions are within 10 %, {_percent(float((error <= 0.2).mean()))} within 20 %"
+    message = f"{percent(float((error <= 0.1).mean()))} of {len(cases)} predictions are within 10 %, {percent(float((error <= 0.2).mean()))} within 20 %"
     figure, (axes,) = sheet(message, height=4.9)
     seconds, unit = (1.0, "s") if np.median(measured) > 0.05 else (1e-6, "µs")
     low, high = min(measured.min(), predicted.min()) / seconds / 1.3, max(measured.max(), predicted.max()) / seconds * 1.3
@@ -127,7 +124,7 @@ def ratios(cases: pd.DataFrame) -> Chart:
     measured = cases["measured_w"].to_numpy(float)
     low, middle, high = (cases[f"{name}_w"].to_numpy(float) / measured - 1.0 for name in ("low", "predicted", "high"))
     inside = (low <= 0.0) & (high >= 0.0)
-    message = f"{int(inside.sum())} of {len(cases)} measured powers lie inside the 80 % interval; the farthest is {_percent(float(np.abs(middle).max()))} off"
+    message = f"{int(inside.sum())} of {len(cases)} measured powers lie inside the 80 % interval; the farthest is {percent(float(np.abs(middle).max()))} off"
     figure, (axes,) = sheet(message, height=1.6 + 0.26 * len(cases))
     places = _group_axis(axes, [str(name) for name in cases["id"]])
     axes.axvspan(-0.2, 0.2, color="#eef2f6", linewidth=0)
@@ -179,7 +176,7 @@ def errors(cases: pd.DataFrame) -> Chart:
     medians = {name: float(np.median(np.abs(error[rows]))) for name, rows in groups.items()}
     ordered = sorted(groups, key=lambda name: medians[name])
     worst = ordered[-1]
-    message = f"By group the median error runs from {_percent(medians[ordered[0]])} to {_percent(medians[worst])} ({worst})"
+    message = f"By group the median error runs from {percent(medians[ordered[0]])} to {percent(medians[worst])} ({worst})"
     figure, (axes,) = sheet(message, height=1.0 + 0.24 * len(groups))
     places = _group_axis(axes, [f"{name} ({len(groups[name])})" for name in ordered])
     edge = float(np.clip(np.quantile(np.abs(error), 0.98) * 1.1, 0.3, 2.0))
@@ -204,7 +201,7 @@ def errors(cases: pd.DataFrame) -> Chart:
     ]
     legend(figure, handles, ["a case", "middle half", "median"])
     outside = int((np.abs(error) > edge).sum())
-    beyond = f" {outside} cases beyond ±{_percent(edge)} stand at the edge." if outside else ""
+    beyond = f" {outside} cases beyond ±{percent(edge)} stand at the edge." if outside else ""
     text = f"Error of every case by group (number of cases), least median first. Shaded: within 10 and 20 %.{beyond}"
     return Chart("accuracy-groups", message, text, figure)
 
@@ -265,7 +262,7 @@ def coverage(cases: pd.DataFrame) -> Chart:
     groups = _by_group(cases)
     share = {name: float(inside[rows].mean()) for name, rows in groups.items()}
     ordered = sorted(groups, key=lambda name: -share[name])
-    message = f"{_percent(float(inside.mean()))} of the measurements lie inside the 80 % interval"
+    message = f"{percent(float(inside.mean()))} of the measurements lie inside the 80 % interval"
     figure, (axes,) = sheet(message, height=1.0 + 0.24 * len(groups))
     places = _group_axis(axes, [f"{name} ({len(groups[name])})" for name in ordered])
     axes.axvline(0.8, color=PALETTE[3], linewidth=1.2)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Patch
 
+from hpcsim.base.units import percent
 from hpcsim.report.intervals import means
 from hpcsim.report.schedule import stack
 from hpcsim.report.style import COMPONENTS, Chart, drawn, legend, note, sheet, time_axis, value_axis
@@ -80,7 +81,7 @@ def node_power(intervals: pd.DataFrame, states: pd.DataFrame, power: pd.DataFram
     first, last = float(power["start_s"].iloc[0]), float(power["end_s"].iloc[-1])
     nodes = float(states["node_s"].sum()) / (last - first)
     off = float(states["node_s"][states["state"] == "off"].sum()) / (nodes * (last - first))
-    message = f"Nodes are switched off {100.0 * off:.0f} % of their time"
+    message = f"Nodes are switched off {percent(off)} of their time"
     edges = np.linspace(first, last, _BINS + 1)
     figure, (axes,) = sheet(message)
     seconds = time_axis(axes, last - first)

@@ -11,6 +11,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator, PercentFormatter
 
+from hpcsim.base.units import percent
 from hpcsim.report.intervals import concurrency, means, pack, size_classes
 from hpcsim.report.style import (
     COMPONENTS,
@@ -232,7 +233,7 @@ def _gantt_title(jobs: pd.DataFrame, placed: pd.DataFrame, total: int, count: in
     busy = work / (total * span) if total and span > 0 else 0.0
     noun = "job" if count == 1 else "jobs"
     keep = "keeps" if count == 1 else "keep"
-    return f"{count:,} {noun} {keep} {total:,} {pool_unit(jobs)} {100 * busy:.3g} % busy for {brief('makespan_s', span)}"
+    return f"{count:,} {noun} {keep} {total:,} {pool_unit(jobs)} {percent(busy, 3)} busy for {brief('makespan_s', span)}"
 
 
 @drawn
@@ -261,7 +262,7 @@ def utilisation(states: pd.DataFrame, *, unit: str = "processors") -> Chart:
         key: means(start, end, states[key].to_numpy(float), edges) for key in ("busy", "idle", "down", "queued_jobs", "queued_processors")
     }
     peak = concurrency(start, end, states["queued_jobs"].to_numpy(float))
-    message = f"{unit.capitalize()} are {100 * share:.3g} % busy" + (f"; up to {peak:,.0f} jobs wait" if waiting else "; no job waits")
+    message = f"{unit.capitalize()} are {percent(share, 3)} busy" + (f"; up to {peak:,.0f} jobs wait" if waiting else "; no job waits")
     figure, axes_list = sheet(message, height=4.2 if waiting else 3.0, rows=2 if waiting else 1, ratios=[3, 2] if waiting else None)
     seconds = time_axis(axes_list[-1], float(edges[-1] - edges[0]))
     x = (edges - edges[0]) / seconds

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Patch
 
+from hpcsim.base.units import percent
 from hpcsim.report.style import INK, PALETTE, Chart, drawn, legend, note, sheet, time_axis, wrap
 from hpcsim.results.quantities import brief
 
@@ -78,5 +79,5 @@ def _title(table: pd.DataFrame, begin: float, end: float) -> str:
             spans[stage] = float(rows["end_s"].max() - rows["start_s"].min())
     longest = max(spans, key=lambda stage: (spans[stage], stage))
     return (
-        f"{brief('time_s', end - begin)} from split to merge; the {longest} stage spans {100 * spans[longest] / (end - begin):.3g} % of it"
+        f"{brief('time_s', end - begin)} from split to merge; the {longest} stage spans {percent(spans[longest] / (end - begin), 3)} of it"
     )

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.base.units import percent
 from hpcsim.results.quantities import SUMMARY, quantity
 from hpcsim.results.store import Writer, digest, write_whole
 from hpcsim.results.tables import TableMismatch, mismatches
@@ -72,7 +73,7 @@ class Results:
     @property
     def coverage(self) -> str:
         """What the ranges are, in words: ``80 % range``."""
-        return f"{100 * self.coverage_frac:.0f} % range"
+        return f"{percent(self.coverage_frac)} range"
 
     def __post_init__(self) -> None:
         wrong = [text for name, table in self.tables.items() for text in mismatches(name, table)]

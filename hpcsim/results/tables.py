@@ -6,6 +6,7 @@ declarations as the reference page.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -390,7 +391,7 @@ def frame(name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
     if table.free:
         return pd.DataFrame({key: columns[key] if value is None else value for key, value in given.items()}, index=pd.RangeIndex(rows))
     problems = [f"surplus column {key}" for key in given if table.column(key) is None]
-    built: dict[str, pd.Series] = {}
+    built: dict[str, Any] = {}
     for column in table.columns:
         if column.name in given:
             array = given[column.name]
@@ -497,8 +498,35 @@ def _dtype_of_scalar(value: Any) -> Any:
     return object if value is None or isinstance(value, str) else np.asarray(value).dtype
 
 
-def _typed(values: Any, column: Column) -> tuple[pd.Series, str]:
+_PLAIN: dict[str, set[type]] = {"float64": {float, int, np.float64, np.int64, type(None)}, "int64": {int, np.int64}}
+
+
+def _plain(values: Any, column: Column) -> Any:
+    """Return plain numbers in the declared type; None where that takes a closer look, as for any null in a column that has none."""
+    kind = values.dtype.kind
+    if column.dtype == "bool":
+        return values.copy() if kind == "b" and not column.nullable else None
+    if column.dtype == "str" or (column.dtype == "int64" and (column.nullable or kind not in "iO")):
+        return None
+    if kind == "O":
+        items = values.tolist()
+        if not set(map(type, items)) <= _PLAIN[column.dtype]:
+            return None
+        values = [math.nan if item is None else item for item in items]
+    elif kind not in "iuf":
+        return None
+    try:
+        array = np.array(values, dtype=column.dtype)
+    except OverflowError:
+        return None
+    return None if column.dtype == "float64" and not column.nullable and np.isnan(array).any() else array
+
+
+def _typed(values: Any, column: Column) -> tuple[Any, str]:
     """Return the column in its declared type, and what is wrong with it ("" if nothing)."""
+    plain = _plain(values, column)
+    if plain is not None:
+        return plain, ""
     series = pd.Series(values)
     if column.dtype == "str":
         return _typed_text(series, column)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.results.quantities import brief
 from hpcsim.run.pipelines import answer_of_pipelines
 from hpcsim.run.record import Item, Record
@@ -68,22 +68,18 @@ def _checkpoints(record: Record) -> str:
     )
 
 
-def _percent(share: float) -> str:
-    return f"{100.0 * share:.0f} %"
-
-
 def _item(item: Item, record: Record, summary: Mapping[str, Any]) -> str:
     if math.isnan(item.start_s):
         return f"{item.name} did not start before the horizon"
     seconds = item.stop_s(record.end_s) - item.start_s
     if item.status == "running":
         share = item.done_s / item.plan.work_s if isinstance(item.plan, TrainingPlan) else math.nan
-        part = f", {_percent(share)} of it done" if not math.isnan(share) else ""
+        part = f", {percent(share)} of it done" if not math.isnan(share) else ""
         return f"{item.name} still runs when the horizon ends after {readable(seconds, 'time')}{part}"
     if isinstance(item.plan, TrainingPlan):
         plan = item.plan
         device = plan.group.accelerator.id if plan.group.accelerator else plan.group.name
-        step = f"{readable(float(plan.cost.step_time_s), 'time', 3)} a step, {_percent(float(plan.cost.mfu_frac))} of peak"
+        step = f"{readable(float(plan.cost.step_time_s), 'time', 3)} a step, {percent(float(plan.cost.mfu_frac))} of peak"
         return f"Training {plan.network.id} takes {readable(seconds, 'time')} on {plan.devices:,} {device} ({step})"
     return f"The {item.kind.replace('-', ' ')} {item.name} takes {readable(seconds, 'time')} on {item.nodes} nodes"
 
@@ -91,7 +87,7 @@ def _item(item: Item, record: Record, summary: Mapping[str, Any]) -> str:
 def _jobs(record: Record, summary: Mapping[str, Any]) -> str:
     if record.scheduled is None and record.batch:
         least = readable(summary["makespan_s"], "time")
-        used = f"{_percent(summary['utilisation_frac'])} used; waits take a simulation"
+        used = f"{percent(summary['utilisation_frac'])} used; waits take a simulation"
         return f"the work of {summary['jobs']:,} jobs takes at least {least} on {record.batch.bound.processors:,} processors ({used})"
     policy = record.bound.scenario.scheduler.policy
     text = f"{summary['jobs']:,} jobs under {policy}"
@@ -99,7 +95,7 @@ def _jobs(record: Record, summary: Mapping[str, Any]) -> str:
         median = readable(summary["median_wait_s"], "time", 3)
         text += f" wait {readable(summary['mean_wait_s'], 'time', 3)} on average ({median} in the median, 95 % less than {readable(summary['p95_wait_s'], 'time', 3)})"
     if "utilisation_frac" in summary:
-        text += f" at {_percent(summary['utilisation_frac'])} utilisation"
+        text += f" at {percent(summary['utilisation_frac'])} utilisation"
     if summary.get("jobs_queued") or summary.get("jobs_running"):
         text += f"; {summary.get('jobs_queued', 0)} still wait and {summary.get('jobs_running', 0)} still run at the end"
     return text
@@ -125,7 +121,5 @@ def _published(record: Record, summary: Mapping[str, Any]) -> str:
         predicted = summary.get(figure.metric)
         if figure.metric.endswith("_s") and isinstance(predicted, (int, float)) and figure.value > 0:
             gap = predicted / figure.value - 1.0
-            return (
-                f" Published: {readable(figure.value, 'time')}; the prediction is {_percent(abs(gap))} {'below' if gap < 0 else 'above'}."
-            )
+            return f" Published: {readable(figure.value, 'time')}; the prediction is {percent(abs(gap))} {'below' if gap < 0 else 'above'}."
     return ""

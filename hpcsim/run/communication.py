@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.engine.clock import Due
 from hpcsim.engine.contention import Activity, Load, Member
 from hpcsim.run.network import Network
@@ -161,7 +161,7 @@ class BatchTraffic:
         more = self.placed_s / self.log_s - 1 if self.log_s else 0.0
         if self.communicated:
             where = (
-                f"on the nodes that they got, their own traffic makes them {100 * more:.3g} % longer than under one switch"
+                f"on the nodes that they got, their own traffic makes them {percent(more, 3)} longer than under one switch"
                 if more > 1e-9
                 else "on the nodes that they got, their own traffic costs them nothing"
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hpcsim.base.errors import InputError, problem_kind
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.study.points import Mode
 from hpcsim.study.wait_terms import mean_waits
@@ -317,4 +317,4 @@ def _moved(one: float, two: float) -> str:
     ratio = two / one
     if ratio >= 3:
         return f"grows {ratio:.3g}-fold"
-    return f"{'rises' if ratio > 1 else 'falls'} by {100 * abs(ratio - 1):.3g} %"
+    return f"{'rises' if ratio > 1 else 'falls'} by {percent(abs(ratio - 1), 3)}"

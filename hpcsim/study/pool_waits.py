@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.cost import metrics
 from hpcsim.engine.jobs import EventOrder, run_jobs
-from hpcsim.study.waits import percent
 from hpcsim.workload.jobs import JobTable
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import InputError, problem_kind
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.catalog.lookup import Catalog, default, overlaid
 from hpcsim.cluster.build import resolve
 from hpcsim.cost.arguments import Array
@@ -296,7 +296,7 @@ def _why(pool: Pool, terms: Mapping[str, Array], key: str, order: npt.NDArray[np
         for gain, name in gains[:4]
         if abs(gain) > 0.02 * abs(gains[0][0])
     ]
-    return f"{(second / first - 1) * 100:.3g} % less {what} than the second ({differs}): {', '.join(said)}."
+    return f"{percent(second / first - 1, 3)} less {what} than the second ({differs}): {', '.join(said)}."
 
 
 def _nothing(job: Job, scan: _Scan) -> InputError:

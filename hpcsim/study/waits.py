@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.engine.jobs import EventOrder, run_jobs
 from hpcsim.engine.outcome import Outcome
 from hpcsim.study.binding import KEPT, SCATTERED, WINDOW, House, binding_spans, lacking, run_in, with_more, with_nodes
@@ -19,7 +19,7 @@ from hpcsim.workload.jobs import JobTable
 if TYPE_CHECKING:
     from hpcsim.results.record import Results
 
-__all__ = ["Wait", "explain_simulated_wait", "explain_wait", "house_room", "house_wait", "percent", "wait_of"]
+__all__ = ["Wait", "explain_simulated_wait", "explain_wait", "house_room", "house_wait", "wait_of"]
 
 NO_JOB = problem_kind("explain-no-job", "there is no job {job}", "{near}")
 NEVER_STARTED = problem_kind("explain-never-started", "job {job} never started", "simulate longer")
@@ -219,11 +219,6 @@ def _over_the_wait(jobs: JobTable, wait: Wait, need: int, span: float, why: Sequ
         who = f", at the end for job {jobs.job_id[behind[-1]]}, which asks for {jobs.processors[behind[-1]]:,}" if behind else ""
         parts.append(f"For {readable(kept, 'time')} of it ({percent(kept / span)}) enough were free but kept for others{who}.")
     return parts
-
-
-def percent(share: float) -> str:
-    """Return a share in whole per cent, in words."""
-    return f"{100.0 * share:.0f} %"
 
 
 def explain_wait(jobs: JobTable, processors: int, policy: str, job: int, *, order: EventOrder = "batch", name: str = "replay") -> Results:

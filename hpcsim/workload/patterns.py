@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.cluster.parts import Cluster, NodeGroup
 from hpcsim.cluster.ways import Ways
 from hpcsim.cost.collectives import algorithms, textbook
@@ -166,7 +166,7 @@ def _ensemble(spec: PatternSpec, at: _Place) -> _Parts:
     counts = tasks // at.ranks + (np.arange(at.ranks) < tasks % at.ranks)
     idle = 1.0 - tasks / (at.ranks * float(counts.max()))
     note = (
-        f"{tasks} members on {at.ranks} ranks leave {100 * idle:.3g} % of the nodes' time idle; nobody talks." if idle else "Nobody talks."
+        f"{tasks} members on {at.ranks} ranks leave {percent(idle, 3)} of the nodes' time idle; nobody talks." if idle else "Nobody talks."
     )
     return _Parts(spec.iterations * counts * spec.work / tasks, _even(0.0, at.ranks), 0.0, (note,))
 

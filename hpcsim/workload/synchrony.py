@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.base.units import percent
 from hpcsim.cost.step_cost import ACTIVITY, StepCost, activity, interval
 from hpcsim.cost.synchrony import asynchronous, local_steps, order_statistic_normal, ring_exchange_s
 from hpcsim.scenario.workload import SynchronySpec
@@ -122,7 +123,7 @@ def _local(spec: SynchronySpec, terms: dict[str, float], replicas: int, size: fl
     local = local_steps(whole, every=spec.every or 1, exchange_s=exchange, overlapped=spec.overlapped)
     terms["data_parallel"] += float(local.step_s) - whole
     every = spec.every or 1
-    return f"{sites} sites average every {every} steps, which takes {exchange:.3g} s; {float(local.efficiency_frac) * 100:.3g} % of the time is steps"
+    return f"{sites} sites average every {every} steps, which takes {exchange:.3g} s; {percent(float(local.efficiency_frac), 3)} of the time is steps"
 
 
 def _with_terms(cost: StepCost, terms: dict[str, float]) -> StepCost:

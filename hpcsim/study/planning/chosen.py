@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.cost.money import break_even_use_frac
 from hpcsim.results.quantities import brief
 from hpcsim.study.planning.candidates import OBJECTIVES, order
@@ -71,7 +71,7 @@ def _limits(c: TrainContext, add: Pen) -> None:
         if name in ("data_in", "operators"):
             add(f"limit {name.replace('_', ' ')}", said, why=f"{c.source.label}, country {c.source.country or 'unknown'}")
         else:
-            flips = f"the choice breaks it below {used * 100:.3g} % of the limit" if 0 < used <= 1 else ""
+            flips = f"the choice breaks it below {percent(used, 3)} of the limit" if 0 < used <= 1 else ""
             add(f"limit {name} used", used, "used_frac", said, flips)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hpcsim.base.units import readable
+from hpcsim.base.units import percent, readable
 from hpcsim.results.quantities import brief
 from hpcsim.study.planning.candidates import OBJECTIVES, Candidates, order
 
@@ -110,16 +110,16 @@ def why_words(found: Candidates, rival: Rival, row: int, objective: str) -> str:
 def flip_words(rival: Rival, objective: str) -> str:
     """Return in words what would make the rival win."""
     if objective != "cost":
-        return f"a gain of {rival.margin_frac / (1 + rival.margin_frac) * 100:.3g} % by {rival.other}"
+        return f"a gain of {percent(rival.margin_frac / (1 + rival.margin_frac), 3)} by {rival.other}"
     if rival.margin_frac <= 1e-12:
         return f"nothing but a tie: {rival.other} is as good"
     if rival.axis in ("count", "fabric", "storage"):
-        return f"a plan with {rival.other} that costs {rival.margin_frac / (1 + rival.margin_frac) * 100:.3g} % less"
+        return f"a plan with {rival.other} that costs {percent(rival.margin_frac / (1 + rival.margin_frac), 3)} less"
     words = []
     if rival.cheaper_frac < 1.0:
-        words.append(f"{rival.other}'s devices {rival.cheaper_frac * 100:.3g} % cheaper")
+        words.append(f"{rival.other}'s devices {percent(rival.cheaper_frac, 3)} cheaper")
     if math.isfinite(rival.dearer_frac):
-        words.append(f"{rival.mine}'s {rival.dearer_frac * 100:.3g} % dearer")
+        words.append(f"{rival.mine}'s {percent(rival.dearer_frac, 3)} dearer")
     return " or ".join(words) or f"no price of {rival.other}'s devices"
 
 
