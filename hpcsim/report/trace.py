@@ -98,6 +98,7 @@ def trace_events(results: Results) -> list[Event]:
             events += _slices(jobs[where == group], process, f"jobs on {group}", "name", details)
     slices: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         ("tasks", "stage", ("name", "part", "node", "share_bytes")),
+        ("stages", "stage", ("name", "run", "kind", "group", "in_bytes", "out_bytes", "bound_by", "bound_at")),
         ("flows", "flow", ("source", "target", "size_bytes", "links", "alone_bytes_per_s")),
     )
     for name, label, columns in slices:

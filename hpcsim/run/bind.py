@@ -33,7 +33,7 @@ from hpcsim.workload.elastic import Elasticity
 from hpcsim.workload.matrix import plan_matrix
 from hpcsim.workload.patterns import plan_pattern
 from hpcsim.workload.pipeline_parts import PipelinePlan
-from hpcsim.workload.pipelines import plan_pipeline
+from hpcsim.workload.pipelines import check_tiers, plan_pipeline
 from hpcsim.workload.serving import ServingPlan, check_room, plan_serving
 from hpcsim.workload.tasks import TaskPlan, plan_task
 from hpcsim.workload.training import Outset, TrainingPlan, assuming, of_length, outset_of, plan_training
@@ -448,6 +448,7 @@ def _bind(scenario: Scenario, catalog: Catalog, hours: Hours | None, problems: P
     tasks += _planned(problems, "matrix_products", work.matrix_products, lambda n, s: plan_matrix(n, s, cluster))
     tasks += _planned(problems, "patterns", work.patterns, lambda n, s: plan_pattern(n, s, cluster))
     pipelines = _planned(problems, "pipelines", work.pipelines, lambda n, s: plan_pipeline(n, s, cluster, catalog))
+    check_tiers(pipelines, cluster, problems)
     services = _planned(problems, "serving", work.serving, lambda n, s: plan_serving(n, s, cluster, catalog, folder=scenario.folder))
     check_room(services, problems)
     faults = _struck(trainings, breakage, scenario, problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -131,20 +132,45 @@ def _kept_byte_s(record: Record, staged: Staged, k: int) -> float:
     return float(kept_byte_s(written.size_bytes, factor=written.factor, kept_s=kept_s))
 
 
+def _requests(record: Record, stage: StagePlan) -> list[tuple[str, float, float]]:
+    """Return tier, number and cost [USD] of the requests of a stage, where the catalog prices them."""
+    found = []
+    for move in stage.moves:
+        if move.objects and move.tier:
+            with contextlib.suppress(InputError):
+                entry = record.bound.catalog.storage(record.bound.cluster.storage[move.tier].kind)
+                price = entry.read_price_usd if move.kind == "read" else entry.write_price_usd
+                if price is not None:
+                    found.append((move.tier, move.objects, move.objects * price))
+    return found
+
+
+def _asked_usd(record: Record, staged: Staged) -> FloatArray:
+    """Return what the requests of each stage cost as far as it is done [USD], shape (stages,)."""
+    part = staged.done_frac(record.end_s)
+    return np.array([part[k] * sum(usd for *_, usd in _requests(record, stage)) for k, stage in enumerate(staged.laid.plan.stages)])
+
+
 def with_keeping(record: Record, done: Account) -> Account:
-    """Return an account with the rent of what pipelines keep on storage tiers added."""
+    """Return an account with the rent of what pipelines keep on storage tiers, and their requests, added."""
     amount: dict[str, tuple[float, float]] = {}
+    asked: dict[str, tuple[float, float]] = {}
     for _, item, staged in _pipes(record):
+        for stage, part in zip(staged.laid.plan.stages, staged.done_frac(record.end_s).tolist(), strict=True):
+            for tier, number, usd in _requests(record, stage):
+                before, paid = asked.get(tier, (0.0, 0.0))
+                asked[tier] = before + part * number, paid + part * usd
         for k, (stage, usd) in enumerate(zip(staged.laid.plan.stages, _kept_usd(record, item, staged).tolist(), strict=True)):
             if stage.written is not None and not math.isnan(usd) and item.status == "finished":
                 byte_s, cost = amount.get(stage.written.tier, (0.0, 0.0))
                 amount[stage.written.tier] = byte_s + _kept_byte_s(record, staged, k), cost + usd
-    if not amount:
+    if not amount and not asked:
         return done
     costs = {key: list(values) for key, values in done.costs.items()}
-    for tier, (byte_s, usd) in amount.items():
-        row = {"item": "data kept", "group": tier, "quantity": byte_s / 1e12 / MONTH_S, "unit": "TB-months", "usd": usd}
-        for key, value in row.items():
+    rows = [("data kept", tier, byte_s / 1e12 / MONTH_S, "TB-months", usd) for tier, (byte_s, usd) in amount.items()]
+    rows += [("requests", tier, number, "requests", usd) for tier, (number, usd) in asked.items()]
+    for row in rows:
+        for key, value in zip(("item", "group", "quantity", "unit", "usd"), row, strict=True):
             costs[key].append(value)
     return dataclasses.replace(done, costs=costs, summary={**done.summary, "cost_usd": float(np.sum(costs["usd"]))})
 
@@ -158,7 +184,7 @@ def stage_rows(record: Record, done: Account, *, billable: bool) -> dict[str, li
         part = staged.done_frac(record.end_s)
         weight = laid.alone_s / laid.alone_s.sum() if laid.alone_s.sum() > 0 else np.zeros(len(part))
         bill = float(done.job_usd[first + number]) * weight
-        kept = np.nan_to_num(_kept_usd(record, item, staged))
+        kept = np.nan_to_num(_kept_usd(record, item, staged)) + _asked_usd(record, staged)
         for k, stage in enumerate(laid.plan.stages):
             begin, end = float(staged.begins_s[k]), float(staged.ends_s[k])
             if math.isnan(begin):

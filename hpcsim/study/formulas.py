@@ -458,7 +458,7 @@ _PIPELINES: Mapping[str, Formula] = {
     "stages.nodes": Formula("count of the stage, of the pipeline, or all of the group"),
     "stages.node_time_s": Formula("core-seconds / cores of a node + nodes · device time", "d/v with v the rate of a whole node"),
     "stages.energy_j": Formula("node-time · (highest − idle power of a node)", "accelerators counted where the rate is that of a node"),
-    "stages.cost_usd": Formula("bill of the run · alone_s / Σ alone_s + raw byte-time kept · rent"),
+    "stages.cost_usd": Formula("bill of the run · alone_s / Σ alone_s + raw byte-time kept · rent + requests · price"),
 }
 
 

@@ -27,12 +27,15 @@ class Move:
         Of ``read`` and ``write``.
     source : int
         Stage that hands on, of ``hand``.
+    objects : float
+        Objects that are read or written, each asked for by itself; 0 where nobody says how many.
     """
 
     kind: str
     size_bytes: float
     tier: str = ""
     source: int = -1
+    objects: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from hpcsim.catalog.lookup import Catalog
     from hpcsim.catalog.methods import DataMethod
 
-__all__ = ["plan_pipeline"]
+__all__ = ["check_tiers", "plan_pipeline"]
 
 T = TypeVar("T")
 
@@ -280,17 +280,17 @@ def _fabric(p: _Planner, name: str, what: str) -> None:
         p.problems.add(NO_FABRIC(path=f"{p.path}.stages.{name}", what=what))
 
 
-def _inputs(p: _Planner, ways: _Ways, name: str, at: int, made: list[StagePlan], before: tuple[int, ...], group: NodeGroup, into: float) -> dict[int, float]:  # fmt: skip
+def _inputs(p: _Planner, ways: _Ways, name: str, at: int, made: list[StagePlan], before: tuple[int, ...], group: NodeGroup, amounts: _Amounts) -> dict[int, float]:  # fmt: skip
     """Gather where a stage's data come from; return the bytes that the nodes of others encrypt for the way."""
     stage, here, theirs = p.spec.stages[name], _location(p.cluster, group), {}  # type: StageSpec, str, dict[int, float]
 
-    def read(tier: StorageTier, size: float) -> None:
-        ways.add(Move("read", size, tier.name), here, _location(p.cluster, tier))
+    def read(tier: StorageTier, size: float, objects: float) -> None:
+        ways.add(Move("read", size, tier.name, objects=objects), here, _location(p.cluster, tier))
         ways.first_s += tier.latency_s
 
     tier = _tier(p, name, "from", stage.from_storage)
     if tier is not None:
-        read(tier, into)
+        read(tier, amounts.in_bytes[at], amounts.objects[at])
         return {}
     if not before and stage.arrives is None and stage.from_storage is None:
         p.problems.add(NO_SOURCE(path=f"{p.path}.stages.{name}", name=name))
@@ -298,7 +298,7 @@ def _inputs(p: _Planner, ways: _Ways, name: str, at: int, made: list[StagePlan],
         other = made[one]
         kept = other.written if other.kind != "audit" else None
         if p.spec.mode == "staged" and kept is not None:
-            read(p.cluster.storage[kept.tier], other.out_bytes)
+            read(p.cluster.storage[kept.tier], other.out_bytes, amounts.out_objects[one])
         elif other.group.name != group.name:
             _fabric(p, name, f"a stage that takes data from the nodes of {other.group.name!r}")
             theirs[one] = ways.add(Move("hand", other.out_bytes, source=one), here, _location(p.cluster, other.group))
@@ -307,27 +307,28 @@ def _inputs(p: _Planner, ways: _Ways, name: str, at: int, made: list[StagePlan],
     return theirs
 
 
-def _outputs(p: _Planner, ways: _Ways, name: str, group: NodeGroup, into: float, out: float, records: float, nodes: int) -> Written | None:
+def _outputs(p: _Planner, ways: _Ways, name: str, at: int, group: NodeGroup, amounts: _Amounts, nodes: int) -> Written | None:
     """Gather where a stage's data go; return what it leaves on a tier."""
     stage, here = p.spec.stages[name], _location(p.cluster, group)
     if stage.kind == "shuffle" and nodes > 1:
         _fabric(p, name, "a shuffle over several nodes")
         if nodes * (nodes - 1) > MOST_FLOWS:
             p.problems.add(WIDE(path=f"{p.path}.stages.{name}", nodes=nodes, limit=MOST_FLOWS))
-        sealed = ways.add(Move("shuffle", into), here, here)
+        sealed = ways.add(Move("shuffle", amounts.in_bytes[at]), here, here)
         ways.sealed_bytes += (
             float(shuffled_bytes(2.0 * sealed, nodes)) - sealed
         )  # what leaves a node is encrypted there and decrypted at the other
     tier = _tier(p, name, "to", stage.to)
     if tier is None:
         return None
-    size = records * (stage.log or 0.0) if stage.kind == "audit" else out
-    ways.add(Move("write", size, tier.name), here, _location(p.cluster, tier))
+    log = stage.kind == "audit"
+    size = amounts.records[at] * (stage.log or 0.0) if log else amounts.out_bytes[at]
+    ways.add(Move("write", size, tier.name, objects=0.0 if log else amounts.out_objects[at]), here, _location(p.cluster, tier))
     ways.first_s += tier.latency_s
     return Written(tier.name, size, stage.keep, redundancy_factor(tier))
 
 
-def _answers(p: _Planner, name: str, group: NodeGroup, nodes: int, records: float, objects: float, out_objects: float) -> float:
+def _answers(p: _Planner, name: str, group: NodeGroup, nodes: int, records: float, objects: float, moves: Sequence[Move]) -> float:
     """Return the time that a stage's streams wait for access checks and for first bytes of objects, all of them together [s]."""
     stage = p.spec.stages[name]
     streams = stage.streams or group.cores or 1
@@ -338,10 +339,9 @@ def _answers(p: _Planner, name: str, group: NodeGroup, nodes: int, records: floa
         if not asked:
             p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what=f"{what}s", key=f"{p.path}.{what}s"))
         waiting += float(answers_s(asked, stage.latency or 0.0, nodes=nodes, streams=streams, batch=stage.batch or 1))
-    for key, count in (("from", objects), ("to", out_objects)):
-        tier = p.cluster.storage.get((stage.from_storage if key == "from" else stage.to) or "")
-        if tier is not None and stage.kind != "audit":
-            waiting += float(answers_s(count, tier.latency_s, nodes=nodes, streams=streams))
+    for move in moves:
+        if move.objects:
+            waiting += float(answers_s(move.objects, p.cluster.storage[move.tier].latency_s, nodes=nodes, streams=streams))
     return waiting
 
 
@@ -357,8 +357,8 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
         p.problems.add(NEEDS_COUNT(path=f"{p.path}.stages.{name}", name=name, what="records", key=f"{p.path}.records"))
     cipher = p.cipher
     ways = _Ways(p, cipher)
-    theirs = _inputs(p, ways, name, at, made, before, group, into)
-    written = _outputs(p, ways, name, group, into, out, records, nodes)
+    theirs = _inputs(p, ways, name, at, made, before, group, amounts)
+    written = _outputs(p, ways, name, at, group, amounts, nodes)
     work_bytes, rate = _work(stage, method, into, out)
     if work_bytes + ways.sealed_bytes > 0:
         if p.kept(lambda: group.need("cores"), group.path) is None:
@@ -384,7 +384,7 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
         device_s=into / (nodes * stage.node_rate) if stage.node_rate else 0.0,
         disk_s=2.0 * moved / (nodes * stage.spill) if stage.spill else 0.0,
         arrive_s=into / stage.arrives if stage.arrives else 0.0,
-        answer_s=_answers(p, name, group, nodes, records, amounts.objects[at], amounts.out_objects[at]),
+        answer_s=_answers(p, name, group, nodes, records, amounts.objects[at], ways.moves),
         first_s=ways.first_s,
         moves=tuple(ways.moves),
         written=written,
@@ -399,19 +399,26 @@ def _sealing(p: _Planner, stage: StagePlan, size_bytes: float, bytes_per_s: floa
     return dataclasses.replace(stage, flight_bytes=stage.flight_bytes + size_bytes, flight_bytes_per_s=bytes_per_s, cores=cores)
 
 
-def _capacity(p: _Planner, stages: list[StagePlan]) -> None:
-    """Note tiers that do not hold what the pipeline keeps there: as many runs as fall into the time that it is kept."""
-    kept: dict[str, float] = {}
-    times = p.spec.times or 1
-    for stage in stages:
-        w = stage.written
-        if w is not None:
-            runs = times if w.keep_s is None or not p.spec.every else min(times, math.ceil(w.keep_s / p.spec.every))
-            kept[w.tier] = kept.get(w.tier, 0.0) + runs * w.size_bytes
-    for name, size in kept.items():
-        capacity = p.cluster.storage[name].capacity_bytes
-        if capacity is not None and size > capacity * (1 + 1e-9):
-            p.problems.add(TIER_FULL(path=p.path, tier=name, need=readable(size, "data size", 3), have=readable(capacity, "data size", 3)))
+def check_tiers(plans: Sequence[PipelinePlan], cluster: Cluster, problems: Problems) -> None:
+    """Note tiers that do not hold what pipelines begin with there and keep there: as many runs as fall into the time that they keep it."""
+    need: dict[str, float] = {}
+    most: dict[str, tuple[float, str]] = {}
+    begins: dict[str, float] = {}
+    for plan in plans:
+        for stage in plan.stages:
+            if not stage.after:
+                for move in stage.moves:
+                    begins[move.tier] = max(begins.get(move.tier, 0.0), stage.in_bytes if move.kind == "read" else 0.0)
+            w = stage.written
+            if w is not None:
+                runs = plan.times if w.keep_s is None or not plan.every_s else min(plan.times, math.ceil(w.keep_s / plan.every_s))
+                need[w.tier] = need.get(w.tier, 0.0) + runs * w.size_bytes
+                most[w.tier] = max(most.get(w.tier, (0.0, "")), (runs * w.size_bytes, plan.path))
+    for name, size in need.items():
+        capacity, whole = cluster.storage[name].capacity_bytes, size + begins.get(name, 0.0)
+        if capacity is not None and whole > capacity * (1 + 1e-9):
+            has, holds = readable(whole, "data size", 3), readable(capacity, "data size", 3)
+            problems.add(TIER_FULL(path=most[name][1], tier=name, need=has, have=holds))
 
 
 def _made(p: _Planner) -> tuple[list[StagePlan], list[tuple[str, tuple[int, ...]]]]:
@@ -451,13 +458,12 @@ def plan_pipeline(name: str, spec: PipelineSpec, cluster: Cluster, catalog: Cata
     ------
     InputError
         Every problem: unknown stages, tiers, groups or methods, stages that wait for each other, missing amounts, more nodes or cores than
-        there are, work on encrypted data, full tiers, data where they may not be.
+        there are, work on encrypted data, data where they may not be.
     """
     from hpcsim.workload.residence import check_residence
 
     p = _Planner(name, spec, cluster, catalog, Problems())
     stages, _ = _made(p)
-    _capacity(p, stages)
     check_residence(p.path, spec, stages, cluster, catalog, p.problems)
     p.problems.raise_if_any()
     groups: dict[str, int] = {}
@@ -489,20 +495,26 @@ def _facts(p: _Planner) -> tuple[SourceRow, ...]:
     asked: list[tuple[str, Entry, tuple[str, ...]]] = []
     for name, stage in p.spec.stages.items():
         if stage.method is not None:
-            fields: tuple[str, ...] = ("core_bytes_per_s", "back_core_bytes_per_s") if stage.rate is None else ()
+            rates: tuple[str, ...] = ("core_bytes_per_s", "back_core_bytes_per_s") if stage.rate is None else ()
             ratio: tuple[str, ...] = (
                 (f"ratio.{stage.content or 'mixed'}",) if stage.kind in ("compress", "decompress") and stage.ratio is None else ()
             )
-            asked.append((f"{p.path}.stages.{name}.method", p.catalog.data_method(stage.method), (*fields, *ratio)))
-        tier = p.cluster.storage.get(stage.to or "")
-        if tier is not None and tier.rent_usd_per_byte_s is None:
-            with contextlib.suppress(InputError):
-                asked.append((f"{tier.path}.type", p.catalog.storage(tier.kind), ("rent_usd_per_byte_s",)))
+            asked.append((f"{p.path}.stages.{name}.method", p.catalog.data_method(stage.method), (*rates, *ratio)))
+        tiers: tuple[tuple[str | None, tuple[str, ...]], ...] = (
+            (stage.to, ("rent_usd_per_byte_s", "write_price_usd")),
+            (stage.from_storage, ("read_price_usd",)),
+        )
+        for tier, fields in tiers:
+            place = p.cluster.storage.get(tier or "")
+            if place is not None:
+                given = place.rent_usd_per_byte_s is not None
+                with contextlib.suppress(InputError):
+                    asked.append((f"{place.path}.type", p.catalog.storage(place.kind), fields[1:] if given and len(fields) > 1 else fields))
     if p.spec.in_flight is not None:
         asked.append((f"{p.path}.in_flight.method", p.catalog.data_method(p.spec.in_flight.method), ("core_bytes_per_s", "record_frac")))
     rows = []
-    for path, entry, fields in asked:
-        for field in fields:
+    for path, entry, wanted in asked:
+        for field in wanted:
             with contextlib.suppress(InputError):  # not every method has every value
                 fact = entry.fact(field)
                 if fact.source:

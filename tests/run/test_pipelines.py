@@ -179,6 +179,26 @@ def test_energy_and_money_add_up() -> None:
     assert found.summary["kept_bytes"] == pytest.approx(3e12)
 
 
+def test_requests_are_paid_where_the_catalog_prices_them() -> None:
+    """A million objects read and 4,000 written on S3 by eight streams of 100 ms: 12,550 s of waiting, and the catalog's prices."""
+    from hpcsim.catalog.lookup import default
+
+    s3 = default().storage("s3-standard")
+    cluster = {
+        "nodes": {"a": {"count": 2, "cores": 4, **POWER}},
+        "storage": {"s3": {"type": "s3-standard", "read": "10 GB/s", "write": "10 GB/s"}},
+        "prices": {"a": "1 USD/h"},
+    }
+    stages = {"in": {"from": "s3"}, "cut": {"kind": "shard", "shard": "250 MB", "to": "s3"}}
+    found = hpcsim.simulate(scenario({"p": {"data": "1 TB", "objects": 10**6, "stages": stages, "mode": "staged"}}, cluster=cluster))
+    assert found.stages["alone_s"].tolist() == pytest.approx([1e6 * 0.1 / 8 + 0.1, 100 + 0.1])
+    assert found.stages["bound_by"].tolist() == ["answers", "write"]
+    costs = found.costs.set_index("item")
+    assert costs.loc["requests", "quantity"] == pytest.approx(1e6 + 4000)
+    assert costs.loc["requests", "usd"] == pytest.approx(1e6 * s3.need("read_price_usd") + 4000 * s3.need("write_price_usd"))
+    assert found.stages["cost_usd"].sum() + costs.loc["devices idle", "usd"] == pytest.approx(found.summary["cost_usd"])
+
+
 def test_what_security_takes() -> None:
     """200 s of cleaning; anonymising takes 100 s of the same processors more, and the log is kept."""
     stages = {
