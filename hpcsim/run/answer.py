@@ -22,7 +22,7 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     items = record.items
     served = services_of(record)
     if served and len(served) == len(items):
-        parts += [service_answer(plan, found) for _, plan, found in served]
+        parts += [service_answer(plan, found, summary) for _, plan, found in served]
     elif len(items) == 1:
         parts.append(_item(items[0], record, summary))
     elif items:

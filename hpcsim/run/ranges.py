@@ -11,6 +11,8 @@ from hpcsim.cost.step_cost import Z80
 from hpcsim.run.accounting import Account
 from hpcsim.run.bind import priced_as
 from hpcsim.run.record import Record
+from hpcsim.run.service_ranges import service_ranges
+from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.training import TrainingPlan
 
 __all__ = ["POWER_SIGMA", "ranges_of"]
@@ -20,9 +22,11 @@ POWER_SIGMA = 0.10
 
 
 def ranges_of(record: Record, summary: Mapping[str, Any], done: Account) -> dict[str, tuple[float, float]]:
-    """80 % intervals of a single training run's figures, from the error model of its step and of modelled power, and from what the
+    """80 % intervals of a single training run's or service's figures, from the error model of its step and of modelled power, and from what the
     catalog's prices and the grid's carbon may be off by; log-normal, to first order in the parts of the bill."""
     item = record.items[0] if len(record.items) == 1 else None
+    if item is not None and isinstance(item.plan, ServingPlan) and not record.batch:
+        return _of_service(item.plan, record, summary, done)
     if item is None or not isinstance(item.plan, TrainingPlan) or record.batch:
         return {}
     cost = item.plan.cost
@@ -49,6 +53,26 @@ def ranges_of(record: Record, summary: Mapping[str, Any], done: Account) -> dict
             factor = math.exp(Z80 * spread)
             ranges[key] = (summary[key] / factor, summary[key] * factor)
     return ranges
+
+
+def _of_service(plan: ServingPlan, record: Record, summary: Mapping[str, Any], done: Account) -> dict[str, tuple[float, float]]:
+    """80 % intervals of a single service's figures; its devices are paid whether its passes are quick or slow."""
+    found, sigma = service_ranges(plan, summary)
+    energy, money = math.hypot(sigma, POWER_SIGMA), math.hypot(*_bill_sigmas(record, done))
+    spreads = {
+        "it_energy_j": energy,
+        "facility_energy_j": energy,
+        "energy_per_request_j": energy,
+        "carbon_kg_co2e": math.hypot(energy, _carbon_sigma(record)),
+        "cost_usd": money,
+        "cost_per_request_usd": money,
+        "cost_per_mtoken_usd": money,
+    }
+    for key, spread in spreads.items():
+        if key in summary and spread > 0:
+            factor = math.exp(Z80 * spread)
+            found[key] = (summary[key] / factor, summary[key] * factor)
+    return found
 
 
 def _carbon_sigma(record: Record) -> float:

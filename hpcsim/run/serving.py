@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from hpcsim.base.units import readable
-from hpcsim.results.quantities import SUMMARY
+from hpcsim.results.quantities import SUMMARY, brief
 from hpcsim.run.accounting import Account
 from hpcsim.run.prices import group_account
 from hpcsim.run.record import Item, Record
@@ -175,8 +176,8 @@ def service_summary(record: Record, done: Account, summary: dict[str, Any]) -> N
             summary[key] = sum(share * n for share, n in known) / sum(n for _, n in known)
 
 
-def service_answer(plan: ServingPlan, served: Served) -> str:
-    """Return a service's part of the answer."""
+def service_answer(plan: ServingPlan, served: Served, summary: Mapping[str, Any]) -> str:
+    """Return a service's part of the answer, with what an answer takes where the summary has that."""
     device = plan.group.accelerator.id if plan.group.accelerator else plan.group.name
     copies = f"{plan.replicas} replica{'s' * (plan.replicas != 1)}"
     copies += f" and {plan.apart} for prefills" if plan.apart else ""
@@ -195,7 +196,12 @@ def service_answer(plan: ServingPlan, served: Served) -> str:
         parts.append(f"{_share(late)} come after their deadline of {readable(goals.deadline or 0.0, 'time', 3)}")
     elif goals.ttft is not None or goals.tpot is not None:
         parts.append(f"{_share(served.share(plan))} keep the objectives")
-    return f"{text}: " + ", ".join(parts)
+    takes = []
+    for key in ("cost_per_request_usd", "energy_per_request_j"):
+        value = summary.get(f"{plan.name}.{key}", summary.get(key))
+        if value is not None:
+            takes.append(brief(key, float(value)))
+    return f"{text}: " + ", ".join(parts) + (f"; an answer takes {' and '.join(takes)}" if takes else "")
 
 
 def _share(value: float) -> str:

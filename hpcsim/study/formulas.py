@@ -118,7 +118,35 @@ _MEMORY: dict[str, Formula] = {
     "memory.reserve": Formula("constant of the kind of device: driver, libraries, communication buffers"),
 }
 
+_SERVICES: dict[str, Formula] = {
+    "requests": Formula("those that came; in an estimate load · duration"),
+    "capacity_per_s": Formula(
+        "replicas · b/(steps · t(b) + b · P); at most one prompt after the other where they go along in chunks",
+        "b slots, t(b) decode step, P what a prefill takes from decode steps",
+        "docs/models/serving.md",
+    ),
+    "kept_load_per_s": Formula("largest load whose steady state keeps every objective, by bisection"),
+    "ttft_s": Formula(
+        "way there and back + wait + prefill",
+        "wait: M/G/c for the prefills before, the rest of the step under way, M/G/(c · slots) where all slots may be taken",
+        "Kimura 1986; Cosmetatos 1976; Halfin and Whitt 1981",
+    ),
+    "tpot_s": Formula(
+        "(end − first token)/(tokens − 1); on average t(1 + b)/(1 − λ_r · P)",
+        "b = λ_r · steps · tpot others in the batch (Little), λ_r load of a replica",
+    ),
+    "latency_s": Formula("time to the first token + (tokens − 1) · time per token"),
+    "late_frac": Formula("(answers past the deadline + requests without one)/requests"),
+    "goodput_per_s": Formula("requests that keep every objective / time"),
+    "mean_queue": Formula("Σ (first pass − arrival)/time"),
+    "mean_batch": Formula("Σ (end − first token)/(time · replicas)"),
+    "cost_per_request_usd": Formula("(device time held · price + energy of its nodes · PUE · tariff)/requests answered"),
+    "energy_per_request_j": Formula("energy of its nodes · PUE / requests answered"),
+}
+
 _SUMMARY: dict[str, Formula] = {
+    **_SERVICES,
+    **{f"p{q}_{name}": formula for name, formula in _SERVICES.items() if name in ("ttft_s", "tpot_s", "latency_s") for q in (50, 95, 99)},
     "makespan_s": Formula("last end − first submission"),
     "wall_clock_s": Formula("end − start of the work"),
     "node_time_s": Formula("Σ nodes · (end − start)"),

@@ -251,3 +251,23 @@ def test_a_small_device_of_ones_own() -> None:
 def test_rates_are_written_as_people_say_them() -> None:
     loads = [hpcsim.load(scenario({"load": text})).workload.serving["chat"].load for text in ("20/s", "1200/min", "20 Hz", "20 1/s")]
     assert loads == pytest.approx([20.0] * 4)
+
+
+def test_ranges_widen_with_the_load() -> None:
+    """Slow passes are the worse the more a replica has to do; what stands fast on the way does not move."""
+    far = {"latency": "500 ms"}
+    widths = []
+    for load in ("1/s", "25/s"):
+        results = hpcsim.estimate(scenario({"load": load, "replicas": 1}))
+        for key in ("p95_ttft_s", "p50_tpot_s", "p99_latency_s", "capacity_per_s"):
+            low, high = results.ranges[key]
+            assert low < results.summary[key] < high
+        low, high = results.ranges["p50_tpot_s"]
+        widths.append(high / low)
+    assert 1.2 < widths[0] < widths[1]
+    near, away = (hpcsim.estimate(scenario({"replicas": 1, "access": access})) for access in ({}, far))
+    assert away.summary["p95_ttft_s"] == pytest.approx(near.summary["p95_ttft_s"] + 1.0)
+    spans = [np.diff(results.ranges["p95_ttft_s"])[0] for results in (near, away)]
+    assert spans[0] == pytest.approx(spans[1])
+    overloaded = hpcsim.estimate(scenario({"load": "200/s", "replicas": 1, "duration": "10 s"}))
+    assert "p95_ttft_s" not in overloaded.ranges
