@@ -118,14 +118,7 @@ _MEMORY: dict[str, Formula] = {
     "memory.reserve": Formula("constant of the kind of device: driver, libraries, communication buffers"),
 }
 
-_SERVICES: dict[str, Formula] = {
-    "requests": Formula("those that came; in an estimate load · duration"),
-    "capacity_per_s": Formula(
-        "replicas · b/(steps · t(b) + b · P); at most one prompt after the other where they go along in chunks",
-        "b slots, t(b) decode step, P what a prefill takes from decode steps",
-        "docs/models/serving.md",
-    ),
-    "kept_load_per_s": Formula("largest load whose steady state keeps every objective, by bisection"),
+_LATENCIES: dict[str, Formula] = {
     "ttft_s": Formula(
         "way there and back + wait + prefill",
         "wait: M/G/c for the prefills before, the rest of the step under way, M/G/(c · slots) where all slots may be taken",
@@ -136,6 +129,19 @@ _SERVICES: dict[str, Formula] = {
         "b = λ_r · steps · tpot others in the batch (Little), λ_r load of a replica",
     ),
     "latency_s": Formula("time to the first token + (tokens − 1) · time per token"),
+}
+
+_SERVICES: dict[str, Formula] = {
+    "requests": Formula("those that came; in an estimate load · duration"),
+    "capacity_per_s": Formula(
+        "replicas · b/(steps · t(b) + b · P); at most one prompt after the other where they go along in chunks",
+        "b slots, t(b) decode step, P what a prefill takes from decode steps",
+        "docs/models/serving.md",
+    ),
+    "requests_finished": Formula("those with an end; in an estimate what came, or what can be served in the time"),
+    "replicas": Formula("as given, or the fewest that keep every objective at the peak load over target"),
+    "services.slots": Formula("⌊room for the cache / tokens that a request holds on average⌋, at most the slots of the scenario"),
+    "kept_load_per_s": Formula("largest load whose steady state keeps every objective, by bisection"),
     "late_frac": Formula("(answers past the deadline + requests without one)/requests"),
     "goodput_per_s": Formula("requests that keep every objective / time"),
     "mean_queue": Formula("Σ (first pass − arrival)/time"),
@@ -146,7 +152,7 @@ _SERVICES: dict[str, Formula] = {
 
 _SUMMARY: dict[str, Formula] = {
     **_SERVICES,
-    **{f"p{q}_{name}": formula for name, formula in _SERVICES.items() if name in ("ttft_s", "tpot_s", "latency_s") for q in (50, 95, 99)},
+    **{f"p{q}_{name}": formula for name, formula in _LATENCIES.items() for q in (50, 95, 99)},
     "makespan_s": Formula("last end − first submission"),
     "wall_clock_s": Formula("end − start of the work"),
     "node_time_s": Formula("Σ nodes · (end − start)"),
@@ -502,6 +508,9 @@ GIVEN: Mapping[str, str] = MappingProxyType(
         ),
         **dict.fromkeys(
             ("model", "devices", "global_batch", "sequence", "precision", "name", "group", "policy", "node"), "given in the scenario"
+        ),
+        **dict.fromkeys(
+            ("load_per_s", "prefill_replicas", "ttft_limit_s", "tpot_limit_s", "deadline_s", "quantile_frac"), "given in the scenario"
         ),
         **dict.fromkeys(
             ("tp", "pp", "vpp", "cp", "ep", "micro_batch", "zero_stage", "recompute"),
