@@ -97,7 +97,9 @@ def _metrics(good: pd.DataFrame, axes: Sequence[str]) -> list[str]:
     found = [key for key in wanted if key in moving or (key == "cost_usd" and key in there)]
     if all(time in found for time in _TIMES):
         found.remove(_TIMES[1])
-    if not any(key in moving for key in found):
+    if not moving:  # a single point, or points that agree
+        found = [key for key in _HEADLINES if key in there and good[key].notna().any() and not (key == _TIMES[1] and _TIMES[0] in there)]
+    elif not any(key in moving for key in found):
         found = [*[key for key in SUMMARY if key in moving and key != "events"][: MOST_METRICS - 1], *found]
     cost = [key for key in found if key == "cost_usd"]
     return [*[key for key in found if key not in cost][: MOST_METRICS - len(cost)], *cost]

@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
 
 from hpcsim.report.style import FAINT, GRID, INK, PALETTE, SEQUENTIAL, Chart, drawn, legend, note, sheet, time_axis
 from hpcsim.results.quantities import brief
@@ -21,6 +22,7 @@ __all__ = ["flow_timeline", "link_load", "link_use", "topology"]
 
 _LOAD = LinearSegmentedColormap.from_list("load", ["#d9dee4", *SEQUENTIAL])
 _FULL = Normalize(0.0, 1.0)
+_HALO = [Stroke(linewidth=2.5, foreground="white"), Normal()]  # names stay legible over cables
 _MOST_LABELS = 16
 _MOST_FLOWS = 60
 
@@ -102,6 +104,7 @@ def topology(table: pd.DataFrame, figures: Mapping[str, object]) -> Chart:
     switches, cables = int(str(figures["switches"])), int(str(figures["cables"]))
     of = f"{switches:,} switches and {cables:,} cables join {nodes:,} nodes" if switches else f"{cables:,} cables join {nodes:,} nodes"
     message = of + (f", oversubscribed {ratio:.3g} to 1" if ratio > 1 + 1e-9 else "")
+    message += "" if drawn_nodes == nodes else f"; here the first {drawn_nodes:,}"
     tall = 3.1 if len({y for _, y in placed.values()}) < 5 else 4.4
     figure, (axes,) = sheet(message, height=tall)
     _cables(axes, table, placed, figure)
@@ -184,7 +187,7 @@ def _rows(axes: Axes, names: dict[str, tuple[int, str]], placed: dict[str, tuple
             if len(row) <= _MOST_LABELS and max(len(n) for n in row) * len(row) <= 70:
                 for name in row:
                     axes.annotate(name.removeprefix("switch/"), placed[name], (0, -9 if level == 0 else 8), textcoords="offset points",
-                                  ha="center", va="top" if level == 0 else "bottom", fontsize=8, color=INK)  # fmt: skip
+                                  ha="center", va="top" if level == 0 else "bottom", fontsize=8, color=INK, path_effects=_HALO)  # fmt: skip
 
 
 def _way(link: str) -> str:

@@ -27,15 +27,23 @@ STATES = Table(
 
 GROUPS = Table(
     "groups",
-    "Every node group of batch jobs that have several: what ran there, and what that drew and cost.",
+    "Every node group of a machine whose batch jobs have several: what ran there, and what that drew and cost.",
     (
         _text("group", "Node group."),
         _count("nodes", "Nodes, spares left out."),
-        _count("processors", "Processors, in the unit in which jobs count theirs."),
+        _count(
+            "processors",
+            "Processors that batch jobs may have, in the unit in which they count them; 0 in a group that they may not run on.",
+        ),
         _count("accelerators", "Accelerators."),
         _count("jobs", "Jobs that ran there, the last time that they did; in an estimate, those that it would be tried first for."),
         _real("mean_wait_s", "s", "Mean wait of those jobs; empty where there are none.", null=True),
-        _real("utilisation_frac", "1", "Processors held, on average from begin to end, over all of the group.", null=True),
+        _real(
+            "utilisation_frac",
+            "1",
+            "Processors held, on average from begin to end, over all of the group; empty where batch jobs may have none.",
+            null=True,
+        ),
         _real("device_utilisation_frac", "1", "Accelerators held likewise; empty where it has none.", null=True),
         _real("compute_energy_j", "J", "What work added above idle power; empty where power is not known.", null=True),
         _real("idle_energy_j", "J", "Idle power of its nodes while they were on.", null=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -125,7 +126,7 @@ class FlowRecord:
             carried += np.outer(whole, inside / (sent.end_s - sent.start_s))
         use = np.minimum(carried / (capacity[shown, None] * np.diff(edges)), 1.0)
         row, column = (axis.ravel() for axis in np.indices(use.shape))
-        name, kind = [self._ways.name(i) for i in shown.tolist()], [self._ways.kind(i) for i in shown.tolist()]
+        name, kind = _told_apart([self._ways.name(i) for i in shown.tolist()]), [self._ways.kind(i) for i in shown.tolist()]
         return {
             "link": [name[i] for i in row.tolist()],
             "kind": [kind[i] for i in row.tolist()],
@@ -133,6 +134,16 @@ class FlowRecord:
             "end_s": edges[column + 1].tolist(),
             "utilisation_frac": use.ravel().tolist(),
         }
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Return names of which none occurs twice: several cables between two ends are numbered."""
+    often, seen = Counter(names), Counter[str]()
+    found = []
+    for name in names:
+        seen[name] += 1
+        found.append(f"{name} (cable {seen[name]})" if often[name] > 1 else name)
+    return found
 
 
 def _pairs(load: Load) -> IntArray:

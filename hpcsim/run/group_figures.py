@@ -17,7 +17,7 @@ __all__ = ["group_rows"]
 
 
 def group_rows(record: Record, costs: Mapping[str, Any] | None, *, powered: bool) -> dict[str, list[Any]]:
-    """Return the columns of the table ``groups``.
+    """Return the columns of the table ``groups``: the groups that batch jobs run on, then those that they may not.
 
     Parameters
     ----------
@@ -36,7 +36,11 @@ def group_rows(record: Record, costs: Mapping[str, Any] | None, *, powered: bool
     standby = record.standby or Standby.of([])
     ran = ~np.isnan(batch.start_s) | (record.scheduled is None)
     rows: list[tuple[Any, ...]] = []
-    for at, (group, each) in enumerate(zip(bound.groups, bound.per_nodes, strict=True)):
+    per_node = {group.name: each for group, each in zip(bound.groups, bound.per_nodes, strict=True)}
+    order = {group.name: at for at, group in enumerate(bound.groups)}
+    others = [group for group in cluster.groups.values() if group.name not in per_node]  # their power and money are in the totals too
+    for group in (*bound.groups, *others):
+        each, at = per_node.get(group.name, 0), order.get(group.name, -1)
         index = names.index(group.name)
         mine = usage.group == index
         here = ran & (batch.home == at) if batch.home is not None else np.zeros(len(ran), dtype=np.bool_)
@@ -56,7 +60,7 @@ def group_rows(record: Record, costs: Mapping[str, Any] | None, *, powered: bool
                 group.device_count,
                 int(here.sum()),
                 float(np.mean(waits)) if len(waits) else math.nan,
-                busy / (whole * each) if whole > 0 and record.scheduled else math.nan,
+                busy / (whole * each) if whole > 0 and each and record.scheduled else math.nan,
                 devices / (whole * group.per_node) if whole > 0 and group.per_node else math.nan,
                 work if powered else math.nan,
                 energy - work if powered else math.nan,

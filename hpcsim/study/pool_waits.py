@@ -49,7 +49,7 @@ def explain_room(
     )
     cases: list[tuple[str, JobTable, int]] = [
         ("as it is", jobs, processors),
-        (f"one more rack ({rack:,} nodes)", jobs, processors + rack * per_node),
+        (f"one more rack ({rack:,} node{'s' * (rack != 1)})", jobs, processors + rack * per_node),
         ("exact estimates", jobs.with_estimates(jobs.run_s), processors),
         ("jobs half as wide, twice as long", half, processors),
     ]
@@ -135,6 +135,6 @@ def _room_answer(now: float, saved: list[float], parts: _WhileWaiting, rack: int
         f"but are kept for others, and {percent(parts.fragmented)} are idle and too few for any waiting job."
     )
     best = int(np.argmax(saved))
-    more = f" One more rack of {rack:,} nodes would {'save' if saved[1] >= 0 else 'add'} {percent(abs(saved[1]))} of the mean wait"
+    more = f" One more rack of {rack:,} node{'s' * (rack != 1)} would {'save' if saved[1] >= 0 else 'add'} {percent(abs(saved[1]))} of the mean wait"
     other = f"; most would bring {cases[best]} ({percent(saved[best])})." if best not in (0, 1) and saved[best] > saved[1] else "."
     return lead + more + other

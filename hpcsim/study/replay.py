@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -213,10 +214,12 @@ def load_log(
 
 def _changed(trace: Trace, processors: int, load: float | None, shake_s: float | None, seed: int) -> Trace:
     """Return a log with its submissions moved at random, and then apart or together until the load is met."""
-    from hpcsim.workload.likeness import shaken, with_load
+    from hpcsim.workload.likeness import BAD_LIKENESS, shaken, with_load
 
     jobs = trace.jobs
     if shake_s is not None:
+        if not 0 <= shake_s < math.inf:
+            raise BAD_LIKENESS.error(path="shake", name="shake", value=shake_s, bound="at least 0 s")
         jobs = shaken(jobs, seed=seed, shift_s=shake_s)
     if load is not None:
         jobs = with_load(jobs, load, processors)

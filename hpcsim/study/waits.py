@@ -394,7 +394,7 @@ def house_room(house: House, policy: str, *, rack: int, name: str = "replay") ->
     exact = dataclasses.replace(house, jobs=house.jobs.with_estimates(house.jobs.run_s))
     cases: list[tuple[str, House]] = [("as it is", house)]
     if not house.machine.torus:
-        cases.append((f"one more rack ({rack:,} nodes)", with_nodes(house, rack)))
+        cases.append((f"one more rack ({rack:,} node{'s' * (rack != 1)})", with_nodes(house, rack)))
     cases += [*with_more(house), ("exact estimates", exact)]
     rows: list[dict[str, float | int]] = []
     binding: dict[str, float] = {}

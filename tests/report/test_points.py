@@ -31,6 +31,14 @@ def test_one_axis_keeps_its_order_and_the_cost_is_there_even_if_it_stays() -> No
     assert text == "3 points"
 
 
+def test_the_only_point_that_ran_is_shown_with_its_figures() -> None:
+    """One of two failed: nothing moves over a single point, and what it came to is what was asked."""
+    rows = [{A: 1, "wall_clock_s": 60.0, "makespan_s": 60.0, "cost_usd": 5.0}, {A: 99, "problem": "no nodes"}]
+    shown, text = points_shown(_swept(rows, [A]), width=100)
+    assert shown == [("gpu.count", "wall clock", "cost"), ("1", "60 s", "5.00 USD")]
+    assert text == "1 point; 1 could not be run"
+
+
 def test_several_axes_come_best_first_as_means_over_the_seeds_without_what_failed() -> None:
     rows = [
         {A: a, B: b, "seed": seed, "mean_wait_s": 60.0 * (a + b + seed), "cost_usd": 1.0 * b, "problem": ""}

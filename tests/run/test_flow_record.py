@@ -89,3 +89,33 @@ def test_too_many_rows_become_one_for_each_activity(both: tuple[Any, Any], monke
     assert few.tables["flows"]["size_bytes"].min() > 0
     largest = np.sort(both[1].tables["flows"]["size_bytes"])[-1]
     assert few.tables["flows"]["size_bytes"].max() >= largest
+
+
+def test_several_cables_between_two_switches_are_told_apart() -> None:
+    """Two cables of one trunk: each has its own row over time and its own name, and the picture is drawn."""
+    links = {
+        "left": {"between": ["cpu/0-3", "leaf-a"]},
+        "right": {"between": ["cpu/4-7", "leaf-b"]},
+        "trunk": {"between": ["leaf-a", "leaf-b"], "cables": 2},
+    }
+    scenario = hpcsim.load(
+        {
+            "schema": 1,
+            "name": "trunk",
+            "question": "How full is a trunk of two cables?",
+            "cluster": {
+                "nodes": {"cpu": {"type": "cpu-2s", "count": 8, "speed": "3 TFLOP/s"}},
+                "fabric": {"topology": "links", "link": "hdr", "per_node": 1, "links": links},
+            },
+            "workload": {
+                "patterns": {"p": {"kind": "transpose", "grid": [64, 64, 64], "element": "16 B", "work": "1 GFLOP", "iterations": 2}}
+            },
+            "simulate": {"flows": True},
+        }
+    )
+    results = hpcsim.simulate(scenario)
+    use = results.tables["link_use"]
+    trunk = [name for name in use["link"].unique() if "leaf-a → switch/leaf-b" in name]
+    assert trunk == [f"switch/leaf-a → switch/leaf-b (cable {k})" for k in (1, 2)]
+    assert use.groupby("link").size().nunique() == 1
+    assert "link-use" in {chart.name for chart in charts(results)}

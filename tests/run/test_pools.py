@@ -121,6 +121,19 @@ def test_groups_and_accelerators_are_features_by_themselves(tmp_path: Path) -> N
 PRICES = {"prices": {"gpu": "3 USD/h", "cpu": "1 USD/h", "big": "2 USD/h"}}
 
 
+def test_groups_that_jobs_may_not_run_on_have_a_row_too(tmp_path: Path) -> None:
+    """Their idle power and money are in the totals: the rows add up to them."""
+    rows = [job(run=100), job(run=50, cores=4)]
+    result = hpcsim.simulate(scenario(tmp_path, rows, {"nodes": ["cpu", "big"]}, cluster=PRICES))
+    groups = result.tables["groups"].set_index("group")
+    assert sorted(groups.index) == ["big", "cpu", "gpu"]
+    assert (groups["processors"]["gpu"], groups["jobs"]["gpu"], groups["compute_energy_j"]["gpu"]) == (0, 0, 0.0)
+    assert np.isnan(groups["utilisation_frac"]["gpu"])
+    energy = result.tables["energy"].set_index("component")["energy_j"]
+    assert groups["idle_energy_j"].sum() == pytest.approx(energy["idle"])
+    assert groups["cost_usd"].sum() == pytest.approx(result.summary["cost_usd"])
+
+
 def test_every_group_draws_and_costs_by_its_own_figures(tmp_path: Path) -> None:
     """By hand, over 100 s: cores draw 200/8 W on cpu nodes. Of a gpu job: two devices of 350 W, and eight of sixteen cores of the host's span of 400 W, loaded in part."""
     from hpcsim.workload.training import HOST_LOAD_FRAC

@@ -118,7 +118,8 @@ def _compute(c: TrainContext, add: Pen) -> None:
     machine, source = c.machine, c.source
     extra = f", {machine.spares} spare" if source.kind == "owned" else "; the cloud replaces what fails"
     add("nodes with spares", c.nodes_held, why=f"{machine.nodes:,} in work{extra}")
-    why = f"{machine.per_rack(source.rack_w):g} nodes a rack of {readable(source.rack_w, 'power', 3)}"
+    each = machine.per_rack(source.rack_w)
+    why = f"{each:g} node{'s' * (each != 1)} a rack of {readable(source.rack_w, 'power', 3)}"
     add("racks", c.value("racks"), why=why, flips="rack_power of the site, per_rack of the node type")
     it_w = c.value("power_w") / source.pue
     add("IT power at its highest", it_w, "it_w", "all nodes fully used, switches, storage")

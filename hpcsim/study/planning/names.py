@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from hpcsim.base.errors import InputError, Problem, Problems, problem_kind
-from hpcsim.base.units import parse_quantity
+from hpcsim.base.units import parse_quantity, readable
 from hpcsim.catalog.lookup import Catalog
 from hpcsim.catalog.markets import EEA, EU
 from hpcsim.catalog.prices import Offer, offers
@@ -25,9 +25,12 @@ UNKNOWN_OPERATOR = problem_kind("plan-operator", "no operator is called {name!r}
 HORIZON = problem_kind(
     "plan-horizon", "nothing is planned over {years:,.0f} years", "at most {most:g} years; prices and growth are not known even so far"
 )
+SHORT_HORIZON = problem_kind(
+    "plan-horizon-short", "nothing is planned over {given}", "at least 28 days: machines are bought for years and rented by the month"
+)
 
 _YEAR_S = 31_556_952.0
-_LONGEST_S = 50 * _YEAR_S
+_SHORTEST_S, _LONGEST_S = 28 * 86400.0, 50 * _YEAR_S
 
 
 def _near(name: str, known: Iterable[str], otherwise: str = "known") -> str:
@@ -140,6 +143,8 @@ def plan_problems(scenario: Scenario, catalog: Catalog) -> list[Problem]:
     if scenario.plan is None:
         return []
     problems = Problems()
+    if scenario.plan.horizon < _SHORTEST_S:
+        problems.add(SHORT_HORIZON(path="plan.horizon", given=readable(scenario.plan.horizon, "time", 3)))
     if scenario.plan.horizon > _LONGEST_S:
         problems.add(HORIZON(path="plan.horizon", years=scenario.plan.horizon / _YEAR_S, most=_LONGEST_S / _YEAR_S))
     rows: tuple[Offer, ...] = offers()
