@@ -12,6 +12,7 @@ from hpcsim.base.errors import InputError
 from hpcsim.catalog.lookup import default
 from hpcsim.cluster.build import resolve
 from hpcsim.cluster.graph import counts, graph
+from hpcsim.cluster.links import links_of
 from hpcsim.cluster.parts import Cluster
 from hpcsim.cluster.routing import ROUTINGS, router
 from hpcsim.cluster.topologies import TOPOLOGIES, request_of
@@ -58,6 +59,27 @@ def test_a_line_is_slow_and_far_and_a_site_is_not():
     assert away.end_s == pytest.approx(4e-3 + 1e9 / 1.25e9, rel=1e-3)
     assert cluster.fabric_size is not None
     assert cluster.fabric_size.oversubscription == pytest.approx(3 * 12.5e9 / 1.25e9)
+
+
+def test_storage_stands_where_it_says():
+    """Each tier's cables end at switches of its location, in the table of links and in the graph, however the tiers are mixed."""
+    tiers = {"a": "lyon", "b": None, "c": "paris", "d": "lyon"}
+    storage = {
+        name: {"type": "nvme", "read": "1 GB/s", "write": "1 GB/s", "ports": 3, **({"location": place} if place else {})}
+        for name, place in tiers.items()
+    }
+    nodes = {name: {"cores": 1, "count": count, "location": place} for name, (count, place) in TWO.items()}
+    fabric = {"link": "100 Gbit/s", "latency": "2 us", "per_node": 1, "wan": LINE, "topology": "fat-tree", "radix": 8}
+    cluster = resolve(ClusterSpec.model_validate({"nodes": nodes, "fabric": fabric, "storage": storage}), default())
+    g, links = graph(cluster), links_of(cluster)
+    for name, place in tiers.items():
+        beside = [other for other in g.neighbors(f"storage/{name}") if other.startswith("switch/")]
+        assert beside
+        assert all(other.startswith(f"switch/{place or 'paris'}/") for other in beside)
+        mine = np.flatnonzero(links.tail == links.vertex(f"storage/{name}"))
+        ends = {links.vertex_name(int(links.head[i])) for i in mine} - {f"storage/{name}/servers"}
+        assert ends == set(beside)
+    assert cluster.place_of(cluster.storage["b"]).name == "paris"
 
 
 def test_latency_from_the_catalog_s_round_trip():
