@@ -35,7 +35,7 @@ STAGES = Table(
         _real("start_s", "s", "Start."),
         _real("end_s", "s", "End, or that of the simulation."),
         _real("node_time_s", "s", "Node-time of its work: d/v with v the rate of a whole node.", formula="core-seconds / cores of a node + nodes · device time"),
-        _real("energy_j", "J", "What its work draws above the idle power of the nodes.", formula="node-time · (highest − idle power of a node)"),
+        _real("energy_j", "J", "What its work draws above the idle power of the nodes; empty where that is not known.", null=True, formula="node-time · (highest − idle power of a node)"),
         _real(
             "cost_usd", "USD", "Its part of the run's bill, by its time alone, and what keeping its data and asking for objects costs.", null=True,
             formula="bill · alone / Σ alone + raw byte-time · rent + requests · price",

@@ -175,7 +175,7 @@ def with_keeping(record: Record, done: Account) -> Account:
     return dataclasses.replace(done, costs=costs, summary={**done.summary, "cost_usd": float(np.sum(costs["usd"]))})
 
 
-def stage_rows(record: Record, done: Account, *, billable: bool) -> dict[str, list[Any]]:
+def stage_rows(record: Record, done: Account, *, powered: bool, billable: bool) -> dict[str, list[Any]]:
     """Return the columns of the table ``stages``."""
     first = len(record.batch.jobs) if record.batch else 0
     rows: list[dict[str, Any]] = []
@@ -210,7 +210,7 @@ def stage_rows(record: Record, done: Account, *, billable: bool) -> dict[str, li
                     "start_s": begin,
                     "end_s": stop,
                     "node_time_s": part[k] * stage.node_time_s,
-                    "energy_j": part[k] * energy_j(stage),
+                    "energy_j": part[k] * energy_j(stage) if powered else math.nan,
                     "cost_usd": bill[k] + kept[k] if billable else math.nan,
                 }
             )

@@ -317,7 +317,7 @@ def _tables(record: Record, done: Account, powered: bool) -> dict[str, Any]:
     rows = [item.task_rows for item in record.items if item.task_rows]
     if rows:
         tables["tasks"] = frame("tasks", {key: [value for part in rows for value in part[key]] for key in rows[0]})
-    stages = stage_rows(record, done, billable=_billable(record, done, powered))
+    stages = stage_rows(record, done, powered=powered, billable=_billable(record, done, powered))
     if stages:
         tables["stages"] = frame("stages", stages)
     if record.network:

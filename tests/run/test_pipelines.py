@@ -179,6 +179,12 @@ def test_energy_and_money_add_up() -> None:
     assert found.summary["kept_bytes"] == pytest.approx(3e12)
 
 
+def test_without_power_no_energy_is_claimed() -> None:
+    found = hpcsim.simulate(scenario({"p": one("a", "1 GB", rate="1 GB/s")}, cluster={"nodes": {"a": {"count": 1, "cores": 1}}}))
+    assert found.stages["energy_j"].isna().all()
+    assert found.stages["node_time_s"].tolist() == [1.0]
+
+
 def test_requests_are_paid_where_the_catalog_prices_them() -> None:
     """A million objects read and 4,000 written on S3 by eight streams of 100 ms: 12,550 s of waiting, and the catalog's prices."""
     from hpcsim.catalog.lookup import default
