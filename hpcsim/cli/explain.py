@@ -186,11 +186,40 @@ def _print(entry: dict[str, str], args: argparse.Namespace) -> int:
     return 0
 
 
+def _show_pipelines(results: Any) -> None:
+    from hpcsim.report.terminal import columns
+    from hpcsim.results.quantities import show
+
+    for name, rows in results.tables["stages"].groupby("name", sort=False):
+        print(f"\nwhat each stage takes alone: {name}")
+        words = [(r.bound_by, r.bound_at if isinstance(r.bound_at, str) else "") for r in rows.itertuples()]
+        print(
+            columns(
+                [
+                    (f"  {r.stage}", show("t_s", r.alone_s), show("d_bytes", r.in_bytes), f"{kind}: {at}" if at else kind)
+                    for r, (kind, at) in zip(rows.itertuples(), words, strict=True)
+                ],
+                right=(1, 2),
+            )
+        )
+    for name, rows in results.tables["what_if"].groupby("name", sort=False):
+        print(f"\nif it were doubled: {name}")
+        print(
+            columns(
+                [(f"  {r.resource}", show("t_s", r.step_time_s), f"×{r.speedup_ratio:.3f}", f"then {r.term}") for r in rows.itertuples()],
+                right=(1, 2),
+            )
+        )
+
+
 def _show(results: Any) -> None:
     from hpcsim.report.terminal import columns
     from hpcsim.results.quantities import show
 
     print(results.answer)
+    if "stages" in results.tables:
+        _show_pipelines(results)
+        return
     for name, rows in results.tables["breakdown"].groupby("name", sort=False):
         print(f"\nwhere the time of a step goes: {name}")
         ordered = rows.sort_values("seconds", ascending=False, kind="stable")

@@ -266,14 +266,14 @@ _VERIFY_SCALING = Table(
 
 _WHAT_IF = Table(
     "what_if",
-    "What a step would take if one resource were twice as good, all else as it is.",
+    "What a step, or a data pipeline, would take if one resource were twice as good, all else as it is.",
     (
-        _text("name", "Training job."),
+        _text("name", "Training job or pipeline."),
         _text("resource", "What is doubled."),
-        _real("step_time_s", "s", "Step time with it."),
+        _real("step_time_s", "s", "Step time with it; of a pipeline its whole time."),
         _real("speedup_ratio", "1", "Step time as it is over step time with it."),
         _real("saved_s", "s", "Time of a step that it saves."),
-        _text("term", "Part of the step that shrinks most.", null=True),
+        _text("term", "Part of the step that shrinks most; of a pipeline what binds it then.", null=True),
     ),
 )
 

@@ -26,7 +26,9 @@ NO_MACHINE = problem_kind(
 )
 NO_JOB_NAMED = problem_kind("explain-no-job-named", "of a scenario, the wait of one job is explained", "name it with --job")
 NO_TRAINING = problem_kind(
-    "explain-no-training", "the scenario {name!r} trains nothing", "a step's time is explained; other numbers by their name"
+    "explain-no-training",
+    "the scenario {name!r} has neither a training run nor a data pipeline",
+    "their time is explained; other numbers by their name",
 )
 
 
@@ -126,12 +128,13 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
     Returns
     -------
     Results
-        Those of :func:`hpcsim.estimate` with the tables ``breakdown``, ``memory``, ``what_if`` and ``memory_stages`` in front.
+        Those of :func:`hpcsim.estimate` with the tables ``breakdown``, ``memory``, ``what_if`` and ``memory_stages`` in front; without a
+        training run what bounds the data pipelines, with the tables ``stages`` and ``what_if``.
 
     Raises
     ------
     InputError
-        Every problem of the scenario, or it trains nothing.
+        Every problem of the scenario, or it has neither a training run nor a data pipeline.
     """
     import dataclasses
 
@@ -144,9 +147,13 @@ def explain_run(scenario: str | Path | Mapping[str, Any] | Scenario, *, catalog:
 
     scenario = load(scenario)
     bound = bind(scenario, catalog=catalog)
-    if not bound.trainings:
+    if not bound.trainings and not bound.pipelines:
         raise NO_TRAINING.error(name=scenario.name)
     results = estimate(scenario, catalog=catalog)
+    if not bound.trainings:
+        from hpcsim.study.pipelines import explain_pipelines
+
+        return explain_pipelines(bound, results)
     rows: dict[str, list[Any]] = {key: [] for key in ("name", "resource", "step_time_s", "speedup_ratio", "saved_s", "term")}
     held: dict[str, list[Any]] = {
         key: [] for key in ("name", "stage_number", "stage_layers", "state_bytes", "most_bytes", "most_s", "during")

@@ -96,16 +96,23 @@ class Laid:
             return self.resources[int(self.use_s.sum(axis=0).argmax())]
         return self.bound_by[int(self.alone_s.argmax())]
 
-    def doubled(self) -> Laid:
-        """Return it with twice as much of what decides its time: of a link, twice the network; of cores, all of that node group."""
-        narrow = self.narrowest
-        if narrow is None:
+    def doubled(self, what: Resource | None = None) -> Laid:
+        """Return it with twice as much of a resource, by default what decides its time: of a link, twice the network; of cores, all of the group."""
+        wide = self.narrowest if what is None else what
+        if wide is None:
             return self
-        same = [
-            r == narrow or (r.kind == narrow.kind and (r.kind == "network" or r.name.endswith(f" of {narrow.name}")))
-            for r in self.resources
-        ]
+        same = [r == wide or (r.kind == wide.kind and (r.kind == "network" or r.name.endswith(f" of {wide.name}"))) for r in self.resources]
         return replace(self, use_s=self.use_s / np.where(same, 2.0, 1.0))
+
+    def kinds(self) -> list[Resource]:
+        """Return the resources that can be doubled, each once: the network as one, its narrowest link first."""
+        order = np.argsort(-self.use_s.sum(axis=0), kind="stable").tolist() if self.resources else []
+        found: dict[tuple[str, str], Resource] = {}
+        for k in order:
+            one = self.resources[k]
+            name = "" if one.kind == "network" else one.name.rpartition(" cores of ")[2]
+            found.setdefault((one.kind, name), one)
+        return list(found.values())
 
     def windows_s(self) -> tuple[FloatArray, FloatArray]:
         """Return when each stage begins and ends, from the begin of the pipeline and alone, shape (stages,) [s]."""

@@ -118,3 +118,24 @@ def test_what_trains_nothing_is_refused() -> None:
     with pytest.raises(InputError) as caught:
         explain_run(job)
     assert caught.value.problems[0].code in ("explain-no-training", "missing-value")
+
+
+def test_pipelines_are_explained() -> None:
+    """100 s of reading beside 80 s of work: with twice the tier 20 % are saved, and the processors bind then; the rest saves nothing."""
+    import hpcsim
+
+    stages = {
+        "in": {"from": "lake"},
+        "work": {"kind": "clean", "rate": "312.5 MB/s"},
+        "out": {"kind": "archive", "to": "vault", "ratio": 0.01},
+    }
+    tier = {"type": "nvme", "read": "10 GB/s", "write": "10 GB/s"}
+    cluster = {"nodes": {"a": {"count": 4, "cores": 10}}, "storage": {"lake": tier, "vault": tier}}
+    pipe = {"data": "1 TB", "stages": stages, "chunk": "1 MB"}
+    found = hpcsim.explain({"schema": 1, "name": "t", "question": "?", "cluster": cluster, "workload": {"pipelines": {"p": pipe}}})
+    assert "bound by reading lake; reading lake, doubled, saves 20 %" in found.answer
+    rows = found.tables["what_if"]
+    assert rows["resource"].tolist() == ["reading lake"]
+    assert rows["step_time_s"].tolist() == pytest.approx([80], rel=1e-4)
+    assert rows["term"].tolist() == ["the processors of a"]
+    assert found.tables["stages"]["alone_s"].tolist() == pytest.approx([100, 80, 1])
