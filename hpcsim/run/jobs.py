@@ -12,7 +12,7 @@ from hpcsim.base.reuse import kept
 from hpcsim.base.rng import stream
 from hpcsim.run.bind import BoundJobs
 from hpcsim.scenario.load import Scenario
-from hpcsim.scenario.workload import DataSetsSpec, SlackSpec, SyntheticSpec
+from hpcsim.scenario.workload import DataSetsSpec, SearchSpec, SlackSpec, SyntheticSpec
 from hpcsim.workload.elastic import elastic_jobs
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
 from hpcsim.workload.likeness import shaken, with_load
@@ -134,10 +134,12 @@ def _batch_jobs(bound: BoundJobs, scenario: Scenario) -> Trace:
             jobs = with_load(jobs, spec.trace.load, bound.processors)
         jobs = _resizable(jobs, bound, scenario)
         return Trace(jobs.sorted_by_submit(), trace.quality, trace.header, spec.trace.file, trace.rows)
-    draw = spec.synthetic
-    assert draw is not None
     try:
-        jobs = _drawn(draw, bound.processors, bound.widest, scenario.simulate.seed)
+        if spec.search is not None:
+            jobs = _searched(spec.search, scenario.simulate.seed)
+        else:
+            assert spec.synthetic is not None
+            jobs = _drawn(spec.synthetic, bound.processors, bound.widest, scenario.simulate.seed)
     except InputError as error:
         raise InputError([scenario.locate(_placed(problem)) for problem in error.problems]) from None
     if estimates == "actual":
@@ -157,6 +159,20 @@ def _placed(problem: Problem) -> Problem:
     """Put what the generator says of one of its arguments under the scenario's key."""
     key = problem.path.removesuffix("_s").removesuffix("_frac")
     return dataclasses.replace(problem, path=f"workload.jobs.synthetic.{key}" if key else "workload.jobs.synthetic")
+
+
+def _searched(search: SearchSpec, seed: int) -> JobTable:
+    from hpcsim.workload.halving import halving_jobs
+
+    return halving_jobs(
+        trials=search.trials,
+        keep=search.keep,
+        rounds=search.rounds,
+        run_s=search.run,
+        processors=search.processors,
+        spread_frac=search.spread,
+        seed=seed,
+    )
 
 
 def _drawn(draw: SyntheticSpec, processors: int, widest: int, seed: int) -> JobTable:

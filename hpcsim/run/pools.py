@@ -150,10 +150,18 @@ def pool_of(spec: JobsSpec, groups: tuple[NodeGroup, ...], file: Path | None, pr
 
 def check_pool(bound: BoundJobs, scenario: Scenario, problems: Problems) -> None:
     """Note what several groups do not go together with, and a job that is larger than any group."""
-    wide = bound.spec.synthetic.max_processors if bound.spec.synthetic else None
+    search = bound.spec.search
+    wide = search.processors if search else bound.spec.synthetic.max_processors if bound.spec.synthetic else None
     if wide is not None and wide > bound.widest:
         one = bound.group.name if not bound.mixed else "all groups together" if bound.spec.span else "the largest group"
-        problems.add(TOO_WIDE(path="workload.jobs.synthetic.max_processors", asked=wide, group=one, have=bound.widest))
+        problems.add(
+            TOO_WIDE(
+                path="workload.jobs.search.processors" if search else "workload.jobs.synthetic.max_processors",
+                asked=wide,
+                group=one,
+                have=bound.widest,
+            )
+        )
     if not bound.mixed:
         return
     groups, scheduler = ", ".join(bound.names), scenario.scheduler

@@ -86,7 +86,9 @@ class _Room:
         self.visits: dict[int, list[Allocation]] = {}
         """Where each batch job was, one time after the other, if there are several groups for it."""
         jobs = bound.jobs
-        by_node = jobs is not None and (scheduler.by_node or only_nodes or bool(jobs.spec.communication) or jobs.mixed)
+        by_node = jobs is not None and (
+            scheduler.by_node or only_nodes or bool(jobs.spec.communication) or jobs.spec.search is not None or jobs.mixed
+        )
         nodes = self._nodes(jobs) if jobs is not None and by_node else None
         self.pools: dict[str, BatchSystem] = {
             name: nodes

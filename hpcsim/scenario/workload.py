@@ -309,6 +309,21 @@ class SyntheticSpec(Spec):
         return _exactly_one(given, "jobs", "load")
 
 
+class SearchSpec(Spec):
+    """A hyper-parameter search by successive halving: many short trials, few long ones."""
+
+    trials: Annotated[int, Count(1, 1_000_000)] = Field(description="configurations that are tried at first")
+    keep: Annotated[int, Count(2, 1000)] = Field(
+        3, description="one trial in so many goes on after each round, with so many times the training"
+    )
+    rounds: Annotated[int, Count(1, 20)] = Field(description="rounds")
+    run: Annotated[float, Quantity("time")] = Field(description="time of a trial's first round")
+    processors: Annotated[int, Count(1, 10_000_000)] = Field(1, description="processors of a trial")
+    spread: Annotated[float, Share(0, 2)] = Field(
+        0.0, description="standard deviation of the logarithm of the trials' times: wide and deep networks take longer"
+    )
+
+
 class SlackSpec(Spec):
     """Jobs that may end later than they could: each gets a deadline, this much after its submission and its estimate together."""
 
@@ -338,6 +353,7 @@ class JobsSpec(Spec):
 
     trace: TraceSpec | None = Field(None, description="a job log")
     synthetic: SyntheticSpec | None = Field(None, description="generated jobs")
+    search: SearchSpec | None = Field(None, description="the trials of a hyper-parameter search")
     nodes: Annotated[str | tuple[str, ...] | None, PlainValidator(_groups), PlainSerializer(_plain), WithJsonSchema(_GROUPS)] = Field(
         None, description="node group that runs them, a list of groups that are one machine, or all; the only one by default"
     )
@@ -367,7 +383,7 @@ class JobsSpec(Spec):
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:
         """Jobs have one source."""
-        return _exactly_one(given, "trace", "synthetic")
+        return _exactly_one(given, "trace", "synthetic", "search")
 
 
 class TaskSpec(Spec):

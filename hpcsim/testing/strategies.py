@@ -252,7 +252,7 @@ def spec_data(model: type[BaseModel]) -> st.SearchStrategy[Any]:
         return scenario_data()
     exclusive = {
         TrainingSpec: ("tokens", "steps", "samples"),
-        JobsSpec: ("trace", "synthetic"),
+        JobsSpec: ("trace", "synthetic", "search"),
         SyntheticSpec: ("jobs", "load"),
         FailureSpec: ("mtbf", "type"),
     }
