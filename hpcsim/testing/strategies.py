@@ -80,6 +80,8 @@ def _field(annotation: Any, metadata: typing.Sequence[Any] = ()) -> st.SearchStr
     if origin is dict:
         keys = names() if typing.get_origin(args[0]) is not typing.Literal else st.sampled_from(typing.get_args(args[0]))
         return st.dictionaries(keys, _field(args[1]), max_size=2)
+    if origin is tuple and args[-1] is not ...:
+        return st.tuples(*(_field(one) for one in args)).map(list)
     if origin is tuple:
         return st.lists(_field(args[0]), min_size=1, max_size=3)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
