@@ -44,13 +44,13 @@ def number(name: str, value: Numeric) -> Array:
         result: Array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         raise NOT_NUMERIC.error(path=name, name=name, value=repr(value)[:60]) from None
-    if not np.isfinite(result).all():
+    if np.count_nonzero(np.isfinite(result)) != result.size:  # half the time of all() and any() for a few numbers
         raise NOT_FINITE.error(path=name, name=name)
     return result
 
 
 def _refuse(name: str, values: Array, bad: npt.NDArray[np.bool_], bound: str) -> None:
-    if bad.any():
+    if np.count_nonzero(bad):
         raise OUT_OF_RANGE.error(path=name, name=name, value=float(values[bad].flat[0] if values.ndim else values), bound=bound)
 
 
@@ -95,7 +95,7 @@ def whole(name: str, value: Numeric, low: float = 1) -> Array:
         return np.asarray(value, dtype=np.float64)
     result = at_least(name, value, low)
     odd = np.asarray(result != np.floor(result))
-    if odd.any():
+    if np.count_nonzero(odd):
         raise NOT_WHOLE.error(path=name, name=name, value=float(result[odd].flat[0] if result.ndim else result))
     return result
 
