@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 import hpcsim
+from hpcsim.cost.laws import transfer
+from hpcsim.cost.storage import AES_BYTES_PER_S, TEXT_CODEC, compressed_rate
 
 TIERS = {
     "lake": {"type": "object", "read": "10 GB/s", "write": "10 GB/s"},
@@ -39,6 +41,42 @@ def test_a_stage_takes_d_over_v() -> None:
     assert ends({"p": one("a", "100 GB", cores=5, rate="50 MB/s")}) == {"p": pytest.approx(100.0)}
     assert ends({"p": one("a", "100 GB", to="slow", ratio=0.6)}) == {"p": pytest.approx(15.0)}
     assert ends({"p": one("a", "100 GB", node_rate="1 GB/s")}) == {"p": pytest.approx(25.0)}
+
+
+@pytest.mark.parametrize(
+    ("part", "stage"),
+    [("encryption", {"kind": "encrypt", "method": "aes-256-gcm"}), ("governance", {"kind": "anonymise", "rate": "20 MB/s"})],
+)
+def test_stages_are_the_law_of_encryption_and_governance(part: str, stage: dict[str, Any]) -> None:
+    """d/v with d the data of a node and v its ten cores; n·d/v node-time."""
+    pipe = {"data": "4 TB", "nodes": "a", "stages": {"in": {"kind": "collect", "arrives": "1 EB/s"}, "work": stage}}
+    row = hpcsim.simulate(scenario({"p": pipe})).stages.iloc[1]
+    core = 20e6 if "rate" in stage else AES_BYTES_PER_S
+    law = transfer(1e12, 10 * core, n=4, part=part)
+    assert row["alone_s"] == pytest.approx(float(law.wall_clock_s), rel=1e-12)
+    assert row["node_time_s"] == pytest.approx(float(law.node_time_s), rel=1e-12)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 8])
+def test_a_compressed_line_is_as_fast_as_the_formula_says(cores: int) -> None:
+    """min(n·C, ratio·B, n·D) over a line of 10 Gbit/s: one core of zstd hurts, eight carry twice the line."""
+    cluster = {
+        "nodes": {"here": {"count": 1, "cores": cores, "location": "x"}, "there": {"count": 1, "cores": cores, "location": "y"}},
+        "fabric": {
+            "link": "100 Gbit/s",
+            "latency": "2 us",
+            "wan": {"line": {"between": ["x", "y"], "link": "10 Gbit/s", "latency": "10 ms"}},
+        },
+        "storage": {},
+    }
+    stages = {
+        "in": {"kind": "collect", "arrives": "1 PB/s", "nodes": "here"},
+        "zip": {"kind": "compress", "method": "zstd-1", "nodes": "here"},
+        "unzip": {"kind": "decompress", "method": "zstd-1", "nodes": "there"},
+    }
+    found = hpcsim.simulate(scenario({"p": {"data": "10 TB", "stages": stages, "chunk": "1 MB"}}, cluster=cluster))
+    rate = float(compressed_rate(cores, TEXT_CODEC, link_bytes_per_s=1.25e9))
+    assert found.summary["makespan_s"] == pytest.approx(10e12 / rate, rel=1e-4)
 
 
 @pytest.mark.parametrize(
