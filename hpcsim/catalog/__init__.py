@@ -17,6 +17,7 @@ from typing import Any
 _LOOKUPS = (
     "accelerator",
     "carbon_intensity",
+    "data_method",
     "electricity_price",
     "fabric",
     "find",
