@@ -11,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from hpcsim.base.units import DIMENSIONS
 from hpcsim.scenario.fields import Count, Quantity, Share
+from hpcsim.scenario.serving import Rate
 from hpcsim.scenario.spec import ScenarioSpec
 
 __all__ = ["json_schema", "markdown"]
@@ -23,6 +24,13 @@ def json_schema() -> dict[str, Any]:
         "AcceleratorSpec": {"type": "string", "description": "catalog accelerator"},
         "ModelSpec": {"type": "string", "description": "catalog model"},
         "LayoutSpec": {"type": "string", "examples": ["auto", "tp=8,pp=4"], "description": "'auto', or keys with values"},
+        "LengthSpec": {"type": ["integer", "string"], "examples": [1000], "description": "tokens, all alike"},
+        "ProfileSpec": {
+            "type": "array",
+            "items": {"type": "number", "minimum": 0},
+            "minItems": 1,
+            "description": "load of equal parts of a day",
+        },
         "PriceSpec": {"type": "string", "examples": ["1.8 USD/h"], "description": "price for an hour of one accelerator"},
     }
     for name, alternative in short.items():
@@ -36,6 +44,8 @@ def json_schema() -> dict[str, Any]:
 
 def _type_text(annotation: Any, metadata: typing.Sequence[Any] = ()) -> str:
     for mark in metadata:
+        if isinstance(mark, Rate):
+            return "rate, such as `20/s`"
         if isinstance(mark, Quantity):
             d = DIMENSIONS[mark.dimension]
             return f"{d.name}, such as `{d.example}`"

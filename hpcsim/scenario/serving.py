@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer, WithJsonSchema, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import core_schema
 
 from hpcsim.base.errors import InputError, Problem, problem_kind
 from hpcsim.base.units import parse_count
@@ -50,6 +52,9 @@ class Rate(Quantity):
         found = _PER.match(value) if isinstance(value, str) else None
         return super().parse(f"{found[1]} 1/{found[2]}" if found else value)
 
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "description": "rate with its unit", "examples": ["20/s", "1200/min"]}
+
 
 if TYPE_CHECKING:
     Replicas = int | None
@@ -58,7 +63,7 @@ else:
         int | None,
         BeforeValidator(_replicas),
         PlainSerializer(lambda v: "auto" if v is None else v),
-        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"const": "auto"}]}),
+        WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "examples": ["auto"]}, {"type": "null"}]}),
     ]
 
 
