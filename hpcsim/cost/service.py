@@ -184,7 +184,8 @@ def _prefills(service: Service, demand: Demand, others: float) -> tuple[Array, A
     """Return how long each prompt's own passes take, and what of it decode steps lose [s]."""
     passes, b = service.passes, others if service.beside else 0.0
     at = np.arange(len(passes.linear_s), dtype=np.float64)
-    heads = np.interp(1.0 + b, at[: len(passes.head_s)], passes.head_s)
+    last = np.append(np.diff(demand.owner) > 0, True)  # the piece that yields the first token
+    heads = np.interp(last + b, at[: len(passes.head_s)], passes.head_s)
     each = np.interp(demand.tokens + b, at, passes.linear_s) + heads + passes.cache_s * b * demand.context + demand.attention_s
     own: Array = np.bincount(demand.owner, weights=np.maximum(each, passes.host_s), minlength=len(demand.prompts)).astype(np.float64)
     if not b:
