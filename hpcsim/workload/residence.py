@@ -1,7 +1,8 @@
 """Rules on data: where they may be, and who may hold and so could read them, held against where a pipeline takes them.
 
 The words are those of a plan's limits (``data_in``, ``operators``). Data of a pipeline are bound from where they begin to a stage that is
-said to release what it makes (``leaves``, of an anonymising stage). Encryption releases nothing: who holds the data still holds them.
+said to release what it makes (``leaves``, of an anonymising stage). What a stage reads with ``from`` is free only where stages before it wrote
+there and nothing there is bound; else it is bound again. Encryption releases nothing: who holds the data still holds them.
 """
 
 from __future__ import annotations
@@ -51,21 +52,47 @@ def check_residence(
     if spec.data_in is None and spec.operators is None:
         return
     _known(path, spec, cluster, catalog, problems)
-    released: list[bool] = []
-    for stage in stages:
+    for stage, free in zip(stages, _free(spec, stages), strict=True):
         own = spec.stages[stage.name]
-        free = bool(stage.after) and all(released[k] for k in stage.after)
         where = f"{path}.stages.{stage.name}"
         if not free:
-            _held(spec, stage.name, f"runs on {stage.group.name!r}", stage.group, cluster, problems, f"{where}.nodes")
+            what = f"takes what nobody released from {own.from_storage!r} and " if own.from_storage is not None and stage.after else ""
+            _held(spec, stage.name, f"{what}runs on {stage.group.name!r}", stage.group, cluster, problems, f"{where}.nodes")
             if own.from_storage is not None:
                 _held(
                     spec, stage.name, f"reads {own.from_storage!r}", cluster.storage[own.from_storage], cluster, problems, f"{where}.from"
                 )
-        out = free or own.leaves
-        if own.to is not None and not (out and stage.kind != "audit"):
+        if own.to is not None and not ((free or own.leaves) and stage.kind != "audit"):
             _held(spec, stage.name, f"writes {own.to!r}", cluster.storage[own.to], cluster, problems, f"{where}.to")
-        released.append(out)
+
+
+def _free(spec: PipelineSpec, stages: Sequence[StagePlan]) -> list[bool]:
+    """Return whether what comes into each stage is free.
+
+    What a stage reads is free where stages before it wrote there and the tier holds nothing bound: no data that a stage begins with, nothing
+    written that is not released, no audit log. What is bound makes tiers bound and these what is read from them, to the fixed point.
+    """
+    begun, written = set(), []  # type: set[str], list[frozenset[str]]
+    for stage in stages:
+        own = spec.stages[stage.name]
+        there = frozenset[str]().union(*(written[k] for k in stage.after))
+        written.append(there | ({own.to} if own.to is not None else set()))
+        if own.from_storage is not None and (own.data is not None or own.from_storage not in there):
+            begun.add(own.from_storage)
+    bound = begun
+    while True:
+        free: list[bool] = []
+        out: list[bool] = []
+        for stage in stages:
+            own = spec.stages[stage.name]
+            begins = not stage.after or own.data is not None
+            free.append(not begins and own.from_storage not in bound and all(out[k] for k in stage.after))
+            out.append(free[-1] or own.leaves)
+        kept = zip(stages, out, strict=True)
+        found = begun | {to for stage, free_out in kept if (to := spec.stages[stage.name].to) and (stage.kind == "audit" or not free_out)}
+        if found <= bound:
+            return free
+        bound = bound | found
 
 
 def _held(

@@ -298,3 +298,34 @@ def test_a_place_of_unknown_country_is_in_none() -> None:
     found = check_data(data({"a": READ}, data_in=["DEU"]))
     assert {p.code for p in found} == {"data-may-not-leave"}
     assert "cluster.site.region" in found[0].hint
+
+
+def test_what_is_read_where_bound_data_lie_is_bound_again() -> None:
+    """A released stage before it does not free what a stage then reads itself: source data, data of others before it, or an audit log."""
+    free = {**OUT, "hide": {**OUT["hide"], "leaves": True}}
+
+    def found(stages: dict[str, Any]) -> list[tuple[str, str]]:
+        problems = check_data(data(stages, SITES, data_in=["DEU"], records=5))
+        return [(p.code, p.path.rpartition(".stages.")[2]) for p in problems]
+
+    def used(tier: str, **more: Any) -> dict[str, Any]:
+        return {"use": {"kind": "load", "from": tier, "nodes": "there", **more}}
+
+    refused = [("data-may-not-leave", "use.nodes")]
+    assert found({**free, **used("bucket")}) == []
+    assert found({**free, **used("records")}) == refused
+    assert found({**free, "put": {"kind": "archive", "to": "records", "nodes": "here"}, **used("records")}) == refused
+    flash = {"local": {"type": "nvme", "read": "5 GB/s", "write": "5 GB/s", "location": "bonn"}}
+    cluster = {**SITES, "storage": {**SITES["storage"], **flash}}
+
+    def through_local(first: dict[str, Any], last: dict[str, Any]) -> list[str]:
+        stages = {"take": {**OUT["take"], **first}, "hide": free["hide"], "put": {**last, "nodes": "here"}, **used("local")}
+        return [p.path.rpartition(".stages.")[2] for p in check_data(data(stages, cluster, data_in=["DEU"], records=5))]
+
+    assert through_local({}, {"kind": "archive", "to": "local"}) == []
+    assert through_local({"to": "local"}, {"kind": "archive", "to": "local"}) == ["use.nodes"]
+    assert through_local({}, {"kind": "audit", "log": "1 kB", "to": "local"}) == ["use.nodes"]
+    assert through_local({}, {"kind": "archive", "to": "bucket"}) == ["use.nodes"]  # nobody wrote there: it holds other data
+    # what is read is bound and written on: the tier that it is written to is bound as well
+    again = {**free, "back": {"kind": "load", "from": "records", "to": "local", "nodes": "here"}, **used("local")}
+    assert [p.path.rpartition(".stages.")[2] for p in check_data(data(again, cluster, data_in=["DEU"]))] == ["use.nodes"]
