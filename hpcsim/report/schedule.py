@@ -342,7 +342,10 @@ def waits(jobs: pd.DataFrame) -> Chart:
     axes.grid(True)
     if len(by) > 1:
         legend(figure, lines, list(by))
-    return Chart("waits", message, f"Share of the {len(started):,} started jobs that waited at most so long.", figure)
+    counts = {len(rows) for rows in by.values()}
+    whose = f"the {counts.pop():,} started jobs" if len(counts) == 1 else "the started jobs"
+    each = ", for each policy" if len(by) > 1 else ""
+    return Chart("waits", message, f"Share of {whose} that waited at most so long{each}.", figure)
 
 
 def _by_policy(jobs: pd.DataFrame) -> dict[str, pd.DataFrame]:

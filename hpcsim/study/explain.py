@@ -250,6 +250,7 @@ def explain_log(
     from hpcsim.study.binding import House
     from hpcsim.study.floor import floor_of
     from hpcsim.study.forecast import forecast_start
+    from hpcsim.study.log_notes import column_notes
     from hpcsim.study.pool_waits import explain_room
     from hpcsim.study.replay import dropped_notes, load_log
     from hpcsim.study.waits import explain_simulated_wait, explain_wait, house_room, house_wait
@@ -306,7 +307,7 @@ def explain_log(
         )
     else:
         found = explain_room(jobs, setup.processors, policy, rack=ahead, per_node=setup.per_node, name=name)
-    return dataclasses.replace(found, notes=[*found.notes, *dropped_notes(quality, setup.trace.rows)])
+    return dataclasses.replace(found, notes=[*found.notes, *column_notes(setup.trace), *dropped_notes(quality, setup.trace.rows)])
 
 
 def _house_of(scenario: Scenario) -> House | None:

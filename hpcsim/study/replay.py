@@ -28,6 +28,7 @@ from hpcsim.scheduling.policies import make_policy
 from hpcsim.scheduling.prediction import PREDICTORS, Predictor
 from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares, watched_metrics
 from hpcsim.study.floor import Floor, floor_of
+from hpcsim.study.log_notes import column_notes
 from hpcsim.study.whole import NOT_SMALLEST, GaveUp, Patient, Refused, every_policy, smallest_nodes, spoken
 from hpcsim.workload.elastic import Elasticity, elastic_jobs, parse_elasticity
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
@@ -139,12 +140,28 @@ def _answer(rows: dict[str, dict[str, float | int]]) -> str:
     )
 
 
+def _estimates(trace: Trace, estimates: str) -> str:
+    """Return what the policies were told of run times, in words; jobs without a requested time are counted."""
+    if estimates != "requested":
+        return f"{estimates} run times"
+    stands = ["requested run times"]
+    for issue, which in (
+        ("no requested time: the run time", "without one"),
+        ("ran past its request: the run time", "that ran past theirs"),
+    ):
+        count = sum(finding.rows for finding in trace.quality if finding.issue.startswith(issue))
+        if count:
+            stands.append(f"for {count:,} job{'s' if count > 1 else ''} {which} the run time stands in")
+    return ", ".join(stands)
+
+
 def _notes(trace: Trace, estimates: str, options: TraceOptions, order: str, placement: str | None) -> list[str]:
     notes = [
         "A job takes any processors: no placement, no communication between jobs, run times as logged."
         if placement is None
         else f"Jobs get nodes by {placement}: no communication between jobs, run times as logged.",
-        f"Estimates: {estimates} run times; processors: {options.processors}; {order} order of simultaneous events.",
+        f"Estimates: {_estimates(trace, estimates)}; processors: {options.processors}; {order} order of simultaneous events.",
+        *column_notes(trace),
     ]
     return notes + dropped_notes(trace.quality, trace.rows)
 

@@ -111,6 +111,10 @@ class Trace:
     """Second of the epoch (UTC) at which the trace's time is 0, for logs with dates."""
     zone: str = "UTC"
     """Time zone in which its dates are shown."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """For tables without a layout of their own: which column was read as what, by key of the map of columns."""
+    unread: Mapping[str, str] = field(default_factory=dict)
+    """Columns of such a table that were not read: for each the part of a map that would name it, "" where a map was given."""
 
 
 class TraceReader(Protocol):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from hpcsim.base.errors import InputError
+from hpcsim.report.schedule import waits
 from hpcsim.study.replay import replay
 from hpcsim.workload.generator import synthetic_jobs
 from hpcsim.workload.jobs import JobTable, Trace
@@ -148,6 +149,18 @@ def test_a_log_is_brought_to_a_load_and_shaken(jobs: JobTable) -> None:
     before = replay(jobs, nodes=64).jobs.set_index("job_id")["submit_s"]
     assert 0 < (there - before).abs().max() <= 60.0
     assert replay(jobs, nodes=64, shake_s=60.0, seed=1).jobs["start_s"].tolist() == moved.jobs["start_s"].tolist()
+
+
+def test_what_was_read_and_what_stands_in_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("submit,run,cores,lim\n0,100,4,1\n5,200,8,1\n6,200,8,1\n")
+    results = replay(path, nodes=16, trace_format="csv", policies=("fcfs", "easy"))
+    notes = " ".join(results.notes)
+    assert "for 3 jobs without one the run time stands in" in notes
+    assert "not understood: lim. To read them: --columns 'submit=submit, run=run, processors=cores, KEY=lim'" in notes
+    assert waits(results.jobs).text == "Share of the 3 started jobs that waited at most so long, for each policy."
+    known = replay(path, nodes=16, columns={"submit": "submit", "run": "run", "processors": "cores", "estimate": "lim [h]"})
+    assert "Estimates: requested run times; processors" in " ".join(known.notes)
 
 
 def test_dates_names_shares_and_energy(tmp_path: Path) -> None:

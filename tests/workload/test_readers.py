@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from hpcsim.base.errors import InputError, Problem
 from hpcsim.workload.jobs import JobTable, Trace, TraceOptions, format_of, known_readers, read_trace
-from hpcsim.workload.readers.columns import FIELDS, LAYOUTS, write_csv
+from hpcsim.workload.readers.columns import _ALIASES, FIELDS, LAYOUTS, write_csv
 from hpcsim.workload.readers.slurm import STATES, _state
 from hpcsim.workload.swf import write_swf
 
@@ -426,6 +426,32 @@ def test_a_table_by_usual_headings(tmp_path: Path) -> None:
     assert trace.jobs.submit_s.tolist() == [10.0, 11.0]  # no dates: the log's own seconds
     assert found(trace)["ends before it starts"] == (1, "dropped", "line 4, job 3")
     assert found(trace)["job number given twice: renumbered after the largest"][:2] == (1, "repaired")
+
+
+def test_columns_that_are_not_understood_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("submit,run,Limit,cores,mem,colour\n0,100,900,4,16,red\n5,200,,8,32,blue\n")
+    trace = read_trace(path, format="csv")
+    assert trace.columns == {"submit": "submit", "run": "run", "estimate": "Limit", "processors": "cores"}
+    assert trace.unread == {"mem": "memory=mem [GB]", "colour": "KEY=colour"}
+    assert trace.jobs.estimate_s.tolist() == [900, 200]
+    assert trace.jobs.memory_bytes is None
+    mapped = {**trace.columns, "memory": "mem [GB]"}
+    named = read_trace(path, options=TraceOptions(columns=mapped))
+    assert (named.columns, named.unread) == (mapped, {"colour": ""})
+    assert named.jobs.filled("memory_bytes").tolist() == [16e9, 32e9]
+    path.write_text("submit,run,timelimit,cores,memory\n0,100,00:10:00,4,16 GiB\n5,200,01:00:00,8,512M\n")
+    united = read_trace(path, format="csv")
+    assert not united.unread
+    assert united.jobs.filled("memory_bytes").tolist() == [16 * 2**30, 512 * 2**20]
+    assert united.jobs.estimate_s.tolist() == [600, 3600]
+
+
+def test_the_page_lists_the_usual_headings() -> None:
+    page = (Path(__file__).parents[2] / "docs/models/logs.md").read_text(encoding="utf-8")
+    rows = "; ".join(line for line in page.splitlines() if line.startswith("| `"))
+    for aliases in _ALIASES.values():
+        assert "; ".join(aliases) in rows or ", ".join(aliases) in rows or aliases[0] == "memory_bytes"
 
 
 def test_alibaba_shares_and_helios_zones(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from hpcsim.base.errors import InputError, problem_kind
 from hpcsim.base.units import parse_quantity
 from hpcsim.workload.elastic import ELASTIC
 from hpcsim.workload.jobs import Floats, JobTable, Trace, TraceOptions, trace_readers
-from hpcsim.workload.readers.amounts import durations_s, each, numbers
+from hpcsim.workload.readers.amounts import bytes_of, durations_s, each, numbers
 from hpcsim.workload.readers.dated import trace_of
 from hpcsim.workload.readers.moments import moments
 from hpcsim.workload.readers.rows import Rows
@@ -197,18 +197,18 @@ _ALIASES: Mapping[str, tuple[str, ...]] = {
     "end": ("end", "end_time", "finish_time", "ended"),
     "run": ("run", "run_time", "runtime", "duration", "elapsed"),
     "wait": ("wait", "wait_time"),
-    "estimate": ("estimate", "requested_time", "time_limit", "walltime", "req_time"),
+    "estimate": ("estimate", "requested_time", "time_limit", "walltime", "req_time", "timelimit", "limit", "wall_time"),
     "processors": ("processors", "procs", "cpus", "cores", "ncpus", "cpu_num"),
     "nodes": ("nodes", "nnodes", "node_num", "num_nodes"),
     "gpus": ("gpus", "num_gpus", "gpu_num", "ngpus"),
-    "memory": ("memory_bytes",),
+    "memory": ("memory_bytes", "memory", "mem"),
     "user": ("user", "user_id", "uid"),
     "group": ("group", "account", "project"),
     "queue": ("queue", "partition", "vc"),
     "qos": ("qos",),
     "state": ("state", "status"),
 }
-"""Headings that a table without a map is read by."""
+"""Headings that a table without a map is read by, in small letters with "_" for a space."""
 
 _BRACKET = re.compile(r"(.*\S)\s*\[([^\]]+)\]")
 
@@ -283,7 +283,9 @@ def _columns(rows: Rows, words: Words, parts: Mapping[str, tuple[str, float, boo
             plain = numbers(cells)
             rows.columns[key] = plain * factor if given or not np.isnan(plain).all() else durations_s(cells)
         elif key in (*_SIZES, *_COUNTS):
-            rows.columns[key] = numbers(cells) * factor
+            plain = numbers(cells)
+            words_ = key in _SIZES and not given and np.isnan(plain).all()
+            rows.columns[key] = each(cells, bytes_of) if words_ else plain * factor
         elif key == "exclusive":
             rows.columns[key] = each(cells, _flag) > 0
         elif key == "state":
@@ -316,6 +318,19 @@ def _sized(parts: Mapping[str, Any]) -> None:
         raise NO_SUBMIT.error(path="columns", what="run, or start and end")
     if not {"processors", "requested", "processors_per_node", "nodes", "gpus", "gpus_per_node"} & set(parts):
         raise NO_SUBMIT.error(path="columns", what="processors, nodes or gpus")
+
+
+def _read_of(words: Words, chosen: Mapping[str, str], *, guessed: bool) -> tuple[Mapping[str, str], dict[str, str]]:
+    """Return the map of a table without layout and the columns that are not read; a guessed size in plain numbers has no unit and is none."""
+    unread: dict[str, str] = {}
+    if guessed and chosen.get("memory", "").lower() in ("memory", "mem"):
+        plain = numbers(words.frame[chosen["memory"]].to_numpy(dtype=object))
+        if (plain > 0).any():
+            unread = {chosen["memory"]: f"memory={chosen['memory']} [GB]"}
+            chosen = {key: column for key, column in chosen.items() if key != "memory"}
+    used = {str(text) for text in chosen.values()} | {_split(key, str(text))[0] for key, text in chosen.items() if key in FIELDS}
+    left = [str(column) for column in words.frame.columns if column not in used and column not in unread]
+    return chosen, unread | {column: f"KEY={column}" if guessed else "" for column in left}
 
 
 @dataclass(frozen=True)
@@ -356,12 +371,17 @@ class TableReader:
         )
         words = table(text, name=name, what=what, known=known, needed=needed, hint=hint)
         words.findings[:0] = findings
-        parts = _checked(self._map(options, list(words.frame.columns)), list(words.frame.columns), name)
+        chosen = self._map(options, list(words.frame.columns))
+        unread: dict[str, str] = {}
+        if self.layout is None:
+            chosen, unread = _read_of(words, chosen, guessed=not options.columns)
+        parts = _checked(chosen, list(words.frame.columns), name)
         _sized(parts)
         rows = Rows({}, words.lines, words.findings)
         rows.row = np.arange(len(words.frame))
         dated = _columns(rows, words, parts, options)
-        return trace_of(rows, options, file=name, rows_read=words.rows, dated=dated)
+        trace = trace_of(rows, options, file=name, rows_read=words.rows, dated=dated)
+        return replace(trace, columns=dict(chosen), unread=unread) if self.layout is None else trace
 
     def _map(self, options: TraceOptions, heading: list[str]) -> Mapping[str, str]:
         if options.columns:
