@@ -71,6 +71,7 @@ def _text(results: Results, *, width: int) -> str:
 
 
 def _finalists(results: Results) -> list[str]:
+    from hpcsim.results.planning import machine_words
     from hpcsim.results.quantities import show
 
     rows: list[dict[str, Any]] = results.tables["plan_candidates"].to_dict("records")
@@ -78,9 +79,8 @@ def _finalists(results: Results) -> list[str]:
     head = ["", "machine", "owner", "place", "time", "simulated", "cost", "carbon"]
     cells = [head]
     for row in rows:
-        machine = f"{row['count']:,} × {row['nodes']}"
         cells.append(
-            [row["role"], machine, row["owner"], f"{row['provider']} {row['place']}", show("time_s", row["time_s"]),
+            [row["role"], machine_words(row), row["owner"], f"{row['provider']} {row['place']}", show("time_s", row["time_s"]),
              show("time_s", row["simulated_s"]), show("cost_usd", row["cost_usd"]), show("carbon_kg_co2e", row["carbon_kg_co2e"])]
         )  # fmt: skip
     widths = [max(len(line[k]) for line in cells) for k in range(len(head))]

@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from hpcsim.report.style import BAR_IN, FAINT, GRID, INK, PALETTE, WIDTH_IN, Chart, drawn, legend, note, sheet, time_unit, value_axis, wrap
+from hpcsim.results.planning import machine_words
 from hpcsim.results.quantities import brief, show
 
 __all__ = ["cash", "front", "months_power", "plan_charts", "savings"]
@@ -49,7 +50,7 @@ def front(table: pd.DataFrame) -> Chart:
     name = f"plan-front-{''.join(c if c.isalnum() else '-' for c in goal)}"
     best = table[table["role"].isin(("chosen", "near"))].iloc[0]
     verb = "reaches the goal" if best["role"] == "chosen" else "comes nearest"
-    message = f"{best['count']:,} × {best['nodes']}, {best['owner']}, {verb} at {brief('cost_usd', best['cost_usd'])}"
+    message = f"{machine_words({str(key): value for key, value in best.items()})}, {best['owner']}, {verb} at {brief('cost_usd', best['cost_usd'])}"
     figure, (ax,) = sheet(message, height=3.9)
     rows = table[np.isfinite(table["cost_usd"]) & np.isfinite(table["time_s"])]
     seconds, unit = time_unit(float(rows["time_s"].max()))

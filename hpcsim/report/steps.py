@@ -6,6 +6,7 @@ import html
 import math
 from typing import Any
 
+from hpcsim.results.planning import machine_words
 from hpcsim.results.quantities import show
 from hpcsim.results.record import Results
 
@@ -33,7 +34,7 @@ def _finalists(results: Results) -> str:
     for row in table[table["role"].isin(("chosen", "near", "finalist"))].to_dict("records"):
         numbers = [show("time_s", row["time_s"]) if row["time_s"] else "–", show("time_s", row["simulated_s"])]
         numbers += [show("cost_usd", row["cost_usd"]), show("outlay_usd", row["outlay_usd"]), show("carbon_kg_co2e", row["carbon_kg_co2e"])]
-        words = [row["role"], row["goal"], f"{row['count']:,} × {row['nodes']}", row["owner"], f"{row['provider']} {row['place']}"]
+        words = [row["role"], row["goal"], machine_words(row), row["owner"], f"{row['provider']} {row['place']}"]
         cells = "".join(f"<td>{_cell(word)}</td>" for word in words) + "".join(f'<td class="n">{_text(number)}</td>' for number in numbers)
         strong = ' class="best"' if row["role"] != "finalist" else ""
         rows.append(f"<tr{strong}>{cells}</tr>")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hpcsim.results.columns import Table
 from hpcsim.results.columns import count_column as count
 from hpcsim.results.columns import real_column as real
 from hpcsim.results.columns import text_column as text
 
-__all__ = ["FACETS", "PLAN_TABLES", "STEPS"]
+__all__ = ["FACETS", "PLAN_TABLES", "STEPS", "machine_words"]
 
 STEPS = ("requirement analysis", "planning", "construction", "optimisation", "maintenance")
 """The steps of a plan, in their order."""
@@ -133,3 +136,19 @@ _PRICES = Table(
 
 PLAN_TABLES: tuple[Table, ...] = (_PLAN, _CANDIDATES, _BILL, _MONTHS, _SAVINGS, _PRICES)
 """Every table of a plan."""
+
+
+def machine_words(row: Mapping[str, Any]) -> str:
+    """Return the machine of a combination in words: nodes with their accelerators, or drives of a tier.
+
+    Parameters
+    ----------
+    row : mapping
+        ``goal nodes accelerator count devices`` of a row of ``plan_candidates``.
+    """
+    number, name = int(row["count"]), str(row["nodes"])
+    if str(row["goal"]).startswith("store"):
+        return f"{number:,} drive{'s' * (number != 1)} of {name}" if number else name
+    devices, accelerator = int(row["devices"]), row["accelerator"]
+    inside = f" ({devices:,} {accelerator})" if isinstance(accelerator, str) and accelerator and devices else ""
+    return f"{number:,} {name} node{'s' * (number != 1)}{inside}"

@@ -46,6 +46,8 @@ def test_the_text_has_the_answer_the_finalists_and_the_steps(tmp_path, capsys) -
     text = capsys.readouterr().out
     for word in ("Finalists", "chosen", "Requirement analysis", "Maintenance", "because:", "flips:"):
         assert word in text
+    assert "Buy 1 a100 node (8 a100-sxm-80gb) for xray, owned at basement; keep images" in " ".join(text.split())
+    assert " × a100" not in text
 
 
 def test_an_impossible_goal_is_answered(tmp_path, capsys) -> None:

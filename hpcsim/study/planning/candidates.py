@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.base.errors import problem_kind
+from hpcsim.results.planning import machine_words
 
 __all__ = ["OBJECTIVES", "SHARED", "Candidates", "front", "joined", "order"]
 
@@ -87,12 +88,20 @@ class Candidates:
 
         return Candidates(self.goal, of(self.axes), of(self.values), of(self.parts), of(self.over), self.limits, of(self.extra))
 
+    def machine(self, i: int) -> str:
+        """Return the nodes and accelerators of combination ``i`` in words, or its drives."""
+        axes = {name: self.axes[name][i] for name in ("nodes", "count", "accelerator") if name in self.axes}
+        devices = round(float(self.values["devices"][i])) if "devices" in self.values else 0
+        return machine_words({"goal": self.goal, "nodes": "", "count": 0, "accelerator": "", "devices": devices} | axes)
+
     def words(self, i: int) -> str:
         """Return combination ``i`` in words."""
         axes = {name: str(column[i]) for name, column in self.axes.items()}
-        machine = f"{axes.pop('count', '')} × {axes.pop('nodes', '')}".strip(" ×")
+        machine = self.machine(i)
         where = f"{axes.pop('owner', '')} ({axes.pop('provider', '')}, {axes.pop('place', '')})"
-        rest = ", ".join(f"{name} {value}" for name, value in axes.items() if value and name not in ("accelerator", "country"))
+        rest = ", ".join(
+            f"{name} {value}" for name, value in axes.items() if value and name not in ("nodes", "count", "accelerator", "country")
+        )
         return ", ".join(part for part in (machine, where, rest) if part)
 
 

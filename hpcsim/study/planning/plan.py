@@ -190,7 +190,7 @@ def _answer(
     alone = [(n, f) for n, f in near.alone.items() if math.isfinite(f)]
     lead = "; any one of these alone would do: " if len(works) == 1 else "; each goal without the others would need one of: "
     would = lead + ", ".join(_limit_words(scenario, works, n, f) for n, f in alone) if alone else ""
-    return f"Nothing reaches the goals. The nearest is {said}: {takes}; it needs {binds}{would}."
+    return f"Nothing reaches the goals. The nearest is to {said}: {takes}; it needs {binds}{would}."
 
 
 def _summary(works: Sequence[GoalWork], rows: Sequence[int], choice: Choice | None, near: Nearest | None) -> dict[str, Any]:

@@ -73,11 +73,10 @@ class QueueWork:
         return self.source_of(row).words
 
     def says(self, row: int) -> str:
-        """Return the pool, its owner and place."""
-        source, sized = self.source_of(row), self._sized(row)
-        grows = f"{sized[0].nodes:,} growing to {sized[-1].nodes:,}" if sized[0].nodes != sized[-1].nodes else f"{sized[-1].nodes:,}"
-        where = f"at {source.place}" if source.provider == "own" else f"of {source.provider} in {source.place}"
-        return f"the queue on {grows} × {self.found.axes['nodes'][row]}, {self.found.axes['owner'][row]} {where}"
+        """Return what to buy or rent for the pool, of whom and where."""
+        first, last = (sized.nodes for sized in (self._sized(row)[0], self._sized(row)[-1]))
+        machine = f"{first:,} nodes growing to {self.found.machine(row)}" if first != last else self.found.machine(row)
+        return self.source_of(row).acquired(machine, "the queue", str(self.found.axes["owner"][row]))
 
     def write(self, sheet: Sheet, found: Candidates, row: int, *, reached: bool) -> None:
         """Add the five steps."""

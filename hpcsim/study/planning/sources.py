@@ -131,6 +131,24 @@ class Source:
         """Owner and place, for a reader."""
         return f"{self.owner} at {self.place}" if self.provider == "own" else f"{self.owner} of {self.provider} in {self.place}"
 
+    def acquired(self, machine: str, use: str, owner: str | None = None) -> str:
+        """Return what to do to have a machine from here, for a reader: buy or rent it.
+
+        Parameters
+        ----------
+        machine : str
+            Its nodes in words, for
+        use : str
+            the goal.
+        owner : str, optional
+            Way to come by it, where it is not this source's alone.
+        """
+        how = owner or self.owner
+        if self.provider == "own":
+            return f"{'buy' if self.kind == 'owned' else 'rent'} {machine} for {use}, {how} at {self.place}"
+        place = "on the market" if self.provider == "market" else f"from {self.provider} in {self.place}"
+        return f"rent {machine} for {use} {place}, {how}"
+
 
 @dataclass(frozen=True)
 class Terms:

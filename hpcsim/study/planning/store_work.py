@@ -63,9 +63,9 @@ class StoreWork:
         return self.source_of(row).words
 
     def says(self, row: int) -> str:
-        """Return the tier and its place."""
+        """Return where to keep the data: the tier and its place."""
         source = self.source_of(row)
-        return f"{self.model.name} ({readable(self.model.sizes[-1], 'data size', 3)} at the end) on {self.tier(row).name} {'at' if source.provider == 'own' else f'of {source.provider} in'} {source.place}"
+        return f"keep {self.model.name} ({readable(self.model.sizes[-1], 'data size', 3)} at the end) on {self.tier(row).name} {'at' if source.provider == 'own' else f'of {source.provider} in'} {source.place}"
 
     def write(self, sheet: Sheet, found: Candidates, row: int, *, reached: bool) -> None:
         """Add the five steps."""

@@ -54,7 +54,7 @@ class GoalWork(Protocol):
         """Add the five steps to the sheet; ``found`` has the shared limits less what other goals take."""
 
     def says(self, row: int) -> str:
-        """Return the combination and what it takes, in words for the answer."""
+        """Return what to do to have the combination, in words for the answer."""
 
 
 @dataclass
@@ -149,9 +149,8 @@ class TrainWork:
             )
 
     def says(self, row: int) -> str:
-        """Return the machine, its owner and place."""
-        machine, source = self._of(row)
-        return f"{self.run} on {machine.nodes:,} × {machine.kind.name} ({machine.devices:,} {machine.kind.accelerator}), {source.label}"
+        """Return what to buy or rent, of whom and where."""
+        return self.source_of(row).acquired(self.found.machine(row), self.run)
 
 
 def train_work(scenario: Scenario, run: str, kinds: tuple[NodeKind, ...], terms: Terms, catalog: Catalog) -> TrainWork:
