@@ -27,7 +27,11 @@ SERVICES = (
             _count("requests", "Requests that came; in an estimate, that are expected."),
             _count("requests_finished", "Requests that were answered."),
             _count("replicas", "Copies of the model that decode."),
-            _real("load_per_s", "1/s", "Requests per second on average, as given."),
+            _real(
+                "load_per_s",
+                "1/s",
+                "Requests per second that are expected on average in the time looked at: as given, where that is whole periods of the profile.",
+            ),
             _real(
                 "capacity_per_s", "1/s", "Load above which the queue grows without end.", formula="c·b/(steps·t(b) + b·prefill), b slots"
             ),

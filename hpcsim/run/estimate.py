@@ -22,10 +22,11 @@ from hpcsim.run.nodes import fitted
 from hpcsim.run.pipelines import Staged, closed_items
 from hpcsim.run.pools import BoundJobs, ladder_of
 from hpcsim.run.record import BatchRecord, Item, Record, devices_per_processor, node_span_w
-from hpcsim.run.served import served_in_estimate
+from hpcsim.run.served import served_in_estimate, stretches_of_course
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scheduling.machine import Allocation
 from hpcsim.workload.jobs import Trace
+from hpcsim.workload.service_course import course_of
 from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
 from hpcsim.workload.training import TrainingPlan
@@ -97,9 +98,9 @@ def _service_item(plan: ServingPlan) -> Item:
     item = Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, plan.work_s)
     item.start_s, item.end_s, item.status = plan.submit_s, plan.submit_s + plan.work_s, "finished"
     item.done_s = plan.work_s
-    load, busy = plan.mean_work(plan.steady)
-    item.stretches = [(plan.group.name, item.start_s, item.end_s, float(plan.draw_w(np.asarray(load), np.asarray(busy))))]
-    item.served = served_in_estimate(plan)
+    course = course_of(plan)
+    item.stretches = stretches_of_course(plan, course, item.start_s)
+    item.served = served_in_estimate(plan, course)
     return item
 
 

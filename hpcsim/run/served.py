@@ -9,9 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from hpcsim.engine.serving import ServiceRun
+from hpcsim.workload.requests import mean_load_per_s
+from hpcsim.workload.service_course import Course
 from hpcsim.workload.serving import ServingPlan
 
-__all__ = ["Served", "served_in_estimate", "served_in_run", "stretches_of_run"]
+__all__ = ["Served", "served_in_estimate", "served_in_run", "stretches_of_course", "stretches_of_run"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -27,6 +29,8 @@ class Served:
     ----------
     requests, finished : int
         Those that came (that are expected), and those that were answered.
+    load_per_s : float
+        Requests a second that are expected on average in the time that was looked at.
     tokens : float
         Tokens of all answers.
     ttft_s, tpot_s, latency_s : array
@@ -46,6 +50,7 @@ class Served:
 
     requests: int
     finished: int
+    load_per_s: float
     tokens: float
     ttft_s: Floats
     tpot_s: Floats
@@ -79,24 +84,24 @@ class Served:
         return late / (len(self.latency_s) + self.in_flight)
 
 
-def served_in_estimate(plan: ServingPlan) -> Served:
-    """Return what is expected of a service: latencies at its highest load, the rest at its mean load."""
-    mean, peak, demand = plan.steady, plan.peak, plan.demand
-    requests = round(plan.spec.load * plan.spec.duration)
+def served_in_estimate(plan: ServingPlan, course: Course) -> Served:
+    """Return what is expected of a service: latencies at its highest load, the rest over its course."""
+    peak = plan.peak
     none = np.empty(0)
     waits = float(peak.wait_s.mean()) if peak.stable else math.nan
     return Served(
-        requests=requests,
-        finished=requests if mean.stable else round(mean.capacity_per_s * plan.spec.duration),
-        tokens=min(plan.spec.load, mean.capacity_per_s) * plan.spec.duration * float(demand.outputs.mean()),
+        requests=round(course.requests),
+        finished=round(course.answered),
+        load_per_s=plan.steady.load_per_s,
+        tokens=course.answered * float(plan.demand.outputs.mean()),
         ttft_s=peak.ttft_s if peak.stable else none,
         tpot_s=peak.tpot_s if peak.stable else none,
         latency_s=peak.latency_s if peak.stable else none,
         in_flight=0,
         mean_wait_s=waits,
         mean_queue=waits * peak.load_per_s,
-        mean_batch=mean.batch,
-        busy_frac=plan.mean_work(mean)[1] / (plan.replicas + plan.apart),
+        mean_batch=course.batch,
+        busy_frac=course.busy_frac,
         way_s=plan.service.way_s + plan.spec.access.jitter,
         prefill_s=peak.prefilled_s,
         decode_s=peak.decoded_s if peak.stable else math.nan,
@@ -123,6 +128,7 @@ def served_in_run(plan: ServingPlan, run: ServiceRun, until_s: float) -> Served:
     return Served(
         requests=int(came.sum()),
         finished=int(done.sum()),
+        load_per_s=mean_load_per_s(plan.spec, run.requests.span_s),
         tokens=float(outputs[done].sum()),
         ttft_s=ttft,
         tpot_s=tpot,
@@ -150,6 +156,18 @@ def stretches_of_run(plan: ServingPlan, run: ServiceRun, begin_s: float, end_s: 
     width = np.diff(edges)
     watts = plan.draw_w(np.maximum(np.diff(load), 0.0) / width, np.maximum(np.diff(busy), 0.0) / width)
     return [(plan.group.name, float(a), float(b), float(w)) for a, b, w in zip(edges[:-1], edges[1:], watts, strict=True)]
+
+
+def stretches_of_course(plan: ServingPlan, course: Course, begin_s: float) -> list[tuple[str, float, float, float]]:
+    """Return the same rows of what is expected: those of the profile, or as many as there are of a run where they are fewer."""
+    edges, watts = course.edges_s, course.draw_w
+    if len(watts) > PIECES:
+        energy = np.append(0.0, np.cumsum(watts * np.diff(edges)))
+        few = np.linspace(0.0, edges[-1], PIECES + 1)
+        edges, watts = few, np.diff(np.interp(few, edges, energy)) / np.diff(few)
+    return [
+        (plan.group.name, begin_s + float(a), begin_s + float(b), float(w)) for a, b, w in zip(edges[:-1], edges[1:], watts, strict=True)
+    ]
 
 
 def _upto(edges: Floats, begin_s: Floats, end_s: Floats, rate: Floats) -> Floats:

@@ -41,7 +41,7 @@ def _times(served: Served, plan: ServingPlan, name: str) -> Any:
 def _figures(served: Served, plan: ServingPlan, span_s: float) -> dict[str, Any]:
     """Return the figures of a service that need no account."""
     found: dict[str, Any] = {"requests": served.requests, "requests_finished": served.finished}
-    found["replicas"], found["load_per_s"], found["capacity_per_s"] = plan.replicas, plan.spec.load, plan.steady.capacity_per_s
+    found["replicas"], found["load_per_s"], found["capacity_per_s"] = plan.replicas, served.load_per_s, plan.steady.capacity_per_s
     found["kept_load_per_s"] = plan.kept_load_per_s
     for name in _TIMES:
         for q in (50, 95, 99):
@@ -91,7 +91,7 @@ def service_rows(record: Record, done: Account) -> dict[str, list[Any]]:
     """Return the columns of the table of services."""
     rows = []
     for item, plan, served in services_of(record):
-        span = plan.spec.duration if record.kind == "estimate" else item.stop_s(record.end_s) - item.start_s
+        span = plan.spec.lasts_s if record.kind == "estimate" else item.stop_s(record.end_s) - item.start_s
         energy = _energy_j(item, plan, record)
         usd = _own_bill(item, plan, record, done, energy)
         answered = served.finished or math.nan
@@ -181,7 +181,7 @@ def service_answer(plan: ServingPlan, served: Served, summary: Mapping[str, Any]
     device = plan.group.accelerator.id if plan.group.accelerator else plan.group.name
     copies = f"{plan.replicas} replica{'s' * (plan.replicas != 1)}"
     copies += f" and {plan.apart} for prefills" if plan.apart else ""
-    text = f"{plan.name} serves {plan.network.id} to {plan.spec.load:.4g} requests a second on {copies} of {plan.tp} {device}"
+    text = f"{plan.name} serves {plan.network.id} to {served.load_per_s:.4g} requests a second on {copies} of {plan.tp} {device}"
     if not len(served.latency_s):
         return f"{text}, which can serve {plan.steady.capacity_per_s:.4g}: the queue grows without end"
     parts = []

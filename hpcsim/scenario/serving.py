@@ -23,6 +23,8 @@ APART_MODE = problem_kind("serving-apart", "{key} says nothing about prefills th
 APART_NEEDS = problem_kind("serving-apart-missing", "prefill: apart needs prefill_replicas", "say how many replicas do prefills alone")
 EMPTY_PROFILE = problem_kind("serving-profile", "the profile has no load", "at least one of its parts above zero")
 
+_STEADY_S = 600.0
+"""Time in which requests arrive where nothing is said and the load is steady [s]."""
 _MODES = {"stall": "stall the decode steps", "chunked": "go along in chunks", "apart": "are done apart"}
 
 
@@ -167,8 +169,17 @@ class ServingSpec(Spec):
     profile: ProfileSpec | None = Field(None, description="how the load goes up and down; steady without it")
     arrivals: Literal["poisson", "even"] = Field("poisson", description="independent users, or a beat")
     access: AccessSpec = Field(default_factory=AccessSpec, description="the way to the users; none without it")
-    duration: Annotated[float, Quantity("time")] = Field(600.0, description="time in which requests arrive", validate_default=False)
+    duration: Annotated[float, Quantity("time")] | None = Field(
+        None, description="time in which requests arrive; one period of the profile by default, 10 minutes where the load is steady"
+    )
     submit: Annotated[float, Quantity("time", zero=True)] = Field(0.0, description="time at which it begins", validate_default=False)
+
+    @property
+    def lasts_s(self) -> float:
+        """Time in which requests arrive [s]."""
+        if self.duration is not None:
+            return self.duration
+        return _STEADY_S if self.profile is None else self.profile.period
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

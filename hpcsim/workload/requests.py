@@ -12,7 +12,7 @@ from hpcsim.base.rng import stream
 from hpcsim.cost.service import lognormal_lengths
 from hpcsim.scenario.serving import LengthSpec, ServingSpec
 
-__all__ = ["LONGEST", "Requests", "draw_requests", "drawn_lengths"]
+__all__ = ["LONGEST", "Requests", "draw_requests", "drawn_lengths", "load_parts", "mean_load_per_s"]
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -34,6 +34,8 @@ class Requests:
         Random part of the way.
     home : array of int
         Replica where the user is.
+    span_s : float
+        Time in which they come, counted from the begin.
     """
 
     arrival_s: Floats
@@ -41,6 +43,7 @@ class Requests:
     outputs: Ints
     delay_s: Floats
     home: Ints
+    span_s: float
 
 
 def draw_requests(name: str, spec: ServingSpec, seed: int, *, servers: int, until_s: float | None = None) -> Requests:
@@ -61,8 +64,9 @@ def draw_requests(name: str, spec: ServingSpec, seed: int, *, servers: int, unti
     -----
     Arrivals are Poisson with the rate of the profile (unit exponentials laid along the integral of the rate), or a beat along that integral.
     """
-    duration = spec.duration if until_s is None else min(spec.duration, max(until_s - spec.submit, 0.0))
-    times, total = _integral(spec, duration)
+    duration = spec.lasts_s if until_s is None else min(spec.lasts_s, max(until_s - spec.submit, 0.0))
+    times, rates = load_parts(spec, duration)
+    total = np.concatenate([[0.0], np.cumsum(rates * np.diff(times))])
     rng = stream(seed, "serving", name, "arrivals")
     expected = float(total[-1])
     if spec.arrivals == "even":
@@ -80,7 +84,7 @@ def draw_requests(name: str, spec: ServingSpec, seed: int, *, servers: int, unti
         drawn_lengths(length, stream(seed, "serving", name, what).random(n))
         for what, length in (("prompts", spec.prompt), ("outputs", spec.output))
     )
-    return Requests(arrival, prompts, outputs, delay, home)
+    return Requests(arrival, prompts, outputs, delay, home, duration)
 
 
 def drawn_lengths(length: LengthSpec, places: Floats) -> Ints:
@@ -88,13 +92,23 @@ def drawn_lengths(length: LengthSpec, places: Floats) -> Ints:
     return lognormal_lengths(length.mean, length.spread, np.clip(places, 1.0 - LONGEST, LONGEST))
 
 
-def _integral(spec: ServingSpec, duration: float) -> tuple[Floats, Floats]:
-    """Return times and the expected requests up to each of them; linear in between."""
+def load_parts(spec: ServingSpec, duration_s: float) -> tuple[Floats, Floats]:
+    """Return the edges of the stretches of steady load in a time from the begin [s], and the load in each of them [1/s]."""
     if spec.profile is None:
-        return np.array([0.0, duration]), np.array([0.0, spec.load * duration])
+        return np.array([0.0, duration_s]), np.array([spec.load])
     parts = np.array(spec.profile.parts)
     width = spec.profile.period / len(parts)
-    edges = np.concatenate([np.arange(0.0, duration, width), [duration]])
-    at = np.minimum(np.arange(len(edges) - 1) % len(parts), len(parts) - 1)
-    rates = spec.load * parts[at] / parts.mean()
-    return edges, np.concatenate([[0.0], np.cumsum(rates * np.diff(edges))])
+    count = max(math.ceil(duration_s / width - 1e-9), 1)
+    edges = np.append(np.arange(count) * width, duration_s)
+    return edges, spec.load * parts[np.arange(count) % len(parts)] / parts.mean()
+
+
+def mean_load_per_s(spec: ServingSpec, duration_s: float) -> float:
+    """Return the load that is expected on average in a time from the begin [1/s]: the one that is given, over whole periods of its profile."""
+    if spec.profile is None or not duration_s > 0:
+        return spec.load
+    periods = duration_s / spec.profile.period
+    if round(periods) and math.isclose(periods, round(periods), rel_tol=1e-9):
+        return spec.load
+    edges, rates = load_parts(spec, duration_s)
+    return float((rates * np.diff(edges)).sum()) / duration_s

@@ -39,7 +39,7 @@ from hpcsim.scenario.serving import ServingSpec
 from hpcsim.workload.calibrated import calibrated_device, calibrated_fabric
 from hpcsim.workload.devices import cost_device
 from hpcsim.workload.networks import cost_model
-from hpcsim.workload.requests import drawn_lengths
+from hpcsim.workload.requests import drawn_lengths, load_parts, mean_load_per_s
 from hpcsim.workload.training import HOST_LOAD_FRAC, cost_fabric
 
 __all__ = ["MOST_REQUESTS", "ServingPlan", "check_room", "plan_serving"]
@@ -76,7 +76,10 @@ TOGETHER = problem_kind(
 TOO_MANY = problem_kind(
     "serving-requests",
     "{requests:,.0f} requests are more than the {limit:,} that are followed one by one",
-    "a shorter duration, or a lower load",
+    "a shorter duration, a shorter period of the profile, or a lower load",
+)
+NO_LOAD = problem_kind(
+    "serving-no-load", "no request comes in the {time} that are run: the profile has no load in them", "a duration of a period, {period}"
 )
 
 MOST_REQUESTS = 1_000_000
@@ -114,9 +117,9 @@ class ServingPlan:
     service : Service
     demand : Demand
     steady : Steady
-        At the mean load.
+        At the mean load of the time in which requests arrive.
     peak : Steady
-        At the highest load of the profile; ``steady`` where it does not change.
+        At the highest load in that time; ``steady`` where it does not change.
     kept_load_per_s : float
         Largest load at which the objectives are expected to be kept.
     memory : dict of str to float
@@ -169,7 +172,7 @@ class ServingPlan:
     @property
     def work_s(self) -> float:
         """Time in which requests arrive [s]."""
-        return self.spec.duration
+        return self.spec.lasts_s
 
     @property
     def tp(self) -> int:
@@ -356,9 +359,7 @@ def plan_serving(name: str, spec: ServingSpec, cluster: Cluster, catalog: Catalo
     model = cost_model(network)
     _check_model(network, model, spec, path)
     _check_split(network, model, spec, group, path)
-    expected = spec.load * spec.duration
-    if expected > MOST_REQUESTS:
-        raise TOO_MANY.error(path=f"{path}.load", requests=expected, limit=MOST_REQUESTS)
+    load = _checked_load(spec, path)
     device = calibrated_device(cost_device(group, catalog), group, catalog)
     span = max(math.ceil(spec.tp / group.per_node), 1)
     fabric = calibrated_fabric(cost_fabric(group, cluster, span, path), group, cluster, catalog)
@@ -382,8 +383,9 @@ def plan_serving(name: str, spec: ServingSpec, cluster: Cluster, catalog: Catalo
     nodes = _nodes(copies, spec.tp, group)
     if nodes > group.count:
         raise OVER_GROUP.error(path=f"{path}.replicas", need=copies, tp=spec.tp, nodes=nodes, group=group.name, count=group.count)
-    highest = spec.load * _peak_factor(spec)
-    peak = found if highest == spec.load else steady(service, demand, highest)
+    found = found if load == spec.load else steady(service, demand, load)
+    highest = float(load_parts(spec, spec.lasts_s)[1].max())
+    peak = found if highest == load else steady(service, demand, highest)
     batch = max(min(found.batch + (1.0 if demand.steps else 0.0), float(slots)), 1.0)
     span_w, host_w = _power(group, spec.tp)
     return ServingPlan(
@@ -445,6 +447,18 @@ def _frame(replica: Replica, spec: ServingSpec, network: Network, path: str) -> 
     slots = int(min(most, math.floor(room / demand.held))) if math.isfinite(room) else most
     memory["cache"] = min(slots * demand.held, room if math.isfinite(room) else 0.0) * float(cache_bytes(replica))
     return _Frame(passes, demand, slots, most, room, pass_tokens, chunk, memory)
+
+
+def _checked_load(spec: ServingSpec, path: str) -> float:
+    """Return the mean load of the time in which requests arrive [1/s]."""
+    load = mean_load_per_s(spec, spec.lasts_s)
+    if not load:
+        assert spec.profile is not None
+        time, period = (readable(seconds, "time", 3) for seconds in (spec.lasts_s, spec.profile.period))
+        raise NO_LOAD.error(path=f"{path}.duration", time=time, period=period)
+    if load * spec.lasts_s > MOST_REQUESTS:
+        raise TOO_MANY.error(path=f"{path}.load", requests=load * spec.lasts_s, limit=MOST_REQUESTS)
+    return load
 
 
 def _power(group: NodeGroup, tp: int) -> tuple[float | None, float]:
@@ -579,6 +593,19 @@ def _least(keeps: Callable[[int], bool], most: int) -> int | None:
     return high
 
 
+def _cut_note(spec: ServingSpec, name: str, load: float, highest: float) -> str:
+    """Say which part of the profile is run, and with which load, where that is not the load that is given."""
+    assert spec.profile is not None
+    count, period = len(spec.profile.parts), readable(spec.profile.period, "time", 3)
+    last = len(load_parts(spec, spec.lasts_s)[1])
+    which = f"the first of the {count} parts" if last == 1 else f"parts 1 to {last} of {count}"
+    which = which if last <= count else f"{spec.lasts_s / spec.profile.period:.3g} times the {count} parts"
+    return (
+        f"Beware: {name} runs {readable(spec.lasts_s, 'time', 3)} of a profile of {period}, {which}: {load:.4g} requests a second on average there "
+        f"and {highest:.4g} at most, {spec.load:.4g} and {spec.load * _peak_factor(spec):.4g} over all of it. With duration: {period}, or none, all of it is run."
+    )
+
+
 def _notes(
     spec: ServingSpec,
     name: str,
@@ -591,6 +618,8 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     copies = service.replicas + service.apart
+    if found.load_per_s != spec.load:
+        notes.append(_cut_note(spec, name, found.load_per_s, peak.load_per_s))
     if spec.replicas is None:
         notes.append(
             f"{name}: {service.replicas} replicas are the fewest of which the load takes {spec.target:.0%} at most of what keeps the objectives."

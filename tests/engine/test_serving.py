@@ -56,7 +56,7 @@ def serve(made: ServingPlan, requests: Requests | None = None, seed: int = 1) ->
 
 def asked(arrivals: list[float], prompts: list[int], outputs: list[int]) -> Requests:
     n = len(arrivals)
-    return Requests(np.array(arrivals), np.array(prompts), np.array(outputs), np.zeros(n), np.arange(n))
+    return Requests(np.array(arrivals), np.array(prompts), np.array(outputs), np.zeros(n), np.arange(n), float(np.max(arrivals)))
 
 
 @given(st.floats(1e-3, 1.0), st.floats(0.0, 0.1), st.floats(0.0, 2.0), st.integers(1, 200))

@@ -16,6 +16,7 @@ from hpcsim.engine.clock import Clock
 from hpcsim.engine.serving import ServiceRun
 from hpcsim.run.bind import bind
 from hpcsim.workload.requests import draw_requests
+from hpcsim.workload.service_course import course_of
 
 
 def scenario(spec: dict[str, Any], *, nodes: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
@@ -271,3 +272,52 @@ def test_ranges_widen_with_the_load() -> None:
     assert spans[0] == pytest.approx(spans[1])
     overloaded = hpcsim.estimate(scenario({"load": "200/s", "replicas": 1, "duration": "10 s"}))
     assert "p95_ttft_s" not in overloaded.ranges
+
+
+def test_a_profile_without_a_duration_lasts_one_period() -> None:
+    profile = {"parts": [1, 2, 3, 2], "period": "40 s"}
+    given_ = scenario({"load": "5/s", "profile": profile, "replicas": 1})
+    del given_["workload"]["serving"]["chat"]["duration"]
+    assert bind(given_).services[0].spec.lasts_s == 40
+    closed, run = hpcsim.estimate(given_), hpcsim.simulate(given_)
+    assert closed.summary["requests"] == 200
+    assert run.summary["load_per_s"] == closed.summary["load_per_s"] == 5
+    assert not any("of a profile" in note for note in closed.notes)
+
+
+def test_a_duration_that_cuts_the_profile_is_told() -> None:
+    spec = scenario({"load": "20/s", "profile": [1, 2, 3, 2], "duration": "40 s", "replicas": 4})
+    closed, run = hpcsim.estimate(spec), hpcsim.simulate(spec)
+    assert closed.summary["requests"] == 400
+    for results in (closed, run):
+        assert results.summary["load_per_s"] == pytest.approx(10)
+        assert "to 10 requests a second" in results.answer
+        (note,) = [note for note in results.notes if "of a profile" in note]
+        assert "the first of the 4 parts: 10 requests a second on average there and 10 at most, 20 and 30 over all of it" in note
+    code, path, _ = code_of({"profile": [0, 1]})
+    assert (code, path) == ("serving-no-load", "workload.serving.chat.duration")
+
+
+def test_energy_sums_over_the_parts_of_a_profile() -> None:
+    """A service with nothing to do in three of four parts draws what it draws at four times the load, a quarter of the time."""
+    spec = {"load": "5/s", "profile": {"parts": [0, 0, 0, 1], "period": "2 min"}, "duration": "2 min", "replicas": 1}
+    closed, run = hpcsim.estimate(scenario(spec)).services.iloc[0], hpcsim.simulate(scenario(spec)).services.iloc[0]
+    level = bind(scenario({"load": "20/s", "replicas": 1})).services[0]
+    assert closed["utilisation_frac"] == pytest.approx(level.mean_work(level.steady)[1] / 4)
+    assert closed["mean_batch"] == pytest.approx(level.steady.batch / 4)
+    for key, near in (("energy_j", 0.02), ("utilisation_frac", 0.05)):
+        assert run[key] == pytest.approx(closed[key], rel=near)
+
+
+def test_a_backlog_is_worked_off_in_the_parts_behind() -> None:
+    """Full until what came above the capacity c is done: a first half at 3/2 c and a second at 1/2 c leave nothing, and no idle time."""
+    most = bind(scenario({"replicas": 1})).services[0].steady.capacity_per_s
+    spec = {"replicas": 1, "load": f"{most!r}/s", "duration": "20 s", "profile": {"parts": [3, 1], "period": "20 s"}}
+    course = course_of(bind(scenario(spec)).services[0])
+    assert course.answered == pytest.approx(course.requests)
+    assert course.busy_frac == 1
+    half = course_of(bind(scenario({**spec, "duration": "10 s"})).services[0])
+    assert half.answered == pytest.approx(10 * most)
+    eased = course_of(bind(scenario({**spec, "profile": {"parts": [3, 0, 0, 0], "period": "20 s"}})).services[0])
+    assert eased.busy_frac == pytest.approx(1)
+    assert course_of(bind(scenario({**spec, "load": f"{most / 2!r}/s", "profile": {"parts": [3, 0, 0, 0], "period": "20 s"}})).services[0]).busy_frac == pytest.approx(0.5)  # fmt: skip
