@@ -381,7 +381,7 @@ def slowdowns(policies: pd.DataFrame) -> Chart:
     message = (
         "No policy ran"
         if not names
-        else f"{ranked['policy'].iloc[0]} slows jobs down least: {brief('mean_bounded_slowdown', values[0])} times on average"
+        else f"{ranked['policy'].iloc[0]} slows jobs down least: by a factor of {brief('mean_bounded_slowdown', values[0])} on average"
     )
     figure, (axes,) = sheet(message, height=1.3 + 0.36 * len(names))
     if not names:

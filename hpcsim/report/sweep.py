@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from hpcsim.report.style import PALETTE, WIDTH_IN, Chart, drawn, legend, note, sheet, value_axis, wrap
+from hpcsim.results.courses import course, is_plural
 from hpcsim.results.quantities import SUMMARY, brief, label, quantity
 
 __all__ = ["axes_of", "in_proportion", "metrics_of", "sweep_chart", "sweep_charts"]
@@ -220,15 +221,15 @@ def _title(rows: pd.DataFrame, first: str, others: list[str], metric: str) -> st
     text = label(metric)
     text = text[:1].upper() + text[1:]
     if not others:
-        means = rows.groupby(first, sort=False)[metric].mean()
-        a, b = means.index[0], means.index[-1]
-        if a == b:
-            return f"{text}: {brief(metric, float(means.iloc[0]))} at {_word(a)}"
-        verb = "grows" if means.iloc[-1] > means.iloc[0] else "falls" if means.iloc[-1] < means.iloc[0] else "goes"
-        return f"{text} {verb} from {brief(metric, float(means.iloc[0]))} at {_word(a)} to {brief(metric, float(means.iloc[-1]))} at {_word(b)}"
+        means = rows.groupby(first, sort=rows[first].dtype.kind in "iuf")[metric].mean()
+        values, places = [float(value) for value in means], [_word(at) for at in means.index]
+        said = [brief(metric, value) for value in values]
+        if len(values) == 1:
+            return f"{text}: {said[0]} at {places[0]}"
+        return f"{text} {course(values, said, places, plural=is_plural(text), way=True)}"
     means = rows.groupby([first, *others], sort=False)[metric].mean()
     low, high = means.idxmin(), means.idxmax()
     return (
-        f"{text} is least at {', '.join(map(_word, low))} ({brief(metric, float(means.min()))}) "
-        f"and most at {', '.join(map(_word, high))} ({brief(metric, float(means.max()))})"
+        f"{text}: least at {', '.join(map(_word, low))} ({brief(metric, float(means.min()))}), "
+        f"most at {', '.join(map(_word, high))} ({brief(metric, float(means.max()))})"
     )

@@ -272,6 +272,7 @@ def _results(
     from hpcsim.study.replicates import intervals
 
     table = rows_of(points, outcomes)
+    priced = bool(scenario.cluster.prices) or any(axis.startswith("cluster.prices") for found in axes for axis in found.paths)
     failed = int((table["problem"] != "").sum())
     paths = [path for axis in axes for path in axis.paths]
     summary: dict[str, Any] = {
@@ -292,7 +293,7 @@ def _results(
     return Results(
         name=_name(scenario),
         question=scenario.question,
-        answer=_answer(table, paths, failed, ranges),
+        answer=_answer(table, paths, failed, ranges, priced=priced),
         kind="sweep",
         summary=summary,
         ranges={},
@@ -323,10 +324,9 @@ _OF_SERVICES = ("cost_per_request_usd", "p95_ttft_s", "late_frac", "p95_latency_
 """The same of services, which last as long as they are told to."""
 
 
-def _answer(table: Any, paths: list[str], failed: int, ranges: Any) -> str:
-    """Say how the first headline moves over a single axis, or where the headlines are least over several, each with its 80 % range."""
-    from hpcsim.base.units import readable
-    from hpcsim.results.quantities import brief, label
+def _answer(table: Any, paths: list[str], failed: int, ranges: Any, *, priced: bool) -> str:
+    """Say how the first headline goes over a single axis, or where the headlines are least over several, each with its 80 % range."""
+    from hpcsim.results.quantities import brief
 
     good = table[table["problem"] == ""]
     sentence = f"{_points(len(table))} over {', '.join(paths)}"
@@ -339,14 +339,9 @@ def _answer(table: Any, paths: list[str], failed: int, ranges: Any) -> str:
     if len(paths) == 1 and good[paths[0]].nunique() > 1:
         ends = []
         for key in dict.fromkeys(moving[:1] + [key for key in ("cost_usd",) if key in moving]):
-            groups = good.groupby(paths[0], sort=False)[key]
-            means = groups.mean()
-            one, two = (
-                (readable(mean, "time") if key.endswith("_s") else brief(key, mean)) + _within(ranges, key, groups.groups[at])
-                for at, mean in ((means.index[0], float(means.iloc[0])), (means.index[-1], float(means.iloc[-1])))
-            )
-            ends.append(f"the {label(key)} goes from {one} at {means.index[0]} to {two} at {means.index[-1]}")
-        sentence += ": " * bool(ends) + "; ".join(ends)
+            ends.append(f"{_said(key, priced)} {_course(good, paths[0], key, ranges)}")
+        between = ". The " if any("; " in end for end in ends) else "; the "
+        sentence += ": the " * bool(ends) + between.join(ends)
     elif moving:
         said = []
         for key in moving[:3]:
@@ -355,11 +350,32 @@ def _answer(table: Any, paths: list[str], failed: int, ranges: Any) -> str:
             values = least if len(paths) > 1 else (least,)
             at = ", ".join(f"{path.rpartition('.')[2]} {value}" for path, value in zip(paths, values, strict=True))
             rows = good.index[(good[paths] == list(values)).all(axis=1)]
-            said.append(f"the least {label(key)} is {brief(key, float(means.min()))}{_within(ranges, key, rows)} at {at}")
+            said.append(f"the least {_said(key, priced)} is {brief(key, float(means.min()))}{_within(ranges, key, rows)} at {at}")
         sentence += f": {'; '.join(said)}"
     if failed:
         sentence += f"; {_points(failed)} could not be run (column problem)"
     return sentence + "."
+
+
+def _said(key: str, priced: bool) -> str:
+    """Return what a figure is called; a cost without prices is that of electricity alone."""
+    from hpcsim.results.quantities import label
+
+    return label(key) if priced or key != "cost_usd" else "cost of electricity"
+
+
+def _course(good: Any, path: str, key: str, ranges: Any) -> str:
+    """Say how a figure goes over an axis; numbers in their order, other values as they were given."""
+    from hpcsim.base.units import readable
+    from hpcsim.results.courses import course, is_plural
+    from hpcsim.results.quantities import brief, label
+
+    groups = good.groupby(path, sort=good[path].dtype.kind in "iuf")[key]
+    means = groups.mean().dropna()
+    values = [float(value) for value in means]
+    plain = [readable(value, "time") if key.endswith("_s") else brief(key, value) for value in values]
+    spans = [_within(ranges, key, groups.groups[at]) for at in means.index]
+    return course(values, plain, [str(at) for at in means.index], plural=is_plural(label(key)), spans=spans)
 
 
 def _within(ranges: Any, key: str, rows: Any) -> str:

@@ -84,6 +84,22 @@ def test_the_ranges_of_a_point_are_those_of_the_scenario_alone() -> None:
     assert "80 %" not in jobs.answer
 
 
+def test_a_turn_is_said_and_a_cost_without_prices_is_that_of_electricity() -> None:
+    run = {**TRAINING["workload"]["training"]["run"], "tokens": "20 G", "checkpoint": {"to": "disk", "every": "1 h"}}
+    storage = {"disk": {"type": "lustre", "capacity": "1 PB", "read": "1 GB/s", "write": "1 GB/s"}}
+    data = {
+        **TRAINING,
+        "cluster": {**TRAINING["cluster"], "storage": storage},
+        "workload": {"training": {"run": run}},
+        "failures": {"node": {"mtbf": "2 days", "repair": "1 h"}},
+    }
+    result = hpcsim.sweep(data, {"workload.training.run.checkpoint.every": ["1 min", "1 h", "40 h"]}, mode="estimate")
+    assert "the wall clock is least at 1 h, " in result.answer
+    assert ". The cost of electricity is least at 1 h, " in result.answer
+    priced = {**BASE, "cluster": {**BASE["cluster"], "prices": {"cpu": {"hourly": "1 USD/h"}}}}
+    assert "the cost goes from" in hpcsim.sweep(priced, {COUNT: [3, 4]}).answer
+
+
 def test_a_point_that_fails_is_a_row_with_its_problem() -> None:
     scenario = hpcsim.load(TRAINING).vary({"workload.training.run.layout": "tp=1,pp=3"})
     result = hpcsim.sweep(scenario, {"cluster.nodes.gpu.count": [6, 2, 0, 3]})
