@@ -28,7 +28,7 @@ from hpcsim.scheduling.policies import make_policy
 from hpcsim.scheduling.prediction import PREDICTORS, Predictor
 from hpcsim.study.figures import occupancy_of, policy_metrics, policy_ranges, shares, watched_metrics
 from hpcsim.study.floor import Floor, floor_of
-from hpcsim.study.log_notes import column_notes
+from hpcsim.study.log_notes import column_notes, held_notes, left_out
 from hpcsim.study.whole import NOT_SMALLEST, GaveUp, Patient, Refused, every_policy, smallest_nodes, spoken
 from hpcsim.workload.elastic import Elasticity, elastic_jobs, parse_elasticity
 from hpcsim.workload.jobs import Finding, JobTable, Trace, TraceOptions, read_trace
@@ -124,19 +124,20 @@ def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _question(names: Sequence[str], trace: Trace, processors: int) -> str:
+def _question(names: Sequence[str], trace: Trace, processors: int, of: int) -> str:
     log = Path(trace.file).name or "these jobs"
     under = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-    return f"How long do the {len(trace.jobs):,} jobs of {log} wait on {processors:,} processors under {under}?"
+    jobs = f"the {len(trace.jobs):,}" if of == len(trace.jobs) else f"{len(trace.jobs):,} of the {of:,}"
+    return f"How long do {jobs} jobs of {log} wait on {processors:,} processors under {under}?"
 
 
-def _answer(rows: dict[str, dict[str, float | int]]) -> str:
+def _answer(rows: dict[str, dict[str, float | int]], without: str) -> str:
     best = min(rows, key=lambda name: (rows[name]["mean_bounded_slowdown"], name))
     figures = rows[best]
     lead = f"Of these, {best} has the lowest mean bounded slowdown" if len(rows) > 1 else f"Under {best} the mean bounded slowdown is"
     return (
         f"{lead}{': ' if len(rows) > 1 else ' '}{figures['mean_bounded_slowdown']:.4g}; jobs wait {readable(figures['mean_wait_s'], 'time')} on average "
-        f"({readable(figures['median_wait_s'], 'time')} in the median) and {figures['utilisation_frac']:.1%} of the machine is used."
+        f"({readable(figures['median_wait_s'], 'time')} in the median) and {figures['utilisation_frac']:.1%} of the machine is used.{without}"
     )
 
 
@@ -390,7 +391,8 @@ def replay(
     )
     trace, total, cores, options = setup
     jobs = trace.jobs.sorted_by_submit()
-    floor = None
+    floor, asked = None, jobs
+    node: NodeClass | None = None
     if isinstance(nodes, str) or placement or locality or memory_per_node:
         given = None if isinstance(nodes, str) else NodeClass("node", nodes, cores_per_node, gpus_per_node or 0, memory_per_node or 0)
         node = smallest_nodes(jobs) if given is None else given
@@ -405,16 +407,22 @@ def replay(
     stage = _Stage(total, order, check, floor, cores, PREDICTORS.get(estimates), stopping, series, give_up_s if every else None, refused)
     rows, ranges, tables = _side_by_side(trace, jobs, names, stage, power_w)
     names = list(rows)
+    of, without = left_out(trace, options.max_jobs)
     wall_s = time.perf_counter() - begun
     return Results(
         name=Path(trace.file).name.partition(".")[0] or "replay",
-        question=_question(names, trace, total),
-        answer=_answer(rows),
+        question=_question(names, trace, total, of),
+        answer=_answer(rows, without),
         kind="replay",
         summary={**rows[names[0]], "wall_s": wall_s},
         ranges=ranges,
         tables=tables,
-        notes=[*_notes(trace, estimates, options, order, floor.placement if floor else None), *_least(jobs), *_left_out(refused)],
+        notes=[
+            *_notes(trace, estimates, options, order, floor.placement if floor else None),
+            *held_notes(asked, node, by_gpus=gpus_per_node is not None),
+            *_least(jobs),
+            *_left_out(refused),
+        ],
         provenance=provenance(log=trace.file, log_header=dict(trace.header), options=dataclasses.asdict(options), order=order),
     )
 

@@ -13,6 +13,7 @@ from hpcsim.base.registry import Registry
 from hpcsim.workload.job_table import Bools, Floats, Integers, JobTable, dependency_circles
 
 __all__ = [
+    "NOT_HELD",
     "Bools",
     "Finding",
     "Floats",
@@ -30,6 +31,10 @@ __all__ = [
 
 NO_FORMAT = problem_kind("trace-format-unknown", "no trace reader is known for {file!r}", "name the format; known: {known}")
 BAD_OPTION = problem_kind("trace-option", "{name} is {value!r}; it must be {bound}", "")
+
+
+NOT_HELD = ("asks for no accelerator", "more processors than the machine has", "more than these nodes can give")
+"""How the issues of sound jobs begin that are dropped as the machine is no place for them."""
 
 
 class Finding(NamedTuple):

@@ -163,6 +163,27 @@ def test_what_was_read_and_what_stands_in_is_said(tmp_path: Path) -> None:
     assert "Estimates: requested run times; processors" in " ".join(known.notes)
 
 
+def test_jobs_that_are_left_out_stand_in_the_answer(tmp_path: Path) -> None:
+    jobs = JobTable.of(np.arange(4), np.full(4, 60), np.full(4, 2), gpus=[0, 0, 0, 2], memory_bytes=np.full(4, 4e9))
+    whole = replay(jobs, nodes=4, cores_per_node=4)
+    assert "left out" not in whole.answer
+    assert "the 4 jobs" in whole.question
+    note = next(note for note in whole.notes if note.startswith("Not looked at"))
+    assert "1 of 4 jobs asks for (--gpus-per-node" in note
+    assert "4 of 4 jobs ask for (--memory-per-node" in note
+    placed = replay(jobs, nodes=4, cores_per_node=4, memory_per_node=8 * 10**9)
+    assert placed.answer.endswith(" 1 of 4 jobs (25 %) was left out: more than these nodes can give, even when empty.")
+    assert "3 of the 4 jobs" in placed.question
+    assert any(note.startswith("Accelerators, which 1 of 4 jobs asks for") for note in placed.notes)
+    assert not any(note.startswith("Not looked at") for note in placed.notes)
+    silent = replay(JobTable.of([0], [9], [1]), nodes=4, memory_per_node=8 * 10**9)
+    assert any(note.startswith("No job of the log states what memory") for note in silent.notes)
+    counted = replay(jobs, nodes=4, gpus_per_node=2)
+    assert "3 of 4 jobs (75 %) were left out: asks for no accelerator." in counted.answer
+    small = replay(JobTable.of([0, 1, 2], [9, 9, 9], [1, 9, 1]), nodes=8)
+    assert "1 of 3 jobs (33 %) was left out: more processors than the machine has (8)." in small.answer
+
+
 def test_dates_names_shares_and_energy(tmp_path: Path) -> None:
     path = tmp_path / "log.csv"
     path.write_text(
