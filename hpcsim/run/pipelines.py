@@ -235,7 +235,7 @@ def pipeline_summary(record: Record, done: Account, *, billable: bool) -> dict[s
     ended = [item.end_s - item.start_s for _, item, _ in pipes if item.status == "finished"]
     found = {
         **({"pipeline_time_s": max(ended)} if ended else {}),
-        "pipeline_bytes": sum(stage.in_bytes * part for stage, part in stages if not stage.after),
+        "pipeline_bytes": sum(stage.begin_bytes * part for stage, part in stages),
         "kept_bytes": sum(_kept_at_end(record, item, staged) for _, item, staged in pipes),
         **_recovery(record, laid),
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -156,19 +156,6 @@ class InFlightSpec(Spec):
         return {"method": data} if isinstance(data, str) else data
 
 
-def _chained(stages: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return stages each of which says what it follows, so that their order is content and not only the order of a file."""
-    found: dict[Any, Any] = {}
-    before = None
-    for name, stage in stages.items():
-        written = {"kind": stage} if isinstance(stage, str) else stage
-        if isinstance(written, Mapping) and written.get("after") is None:
-            follows = isinstance(before, str) and written.get("data") is None
-            written = {**written, "after": (before,) if follows else ()}
-        found[name], before = written, name
-    return found
-
-
 class PipelineSpec(Spec):
     """Stages over data, one after the other or all at once."""
 
@@ -198,10 +185,21 @@ class PipelineSpec(Spec):
     def _plain(cls, data: Any) -> Any:
         if not isinstance(data, Mapping):
             return data
-        data = {k: tuple(v) if k in ("data_in", "operators") and isinstance(v, list) else v for k, v in data.items()}
-        if isinstance(data.get("stages"), Mapping):
-            data["stages"] = _chained(data["stages"])
-        return data
+        return {k: tuple(v) if k in ("data_in", "operators") and isinstance(v, list) else v for k, v in data.items()}
+
+    @model_validator(mode="after")
+    def _chained(self) -> Self:
+        """Have each stage say what it follows, so that their order is content and not only the order of a file.
+
+        What is filled in does not count as given: a stage that is varied gets it anew, as if the file had been edited.
+        """
+        before: tuple[str, ...] = ()
+        for name, stage in self.stages.items():
+            if stage.after is None:
+                stage.__dict__["after"] = before if stage.data is None else ()
+                stage.model_fields_set.discard("after")
+            before = (name,)
+        return self
 
     @classmethod
     def form(cls, given: Mapping[str, Any]) -> Iterator[Problem]:

@@ -208,6 +208,9 @@ def keys_of(scenario: Scenario, points: Iterable[Point], mode: Mode) -> list[str
     """Return the key of every point: the SHA-256 of the scenario as varied, without what no figure depends on, of the seed, the mode,
     and the content of every file that the scenario names."""
     base = {key: value for key, value in scenario.data(defaults=True).items() if key not in _NO_MATTER}
+    for name, pipeline in scenario.workload.pipelines.items():  # a change of a stage may change what follows what, by the order of the file
+        own = base["workload"]["pipelines"][name]
+        own["order"] = [[stage, "after" in spec.model_fields_set] for stage, spec in pipeline.stages.items()]
     text = json.dumps(base, sort_keys=True)
     files = _named_files(base, scenario.folder)
     return [_key(text, files, scenario.folder, point, mode) for point in points]

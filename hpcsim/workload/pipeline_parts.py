@@ -61,6 +61,8 @@ class StagePlan:
         Nodes that run it, and cores of each that it may use; 0 cores where it computes nothing.
     after : tuple of int
         Stages before it.
+    begin_bytes : float
+        Of what comes in, what no stage before it hands on.
     in_bytes, out_bytes, records, objects : float
         What comes in and goes out; records and objects that come in, 0 where nobody says.
     work_bytes, core_bytes_per_s : float
@@ -81,6 +83,7 @@ class StagePlan:
     nodes: int
     cores: int
     after: tuple[int, ...]
+    begin_bytes: float
     in_bytes: float
     out_bytes: float
     records: float

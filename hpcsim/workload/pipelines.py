@@ -37,7 +37,7 @@ UNKNOWN_STAGE = problem_kind("unknown-stage", "the pipeline has no stage {name!r
 CYCLE = problem_kind("stage-cycle", "these stages wait for each other: {names}", "let one of them begin with data of its own")
 NO_DATA = problem_kind("stage-without-data", "nothing says how much data stage {name!r} begins with", "add {key}")
 NO_SOURCE = problem_kind(
-    "stage-without-source", "stage {name!r} begins the pipeline and reads from nowhere", "add from, a storage tier, or arrives, a rate"
+    "stage-without-source", "stage {name!r} begins with data that come from nowhere", "add from, a storage tier, or arrives, a rate"
 )
 NEEDS_COUNT = problem_kind("stage-count", "stage {name!r} needs the number of {what}", "add {key}")
 NEEDS_GROUP = problem_kind(
@@ -184,8 +184,9 @@ class _Planner:
 
 @dataclass(frozen=True)
 class _Amounts:
-    """Bytes, records and objects into and out of every stage."""
+    """Bytes, records and objects into and out of every stage; of the bytes in, those that it begins with."""
 
+    begin_bytes: list[float]
     in_bytes: list[float]
     out_bytes: list[float]
     records: list[float]
@@ -210,7 +211,7 @@ def _amounts(p: _Planner, order: list[tuple[str, tuple[int, ...]]], methods: lis
     into, out = through(np.array(own), np.array(ratios), after)
     less = np.array([1.0 - (spec.stages[name].duplicate or 0.0) for name, _ in order])
     rows, _ = through(np.array(records), less, after)
-    found = _Amounts(into.tolist(), out.tolist(), rows.tolist(), [], [])
+    found = _Amounts(own, into.tolist(), out.tolist(), rows.tolist(), [], [])
     for k, (name, before) in enumerate(order):
         count = objects[k] + sum(found.out_objects[b] for b in before)
         size = spec.stages[name].shard
@@ -292,7 +293,7 @@ def _inputs(p: _Planner, ways: _Ways, name: str, at: int, made: list[StagePlan],
     if tier is not None:
         read(tier, amounts.in_bytes[at], amounts.objects[at])
         return {}
-    if not before and stage.arrives is None and stage.from_storage is None:
+    if (not before or stage.data is not None) and stage.arrives is None and stage.from_storage is None:
         p.problems.add(NO_SOURCE(path=f"{p.path}.stages.{name}", name=name))
     for one in before:
         other = made[one]
@@ -373,6 +374,7 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
         nodes=nodes,
         cores=stage.cores or group.cores or 0,
         after=before,
+        begin_bytes=amounts.begin_bytes[at],
         in_bytes=into,
         out_bytes=out,
         records=records,
@@ -383,7 +385,7 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
         flight_bytes_per_s=(cipher.core_bytes_per_s if cipher is not None else None) or 1.0,
         device_s=into / (nodes * stage.node_rate) if stage.node_rate else 0.0,
         disk_s=2.0 * moved / (nodes * stage.spill) if stage.spill else 0.0,
-        arrive_s=into / stage.arrives if stage.arrives else 0.0,
+        arrive_s=(into if stage.data is None else stage.data) / stage.arrives if stage.arrives else 0.0,
         answer_s=_answers(p, name, group, nodes, records, amounts.objects[at], ways.moves),
         first_s=ways.first_s,
         moves=tuple(ways.moves),
@@ -406,9 +408,9 @@ def check_tiers(plans: Sequence[PipelinePlan], cluster: Cluster, problems: Probl
     begins: dict[str, float] = {}
     for plan in plans:
         for stage in plan.stages:
-            if not stage.after:
-                for move in stage.moves:
-                    begins[move.tier] = max(begins.get(move.tier, 0.0), stage.in_bytes if move.kind == "read" else 0.0)
+            for move in stage.moves:
+                if move.kind == "read":
+                    begins[move.tier] = max(begins.get(move.tier, 0.0), stage.begin_bytes)
             w = stage.written
             if w is not None:
                 runs = plan.times if w.keep_s is None or not plan.every_s else min(plan.times, math.ceil(w.keep_s / plan.every_s))

@@ -180,6 +180,8 @@ READ = {"kind": "load", "from": "lake"}
         ({"a": {**READ, "ratio": 0}}, {}, "not-a-fraction", "stages.a.ratio"),
         ({"a": {**READ, "ratio": -1}}, {}, "not-a-fraction", "stages.a.ratio"),
         ({"a": {"kind": "load"}}, {}, "stage-without-source", "stages.a"),
+        ({"a": READ, "b": {"data": "2 TB", "after": "a"}}, {}, "stage-without-source", "stages.b"),
+        ({"a": READ, "b": {"data": "2 TB"}}, {}, "stage-without-source", "stages.b"),
         ({"a": READ}, {"data": None}, "stage-without-data", "stages.a"),
         ({}, {}, "pipeline-empty", ""),
         ({"a": READ}, {"every": "1 h"}, "pipeline-times", ""),
@@ -329,3 +331,32 @@ def test_what_is_read_where_bound_data_lie_is_bound_again() -> None:
     # what is read is bound and written on: the tier that it is written to is bound as well
     again = {**free, "back": {"kind": "load", "from": "records", "to": "local", "nodes": "here"}, **used("local")}
     assert [p.path.rpartition(".stages.")[2] for p in check_data(data(again, cluster, data_in=["DEU"]))] == ["use.nodes"]
+
+
+def test_a_setting_is_the_edit_of_the_file() -> None:
+    """Data of its own set free a stage that did not say what it follows, and only such a one; taking them away binds it again."""
+    base = {
+        "a": READ,
+        "b": {"kind": "clean", "rate": "1 GB/s"},
+        "c": {"from": "lake"},
+        "d": {"kind": "load", "from": "lake", "data": "3 TB"},
+    }
+    for said in ({}, {"after": None}, {"after": "b"}, {"after": []}):
+        stages = {**base, "c": {**base["c"], **said}}
+        for stage, more in (("c", "2 TB"), ("d", None)):
+            varied = load(data(stages)).vary({f"workload.pipelines.p.stages.{stage}.data": more})
+            edited = load(data({**stages, stage: {**stages[stage], "data": more}}))
+            assert varied == edited
+            assert varied.digest() == edited.digest()
+        assert load(load(data(stages)).data()) == load(data(stages))
+    assert [
+        p.code for p in check_data(load(data({"a": READ, "b": base["b"]})).vary({"workload.pipelines.p.stages.b.data": "2 TB"}).data())
+    ] == ["stage-without-source"]
+
+
+def test_what_a_stage_begins_with_comes_from_somewhere() -> None:
+    """1 TB handed on and 2 TB that arrive at 1 GB/s: 3 TB in, of which 2 take their time to arrive; the first terabyte is begun with once."""
+    made = plan({"a": READ, "b": {"kind": "collect", "arrives": "1 GB/s", "data": "2 TB", "after": "a"}})
+    assert [(s.begin_bytes, s.in_bytes, s.arrive_s) for s in made.stages] == [(1e12, 1e12, 0), (2e12, 3e12, 2000)]
+    read = plan({"a": READ, "b": {"from": "lake", "data": "2 TB", "after": "a"}})
+    assert [sum(m.size_bytes for m in s.moves) for s in read.stages] == [1e12, 3e12]
