@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,29 @@ import pandas as pd
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from hpcsim.report.style import PALETTE, WIDTH_IN, Chart, drawn, legend, note, sheet, value_axis, wrap
-from hpcsim.results.courses import course, is_plural
+from hpcsim.results.courses import course, is_plural, names_of
 from hpcsim.results.quantities import SUMMARY, brief, label, quantity
 
 __all__ = ["axes_of", "in_proportion", "metrics_of", "sweep_chart", "sweep_charts"]
 
 MOST_CHARTS = 16
 MOST_LINES = 8
+MOST_OF_SERVICES = 8
+_FIRST = (
+    "cost_usd",
+    "cost_per_request_usd",
+    "replicas",
+    "p95_ttft_s",
+    "p95_tpot_s",
+    "goodput_frac",
+    "late_frac",
+    "p95_latency_s",
+    "wall_clock_s",
+    "mean_wait_s",
+    "facility_energy_j",
+    "carbon_kg_co2e",
+)
+"""Metrics that are drawn where not all are."""
 _NOT_METRICS = ("seed", "problem", "events")
 _NOT_OF_SERVICES = (
     "makespan_s",
@@ -70,15 +87,34 @@ def metrics_of(table: pd.DataFrame, axes: Sequence[str]) -> list[str]:
 
 
 def sweep_charts(table: pd.DataFrame, provenance: Mapping[str, Any] | None = None, *, most: int = MOST_CHARTS) -> list[Chart]:
-    """Return one chart per metric, at most ``most``; a metric in proportion to one that is drawn is named in its caption instead."""
+    """Return one chart per metric, at most ``most``; a metric in proportion to one that is drawn is named in its caption instead.
+
+    Of services the figures that decide come first, and few others: many say how long something takes. The last caption says how many
+    figures that move are not drawn.
+    """
     axes = axes_of(table, provenance)
     metrics = metrics_of(table, axes)
     kept: dict[str, list[str]] = {}
     for metric in sorted(metrics, key=lambda key: key in _SECOND):
         twin = next((other for other in kept if in_proportion(table, other, metric)), None)
         kept.setdefault(twin or metric, []).extend([metric] if twin else [])
-    shown = [metric for metric in metrics if metric in kept][:most]
-    return [sweep_chart(table, axes, metric, twins=kept[metric]) for metric in shown]
+    ranked = sorted((metric for metric in metrics if metric in kept), key=_rank)
+    served = "requests" in table.columns
+    shown = ranked[: min(most, MOST_OF_SERVICES) if served else most]
+    if not served:
+        shown = [metric for metric in metrics if metric in shown]
+    charts = [sweep_chart(table, axes, metric, twins=kept[metric]) for metric in shown]
+    if len(ranked) > len(shown):
+        more = len(ranked) - len(shown)
+        text = f"{charts[-1].text} {more} more figure{'s that move are' if more > 1 else ' that moves is'} in sweep.csv."
+        charts[-1] = dataclasses.replace(charts[-1], text=text)
+    return charts
+
+
+def _rank(metric: str) -> int:
+    """Return the place of a metric among those that are drawn first; all others come after them."""
+    name = metric.rpartition(".")[2]
+    return _FIRST.index(name) if name in _FIRST else len(_FIRST)
 
 
 def in_proportion(table: pd.DataFrame, one: str, other: str) -> bool:
@@ -140,13 +176,14 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
         handles += ax.plot(x, mean, "o-" if numeric else "o", color=face, markersize=5 if numeric else 7, clip_on=numeric)
         labels.append(", ".join(_word(part) for part in (key if isinstance(key, tuple) else (key,))))
     _across(ax, places, numeric)
-    ax.set_xlabel(wrap(first, WIDTH_IN - 1.2, size=10.5))
+    names = dict(zip(axes, names_of(axes), strict=True))
+    ax.set_xlabel(wrap(names[first], WIDTH_IN - 1.2, size=10.5))
     values = rows[metric].to_numpy(float) / divisor
     if values.min() >= 0 and values.min() < 0.6 * values.max():
         ax.set_ylim(0, None)
     ax.grid(True)
     if others:
-        legend(figure, handles, [f"{', '.join(path.rpartition('.')[2] for path in others)}: {labels[0]}", *labels[1:]])
+        legend(figure, handles, [f"{', '.join(names[path] for path in others)}: {labels[0]}", *labels[1:]])
     said = label(metric)
     text = (
         f"{said[:1].upper()}{said[1:]} over {first}"

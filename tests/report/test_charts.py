@@ -21,6 +21,7 @@ from hpcsim.report.power import power
 from hpcsim.report.schedule import MOST_JOBS, gantt, slowdowns, utilisation, waits
 from hpcsim.report.sweep import axes_of, metrics_of, sweep_chart, sweep_charts
 from hpcsim.report.tasks import tasks
+from hpcsim.results.quantities import SUMMARY
 from hpcsim.results.tables import TABLES, frame
 
 POLICY_FIGURES = ("mean_wait_s", "median_wait_s", "p95_wait_s", "max_wait_s", "mean_bounded_slowdown", "makespan_s", "utilisation_frac")
@@ -261,6 +262,20 @@ def test_what_says_the_same_is_drawn_once_and_named():
     first, second = sweep_charts(table)
     assert (first.name, second.name) == ("sweep-wall-clock-s", "sweep-cost-usd")
     assert "In proportion to it: makespan." in first.text
+
+
+def test_services_are_drawn_by_what_decides_and_the_rest_is_counted():
+    """However many figures move: cost, copies and objectives come first, and axes go by their last parts, whole in the caption."""
+    path = "workload.serving.a-service-with-a-rather-long-name.objectives.quantile"
+    moving = [key for key in SUMMARY if key.startswith(("p50", "p95", "p99", "mean", "cost", "goodput_frac", "replicas", "due"))]
+    data = {key: [1.0, 3.0 + i] for i, key in enumerate(moving)}  # none in proportion to another
+    charts = sweep_charts(frame("sweep", {path: [1, 2], "requests": [10, 10], **data, "problem": ""}))
+    first = ["cost-usd", "cost-per-request-usd", "replicas", "p95-ttft-s", "p95-tpot-s", "goodput-frac"]
+    assert [chart.name for chart in charts][: len(first)] == [f"sweep-{key}" for key in first]
+    assert charts[2].figure.axes[0].get_xlabel() == "objectives quantile"
+    assert path in charts[2].text
+    assert charts[-1].text.endswith(f" {len(moving) - len(charts)} more figures that move are in sweep.csv.")
+    assert len(charts) < 10
 
 
 def test_points_that_failed_are_left_out_of_the_sweep():
