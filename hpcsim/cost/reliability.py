@@ -161,8 +161,8 @@ class Exposure(NamedTuple):
         Work that is done more than once.
     down_s, recovery_s, acts_s : array
         Detection and waits for a node; restarts and reading, those that failed too; what was done at alarms.
-    failures, announced, false_alarms : array
-        Failures in all, those of them that an alarm preceded, and alarms without one.
+    failures, announced, false_alarms, again : array
+        Failures in all, those of them that an alarm preceded, alarms without a failure, and the failures that struck a recovery.
     """
 
     wall_s: Array
@@ -175,6 +175,7 @@ class Exposure(NamedTuple):
     failures: Array
     announced: Array
     false_alarms: Array
+    again: Array
 
 
 class _Odds(NamedTuple):
@@ -185,6 +186,7 @@ class _Odds(NamedTuple):
     false: Array
     recovery: Array
     down: Array
+    again: Array
     wait: Array
     act: Array
     migrates: Array
@@ -208,13 +210,14 @@ def _piece(w: Array, c: Array, lag: Array, o: _Odds) -> list[Array]:
         fails = np.where(o.migrates, 0.0, met)
         chains = sudden + fails
         kept, broken, lost = tries * held * c, tries * (writing - held * c), tries * (o.sudden * in_hand + w * held * undone)
-        down = chains * each * o.down + fails * (o.wait - o.down) + (met - fails) * o.wait
+        again = chains * (each - 1.0)
+        down = sudden * o.down + again * o.again + met * o.wait
         recovery = chains * np.where(rate > 0, np.expm1(rate * o.recovery) / safe_rate, o.recovery)
         acts = (met + vain) * o.act
         wall = w + kept + broken + lost + down + recovery + acts
     wall = np.where(np.isnan(wall), np.inf, wall)
-    found = [wall, kept, broken, lost, down, recovery, acts, chains * each + (met - fails), met, vain]
-    calm = [w + c, c, *[np.zeros_like(w)] * 8]
+    found = [wall, kept, broken, lost, down, recovery, acts, chains * each + (met - fails), met, vain, again]
+    calm = [w + c, c, *[np.zeros_like(w)] * 9]
     return [np.where(every > 0, value, quiet) for value, quiet in zip(found, calm, strict=True)]
 
 
@@ -230,6 +233,7 @@ def exposed(
     false_alarms_per_s: Numeric = 0.0,
     act_s: Numeric = 0.0,
     announced_downtime_s: Numeric = 0.0,
+    again_downtime_s: Numeric | None = None,
     migrates: Numeric = False,
     lag_s: Numeric = 0.0,
 ) -> Exposure:
@@ -249,6 +253,8 @@ def exposed(
         What is done at an alarm: it saves the work so far. Done before the failure.
     announced_downtime_s : float or array
         Downtime after an announced failure, which needs no detection.
+    again_downtime_s : float or array, optional
+        Downtime after a failure that strikes a recovery; ``downtime_s`` without it, which is that of the others that no alarm precedes.
     migrates : bool or array
         Whether an announced failure is evaded: the node is replaced in ``announced_downtime_s`` and nothing is read back.
     lag_s : float or array
@@ -282,10 +288,11 @@ def exposed(
             ("act_s", act_s),
             ("announced_downtime_s", announced_downtime_s),
             ("lag_s", lag_s),
+            ("again_downtime_s", downtime_s if again_downtime_s is None else again_downtime_s),
         )
     ]
-    work, tau, rate, known, c, r, down, false, act, wait, lag = np.broadcast_arrays(work, tau, rate, known, *others)
-    odds = _Odds(np.maximum(rate - known, 0.0), known, false, r, down, wait, act, np.asarray(migrates, dtype=bool))
+    work, tau, rate, known, c, r, down, false, act, wait, lag, again = np.broadcast_arrays(work, tau, rate, known, *others)
+    odds = _Odds(np.maximum(rate - known, 0.0), known, false, r, down, again, wait, act, np.asarray(migrates, dtype=bool))
     pieces = np.maximum(np.ceil(work / tau) - 1.0, 0.0)
     rest = work - pieces * np.where(pieces > 0, tau, 0.0)
     nothing = np.zeros_like(c)

@@ -64,6 +64,13 @@ _TRAINING = Table(
         _real("peak_memory_bytes", "B", "Largest memory use of one device.", null=True),
         _real("memory_capacity_bytes", "B", "Memory of one device.", null=True),
         _count("checkpoints", "Checkpoints written.", null=True),
+        _real(
+            "checkpoint_interval_s",
+            "s",
+            "Work between two checkpoints.",
+            null=True,
+            formula="as given, else √(2·pause / rate of failures without alarm)",
+        ),
         _count("failures", "Failures that interrupted the job.", null=True),
         _real("lost_s", "s", "Wall-clock time lost to failures: work done twice, detection, restart.", null=True),
         _real("goodput_frac", "1", "Share of the wall clock that advanced the training.", null=True),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hpcsim.base.errors import InputError
 from hpcsim.cluster.ways import Ways
@@ -25,7 +26,7 @@ from hpcsim.run.record import BatchRecord, Item, Record, devices_per_processor, 
 from hpcsim.run.served import served_in_estimate, stretches_of_course
 from hpcsim.scenario.load import Scenario, load
 from hpcsim.scheduling.machine import Allocation
-from hpcsim.workload.jobs import Trace
+from hpcsim.workload.jobs import JobTable, Trace
 from hpcsim.workload.service_course import course_of
 from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.tasks import TaskPlan, closed_form
@@ -47,7 +48,10 @@ def _training_item(plan: TrainingPlan, bound: Bound) -> Item:
     item = Item(plan, {plan.group.name: plan.nodes}, plan.submit_s, wall_s)
     item.start_s, item.end_s, item.status = plan.submit_s, plan.submit_s + wall_s, "finished"
     item.done_s = plan.work_s
-    item.checkpoints = Cycle(plan.checkpoint_interval_s, plan.checkpoint_write_s).checkpoints(plan.work_s)
+    write_s = plan.checkpoint_write_s
+    item.checkpoints = (
+        float(found.checkpoints_s) / write_s if write_s > 0 else Cycle(plan.checkpoint_interval_s, 0.0).checkpoints(plan.work_s)
+    )
     item.failures, item.lost_s = float(found.failures), float(found.lost_s)
     item.causes = tallied(faults, found, spares=spares)
     working = (plan.work_s + item.lost_s) / wall_s if wall_s > 0 else 0.0
@@ -152,7 +156,24 @@ def _bound_on_makespan(batch: BatchRecord, begin_s: float) -> float:
     devices = sum(group.device_count for group in batch.bound.groups)
     if batch.bound.mixed and devices and jobs.gpus is not None:
         work = max(work, float(np.dot(jobs.gpus, jobs.run_s)) / devices)
-    return max(begin_s + work, float((jobs.submit_s + jobs.run_s).max()))
+    return max(begin_s + work, float(_soonest_s(jobs).max()))
+
+
+def _soonest_s(jobs: JobTable) -> npt.NDArray[np.float64]:
+    """Return when each job ends if it never waits for processors, only for the job that it comes after [s]."""
+    ends = np.asarray(jobs.submit_s + jobs.run_s, dtype=np.float64)
+    if jobs.after is None:
+        return ends
+    order = np.argsort(jobs.job_id, kind="stable")
+    at = np.clip(np.searchsorted(jobs.job_id[order], jobs.after), 0, len(order) - 1)
+    before = order[at]
+    waits = (jobs.after >= 0) & (jobs.job_id[before] == jobs.after)
+    for _ in range(len(jobs)):
+        later = np.where(waits, np.maximum(jobs.submit_s, ends[before]), jobs.submit_s) + jobs.run_s
+        if np.array_equal(later, ends):
+            break
+        ends = later
+    return ends
 
 
 def _at_their_mean(

@@ -71,11 +71,18 @@ class RunFaults:
         """Rate of alarms that no failure follows."""
         return self.announced_per_s * (1.0 / self.watch.precision_frac - 1.0) if self.watch else 0.0
 
-    def mean_s(self, field: str, *, foreseen: bool = False) -> float:
-        """Return a time of the causes, weighted by their rates [s]; with ``foreseen`` of those that alarms can precede."""
-        chosen = [cause for cause in self.causes if cause.foreseen or not foreseen]
-        rate = sum(cause.per_s for cause in chosen)
-        return sum(cause.per_s * getattr(cause, field) for cause in chosen) / rate if rate > 0 else 0.0
+    def rates(self, which: Literal["all", "sudden", "announced"]) -> list[float]:
+        """Return the rate of each cause's failures: all, those that no alarm precedes, or the others."""
+        recall = self.watch.recall_frac if self.watch else 0.0
+        parts = [recall if cause.foreseen else 0.0 for cause in self.causes]
+        share = {"all": [1.0] * len(parts), "sudden": [1.0 - part for part in parts], "announced": parts}[which]
+        return [cause.per_s * part for cause, part in zip(self.causes, share, strict=True)]
+
+    def mean_s(self, field: str, which: Literal["all", "sudden", "announced"] = "all") -> float:
+        """Return a time of the causes, weighted by the rates of such failures [s]."""
+        rates = self.rates(which)
+        whole = sum(rates)
+        return sum(rate * getattr(cause, field) for rate, cause in zip(rates, self.causes, strict=True)) / whole if whole > 0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -208,17 +215,18 @@ def expected_loss(plan: TrainingPlan, faults: RunFaults, *, spares: bool = True)
     """Return what a training run is expected to take among its failures; with ``spares`` a node is there at once."""
     interval_s = plan.checkpoint_interval_s if math.isfinite(plan.checkpoint_interval_s) else max(plan.work_s, 1e-300)
     watch = faults.watch
-    repair_s, foreseen_s = (0.0, 0.0) if spares else (faults.mean_s("repair_s"), faults.mean_s("repair_s", foreseen=True))
+    wait = 0.0 if spares else 1.0
     given: dict[str, Any] = {
         "interval_s": interval_s,
         "checkpoint_s": plan.checkpoint_write_s,
         "recovery_s": plan.recovery_s,
         "failures_per_s": faults.failures_per_s,
-        "downtime_s": faults.mean_s("detect_s") + repair_s,
+        "downtime_s": faults.mean_s("detect_s", "sudden") + wait * faults.mean_s("repair_s", "sudden"),
+        "again_downtime_s": faults.mean_s("detect_s") + wait * faults.mean_s("repair_s"),
         "announced_per_s": faults.announced_per_s,
         "false_alarms_per_s": faults.false_alarms_per_s,
         "act_s": watch.act_s if watch else 0.0,
-        "announced_downtime_s": foreseen_s,
+        "announced_downtime_s": wait * faults.mean_s("repair_s", "announced"),
         "migrates": bool(watch and watch.migrates),
         "lag_s": plan.checkpoint_lag_s,
     }
@@ -230,25 +238,35 @@ def expected_loss(plan: TrainingPlan, faults: RunFaults, *, spares: bool = True)
     return kept("exposure", lambda: (plan.work_s, *given.values()), made)
 
 
+def _migrates(faults: RunFaults) -> bool:
+    return bool(faults.watch and faults.watch.migrates)
+
+
+def _chains_share(faults: RunFaults, found: Exposure, begun: float) -> float:
+    """Return the share that ``begun`` recoveries have in all that a failure outside of recoveries began."""
+    whole = float(found.failures) - float(found.again) - (float(found.announced) if _migrates(faults) else 0.0)
+    return begun / whole if whole > 0 else 0.0
+
+
 def tallied(faults: RunFaults, found: Exposure, *, spares: bool = True) -> list[tuple[str, dict[str, float]]]:
     """Return what each cause is expected to do to a run, shared out by rates, and last the false alarms."""
-    rate, known = faults.failures_per_s, faults.announced_per_s
-    sudden = max(float(found.failures) - float(found.announced), 0.0)
-    recall = faults.watch.recall_frac if faults.watch else 0.0
+    sudden = max(float(found.failures) - float(found.announced) - float(found.again), 0.0)
     rows: list[tuple[str, dict[str, float]]] = []
-    unseen = {c.name: c.per_s * (1.0 - recall if c.foreseen else 1.0) for c in faults.causes}
-    every = sum(unseen.values())
-    for cause in faults.causes:
-        part = unseen[cause.name] / every if every > 0 else 0.0
-        met = float(found.announced) * (cause.per_s * recall / known if known > 0 and cause.foreseen else 0.0)
-        failed = sudden * part + met
+    shares = []
+    for which in ("all", "sudden", "announced"):
+        rates = faults.rates(which)
+        whole = sum(rates)
+        shares.append([rate / whole if whole > 0 else 0.0 for rate in rates])
+    for cause, anyhow, unseen, foreseen in zip(faults.causes, *shares, strict=True):
+        again, met = float(found.again) * anyhow, float(found.announced) * foreseen
+        failed = sudden * unseen + met + again
         row = {
             "failures": failed,
             "announced": met,
-            "lost_s": float(found.lost_s) * part,
-            "detection_s": sudden * part * cause.detect_s,
+            "lost_s": float(found.lost_s) * unseen,
+            "detection_s": (sudden * unseen + again) * cause.detect_s,
             "wait_s": 0.0 if spares else failed * cause.repair_s,
-            "recovery_s": float(found.recovery_s) * (cause.per_s / rate),
+            "recovery_s": float(found.recovery_s) * _chains_share(faults, found, sudden * unseen + (0.0 if _migrates(faults) else met)),
             "acts_s": met * (faults.watch.act_s if faults.watch else 0.0),
             "repair_s": failed * cause.repair_s,
         }

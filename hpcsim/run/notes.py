@@ -29,6 +29,7 @@ def notes_of(record: Record, missing: Sequence[str], *, powered: bool, billable:
     notes += [*bound.scenario.notes, *bound.cluster.notes] + [note for task in bound.tasks for note in task.notes]
     notes += pipeline_notes(record)
     notes += [note for plan in bound.services for note in plan.notes]
+    notes += _failure_notes(record)
     notes += [*missing, *_dropped(record), *_size_notes(record), *record.notes]
     if record.network:
         notes += record.network.notes
@@ -55,6 +56,33 @@ def _dropped(record: Record) -> list[str]:
     """Say how many jobs the figures are without, and why."""
     count, causes = dropped_of(record.batch.quality if record.batch else ())
     return [f"Beware: {count:,} job{'s are' if count > 1 else ' is'} left out of all figures: {causes} (table quality)."] if count else []
+
+
+RATE_ENTRY = "llama3-405b"
+"""Run whose rate of node failures tells how many are left out where a scenario gives none."""
+
+
+def _failure_notes(record: Record) -> list[str]:
+    """Say what failures leave alone, and about how many are left out where none are given."""
+    bound = record.bound
+    if bound.breakage is not None:
+        spared = [kind for kind, any_ in (("services", bound.services), ("pipelines", bound.pipelines), ("tasks", bound.tasks)) if any_]
+        return [f"Failures strike training runs and batch jobs only: {' and '.join(spared)} go on."] if spared else []
+    mtbf_s = bound.catalog.reliability(RATE_ENTRY).node_mtbf_s
+    notes = []
+    for item in record.items:
+        span_s = item.stop_s(record.end_s) - item.start_s
+        count = item.nodes * span_s / mtbf_s if item.kind == "training" and mtbf_s and span_s > 0 else 0.0
+        if count >= MANY_FAILURES:
+            notes.append(
+                f"Training {item.name}: no failures are counted. At the rate of {RATE_ENTRY} ({1000 * 86400 / (mtbf_s or 1.0):.3g} in 1,000 "
+                f"node-days) about {count:,.2g} would interrupt it; add failures and workload.training.{item.name}.checkpoint."
+            )
+    return notes
+
+
+MANY_FAILURES = 2.0
+"""Failures left out from which they are worth a word."""
 
 
 def _size_notes(record: Record) -> list[str]:

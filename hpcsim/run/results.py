@@ -155,8 +155,9 @@ def _unit_costs(record: Record, summary: dict[str, Any]) -> None:
     device_s = summary.get("device_time_s", 0.0) + (_accelerator_s(batch, record.end_s) if batch else 0.0)
     if device_s > 0 and (batch is None or len({group.per_node > 0 for group in batch.bound.groups}) == 1):
         summary["cost_per_device_hour_usd"] = summary["cost_usd"] / (device_s / 3600.0)
-    if summary.get("jobs", 0) and summary.get("jobs_finished", 0):
-        summary["cost_per_job_usd"] = summary["cost_usd"] / summary["jobs_finished"]
+    finished = int((batch.status == "finished").sum()) if batch else 0
+    if finished:
+        summary["cost_per_job_usd"] = summary["cost_usd"] / finished
 
 
 def _footprint(record: Record, summary: Mapping[str, Any]) -> dict[str, float]:
@@ -517,6 +518,7 @@ def _training_rows(items: list[Item], record: Record) -> dict[str, list[Any]]:
                 "peak_memory_bytes": float(plan.cost.peak_memory_bytes),
                 "memory_capacity_bytes": float(plan.cost.memory_capacity_bytes),
                 "checkpoints": round(item.checkpoints),
+                "checkpoint_interval_s": plan.checkpoint_interval_s if math.isfinite(plan.checkpoint_interval_s) else math.nan,
                 "failures": round(item.failures),
                 "lost_s": item.lost_s,
                 "goodput_frac": min(item.done_s / seconds, 1.0) if seconds > 0 else math.nan,

@@ -509,9 +509,17 @@ def _under(problem: Any, path: str) -> Any:
 
 
 def _checkpoint_note(name: str, spec: TrainingSpec, interval_s: float, write_s: float, failures_per_s: float) -> tuple[str, ...]:
-    """Warn of checkpoints that take longer than the work between them."""
-    if spec.checkpoint is None or not write_s > interval_s:
+    """Say how often checkpoints are written where nobody gave it, and warn of those that take longer than the work between them."""
+    if spec.checkpoint is None:
         return ()
+    if not write_s > interval_s:
+        if spec.checkpoint.every is not None or math.isinf(interval_s):
+            return ()
+        stop = readable(write_s, "time", 3)
+        return (
+            f"Training {name}: a checkpoint after every {readable(interval_s, 'time', 3)} of work, Young's interval for an unannounced failure every "
+            f"{readable(1.0 / failures_per_s, 'time', 3)}; each stops the work for {stop} (workload.training.{name}.checkpoint.every).",
+        )
     if failures_per_s > 0:
         better = f"Young's interval for these failures is {readable(float(young_interval_s(write_s, 1.0 / failures_per_s)), 'time', 3)}"
     else:

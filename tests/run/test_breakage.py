@@ -147,6 +147,37 @@ def test_bad_failures_are_refused_in_their_place(failures: dict[str, Any], path:
     assert not code or code in [problem.code for problem in caught.value.problems]
 
 
+@pytest.mark.parametrize(
+    ("causes", "spares"),
+    [
+        ({"hw": {"mtbf": "20 h", "repair": "5 min", "detect": "0 s"}, "hang": {"mtbf": "6 h", "of": "run", "detect": "1 h"}}, 100),
+        ({"hw": {"mtbf": "40 h", "repair": "2 h"}, "software": {"mtbf": "3 h", "of": "run"}}, 0),
+    ],
+)
+def test_what_is_not_announced_decides_how_long_a_run_stands_still(causes: dict[str, Any], spares: int) -> None:
+    which = scenario({"causes": causes, "prediction": {"recall": 0.95, "precision": 1, "lead": "1 h"}}, spares=spares)
+    estimate, bound = hpcsim.estimate(which), bind(which)
+    walls = np.array([item.end_s - item.start_s for item in (_run(bound, seed).items[0] for seed in range(300))])
+    assert walls.mean() == pytest.approx(estimate.summary["wall_clock_s"], abs=4 * walls.std() / np.sqrt(len(walls)))
+    took = float(estimate.tables["failures"][PARTS].sum().sum())
+    row = estimate.training.iloc[0]
+    rest = estimate.summary["wall_clock_s"] - float(row["steps"]) * float(row["step_time_s"]) - took
+    write = bound.trainings[0].checkpoint_write_s
+    assert -write / 2 <= rest - write * row["checkpoints"] <= write / 2 + write * float(estimate.tables["failures"]["failures"].sum())
+
+
+def test_left_out_failures_and_chosen_intervals_are_told() -> None:
+    long = scenario({}).vary(
+        {"workload.training.run.tokens": "20 T", "workload.training.run.global_batch": 768, "cluster.nodes.gpu.count": 48}
+    )
+    assert any("no failures are counted" in note for note in hpcsim.estimate(long).notes)
+    assert not any("no failures are counted" in note for note in hpcsim.estimate(scenario({})).notes)
+    chosen = hpcsim.estimate(scenario({"causes": CAUSES}).vary({"workload.training.run.checkpoint": {"to": "slow"}}))
+    every = float(chosen.training.iloc[0]["checkpoint_interval_s"])
+    assert every == pytest.approx(np.sqrt(2 * 109.032784 / (32 / 1.8e6 + 1 / 144000)), rel=1e-6)
+    assert any("Young's interval" in note for note in chosen.notes)
+
+
 def test_a_checkpoint_may_be_written_beside_the_work() -> None:
     def run(**more: Any) -> Any:
         which = scenario({"causes": CAUSES}).vary({"workload.training.run.checkpoint": {"every": "10 min", "to": "slow", **more}})

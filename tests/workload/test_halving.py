@@ -53,9 +53,17 @@ def test_a_search_by_hand() -> None:
             assert table.loc[job, "start_s"] >= table.loc[before, "end_s"]
 
 
+def test_the_estimate_knows_that_rounds_follow_each_other() -> None:
+    which = search(trials=4, rounds=3)
+    both = hpcsim.estimate(which), hpcsim.simulate(which)
+    assert both[0].summary["makespan_s"] == both[1].summary["makespan_s"] == 600.0 * 7
+
+
 def test_a_search_in_bad_form_is_refused() -> None:
     with pytest.raises(InputError, match="processors"):
         hpcsim.simulate(search(processors=9))
     with pytest.raises(InputError) as caught:
         search(keep=1)
     assert caught.value.problems[0].path == "workload.jobs.search.keep"
+    with pytest.raises(InputError, match="over a hundred years"):
+        search(keep=1000, rounds=20)
