@@ -10,7 +10,7 @@ from hpcsim.base.units import percent, readable
 from hpcsim.results.quantities import brief
 from hpcsim.run.pipelines import answer_of_pipelines
 from hpcsim.run.record import Item, Record
-from hpcsim.run.serving import service_answer, services_of
+from hpcsim.run.serving import service_answer, service_machine, services_of
 from hpcsim.workload.training import TrainingPlan
 
 __all__ = ["answer_of"]
@@ -34,7 +34,8 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     sentence = "; ".join(part for part in parts if part)
     draw = _draw(summary, priced=bool(record.bound.cluster.prices))
     if record.batch or len(items) > 1 or served:  # many subjects: the machine is what draws
-        text = sentence + (f". The machine {draw}." if draw else ".")
+        machine = service_machine(record) if served and len(served) == len(items) and not record.batch else "The machine"
+        text = sentence + (f". {machine} {draw}." if draw else ".")
     else:
         text = f"{sentence or 'Nothing ran'}{', ' if draw else ''}{draw}."
     lost = summary.get("contention_s", 0.0)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcsim.catalog.doubts import rent_doubt, site_doubt
 from hpcsim.cost.step_cost import Z80
+from hpcsim.results.quantities import quantity
 from hpcsim.run.accounting import Account
 from hpcsim.run.bind import priced_as
 from hpcsim.run.record import Record
@@ -15,10 +16,29 @@ from hpcsim.run.service_ranges import service_ranges
 from hpcsim.workload.serving import ServingPlan
 from hpcsim.workload.training import TrainingPlan
 
-__all__ = ["POWER_SIGMA", "ranges_of"]
+__all__ = ["POWER_SIGMA", "ranges_of", "wide_notes"]
 
 POWER_SIGMA = 0.10
 """Standard deviation of the logarithm of modelled power: activity-based models of accelerators miss measured power by about 10 %."""
+
+
+WIDE = 3.0
+"""From how many times a figure the upper end of its range is told in a note."""
+
+
+def wide_notes(summary: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]]) -> list[str]:
+    """Say which figures may well be a multiple of what is predicted: in the queue's steep part slow passes cost the most.
+
+    Parameters
+    ----------
+    summary, ranges : mapping
+        Figures and their 80 % intervals.
+    """
+    wide = {key: high / summary[key] for key, (_, high) in ranges.items() if summary[key] > 0 and high > WIDE * summary[key]}
+    if not wide:
+        return []
+    named = ", ".join(f"{quantity(key).label} (up to {times:.2g} times)" for key, times in wide.items())
+    return [f"Beware: within its 80 % range may be over {WIDE:.0f} times the figure: {named}. Plan for the upper end, or for more room."]
 
 
 def ranges_of(record: Record, summary: Mapping[str, Any], done: Account) -> dict[str, tuple[float, float]]:

@@ -25,7 +25,7 @@ from hpcsim.run.hours import hours_of
 from hpcsim.run.notes import notes_of
 from hpcsim.run.pipelines import Staged, pipeline_summary, stage_rows, with_keeping
 from hpcsim.run.prices import facility_of, group_account
-from hpcsim.run.ranges import ranges_of
+from hpcsim.run.ranges import ranges_of, wide_notes
 from hpcsim.run.record import BatchRecord, Item, Record
 from hpcsim.run.serving import latency_rows, request_terms, service_memory, service_rows, service_summary, services_of
 from hpcsim.run.standby import standby_summary, standby_tables
@@ -58,6 +58,7 @@ def results_of(record: Record, *, wall_s: float) -> Results:
     if not math.isnan(record.cpu_s):
         summary["cpu_s"] = record.cpu_s
     summary["wall_s"] = wall_s
+    ranges = ranges_of(record, summary, done)
     taken = (*cluster.sources, *(row for pipeline in bound.pipelines for row in pipeline.facts))
     entries = {row.name for row in taken} | {plan.network.id for plan in bound.networks}
     return Results(
@@ -66,9 +67,9 @@ def results_of(record: Record, *, wall_s: float) -> Results:
         answer=answer_of(record, summary),
         kind=record.kind,
         summary=summary,
-        ranges=ranges_of(record, summary, done),
+        ranges=ranges,
         tables=tables,
-        notes=notes_of(record, missing, powered=powered, billable=_billable(record, done, powered)),
+        notes=notes_of(record, missing, powered=powered, billable=_billable(record, done, powered)) + wide_notes(summary, ranges),
         provenance=provenance(scenario_sha256=scenario.digest(), seed=record.seed, catalog=entries),
     )
 

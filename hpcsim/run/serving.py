@@ -16,7 +16,16 @@ from hpcsim.run.record import Item, Record
 from hpcsim.run.served import Served
 from hpcsim.workload.serving import ServingPlan
 
-__all__ = ["latency_rows", "request_terms", "service_answer", "service_memory", "service_rows", "service_summary", "services_of"]
+__all__ = [
+    "latency_rows",
+    "request_terms",
+    "service_answer",
+    "service_machine",
+    "service_memory",
+    "service_rows",
+    "service_summary",
+    "services_of",
+]
 
 QUANTILES = np.concatenate([np.arange(1, 100) / 100.0, [0.995, 0.999]])
 _TIMES = ("ttft", "tpot", "latency")
@@ -196,12 +205,34 @@ def service_answer(plan: ServingPlan, served: Served, summary: Mapping[str, Any]
         parts.append(f"{_share(late)} come after their deadline of {readable(goals.deadline or 0.0, 'time', 3)}")
     elif goals.ttft is not None or goals.tpot is not None:
         parts.append(f"{_share(served.share(plan))} keep the objectives")
-    takes = []
-    for key in ("cost_per_request_usd", "energy_per_request_j"):
-        value = summary.get(f"{plan.name}.{key}", summary.get(key))
-        if value is not None:
-            takes.append(brief(key, float(value)))
-    return f"{text}: " + ", ".join(parts) + (f"; an answer takes {' and '.join(takes)}" if takes else "")
+    return f"{text}: " + ", ".join(parts) + _takes(plan, summary)
+
+
+def _takes(plan: ServingPlan, summary: Mapping[str, Any]) -> str:
+    """Return what an answer takes, and of a service that is alone a million output tokens, on the nodes that the service holds."""
+    known = {
+        key: brief(key, float(value))
+        for key in ("cost_per_request_usd", "energy_per_request_j")
+        if (value := summary.get(f"{plan.name}.{key}", summary.get(key))) is not None
+    }
+    if not known:
+        return ""
+    dear = summary.get("cost_per_mtoken_usd") if "cost_per_request_usd" in known else None
+    tokens = f" ({brief('cost_per_mtoken_usd', float(dear))} per million output tokens)" if dear is not None else ""
+    parts = [words + (tokens if key == "cost_per_request_usd" else " with cooling") for key, words in known.items()]
+    return f"; on the nodes of the service an answer takes {' and '.join(parts)}"
+
+
+def service_machine(record: Record) -> str:
+    """Return over which time a machine of nothing but services draws, and how many of its nodes they hold where some idle all the time.
+
+    Ends with a comma and a space where something follows the machine.
+    """
+    span = readable(record.end_s - record.begin_s, "time", 3)
+    there = sum(group.count for group in record.bound.cluster.groups.values())
+    held = sum(plan.nodes for _, plan, _ in services_of(record))
+    idle = f", {held:,} of its {there:,} nodes in use," if held < there else ""
+    return f"In {span} the machine{idle}"
 
 
 def _share(value: float) -> str:

@@ -14,7 +14,9 @@ import hpcsim
 from hpcsim.base.errors import InputError
 from hpcsim.engine.clock import Clock
 from hpcsim.engine.serving import ServiceRun
+from hpcsim.results.quantities import brief
 from hpcsim.run.bind import bind
+from hpcsim.run.ranges import wide_notes
 from hpcsim.workload.requests import draw_requests
 from hpcsim.workload.service_course import course_of
 
@@ -321,3 +323,20 @@ def test_a_backlog_is_worked_off_in_the_parts_behind() -> None:
     eased = course_of(bind(scenario({**spec, "profile": {"parts": [3, 0, 0, 0], "period": "20 s"}})).services[0])
     assert eased.busy_frac == pytest.approx(1)
     assert course_of(bind(scenario({**spec, "load": f"{most / 2!r}/s", "profile": {"parts": [3, 0, 0, 0], "period": "20 s"}})).services[0]).busy_frac == pytest.approx(0.5)  # fmt: skip
+
+
+def test_the_answer_says_over_what_its_figures_are_taken() -> None:
+    """Of one service its tokens, period and idle nodes; of two no figure of tokens; nothing of idle nodes where none idle."""
+    one = hpcsim.estimate(scenario({"replicas": 1}))
+    tokens = brief("cost_per_mtoken_usd", one.summary["cost_per_mtoken_usd"])
+    assert f" USD ({tokens} per million output tokens) and " in one.answer
+    assert "on the nodes of the service an answer takes" in one.answer
+    assert " J with cooling. In 60 s the machine, 1 of its 4 nodes in use, draws " in one.answer
+    full = hpcsim.estimate(scenario({"replicas": 1}, nodes={"type": "dgx-h100", "count": 1}))
+    assert ". In 60 s the machine draws " in full.answer
+
+
+def test_a_range_that_ends_far_above_its_figure_is_told() -> None:
+    notes = wide_notes({"p95_ttft_s": 0.1, "p99_ttft_s": 0.1}, {"p95_ttft_s": (0.05, 0.3), "p99_ttft_s": (0.05, 0.42)})
+    assert [("95th" in note, "99th percentile (up to 4.2 times)" in note) for note in notes] == [(False, True)]
+    assert wide_notes({"p95_ttft_s": 0.1}, {"p95_ttft_s": (0.05, 0.3)}) == []
