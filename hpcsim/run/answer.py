@@ -8,7 +8,7 @@ from typing import Any
 
 from hpcsim.base.units import percent, readable
 from hpcsim.results.quantities import brief
-from hpcsim.run.pipelines import answer_of_pipelines
+from hpcsim.run.pipelines import answer_of_pipelines, keeping_words, repeats_words
 from hpcsim.run.record import Item, Record
 from hpcsim.run.serving import service_answer, service_machine, services_of
 from hpcsim.workload.training import TrainingPlan
@@ -28,11 +28,12 @@ def answer_of(record: Record, summary: Mapping[str, Any]) -> str:
     elif items:
         known = list(dict.fromkeys(item.plan.name for item in items))
         names = " and ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else [f"{len(items)} runs of {known[0]}"])
-        parts.append(f"{names} take {readable(summary['makespan_s'], 'time')} in all")
+        gaps, span = repeats_words(record), readable(summary["makespan_s"], "time")
+        parts.append(f"{names} are done after {span}, {gaps}" if gaps else f"{names} take {span} in all")
     if record.batch:
         parts.append(_jobs(record, summary))
     sentence = "; ".join(part for part in parts if part)
-    draw = _draw(summary, priced=bool(record.bound.cluster.prices))
+    draw = _draw(summary, priced=bool(record.bound.cluster.prices), apart=keeping_words(record, summary))
     if record.batch or len(items) > 1 or served:  # many subjects: the machine is what draws
         machine = service_machine(record) if served and len(served) == len(items) and not record.batch else "The machine"
         text = sentence + (f". {machine} {draw}." if draw else ".")
@@ -102,14 +103,14 @@ def _jobs(record: Record, summary: Mapping[str, Any]) -> str:
     return text
 
 
-def _draw(summary: Mapping[str, Any], *, priced: bool) -> str:
+def _draw(summary: Mapping[str, Any], *, priced: bool, apart: str) -> str:
     parts = []
     if "facility_energy_j" in summary:
         parts.append(f"draws {readable(summary['facility_energy_j'], 'energy')} with cooling")
     if "carbon_kg_co2e" in summary:
         parts.append(f"emits {readable(summary['carbon_kg_co2e'], 'carbon mass')} CO2e")
     if "cost_usd" in summary:
-        parts.append(f"{'costs' if priced else 'its electricity costs'} {brief('cost_usd', summary['cost_usd'])}")
+        parts.append(f"{'costs' if priced else 'its electricity costs'} {brief('cost_usd', summary['cost_usd'])}{apart}")
     if not parts:
         return ""
     return " and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]

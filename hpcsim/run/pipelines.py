@@ -27,7 +27,7 @@ from hpcsim.run.record import Item, Record
 from hpcsim.workload.pipeline_parts import PipelinePlan, StagePlan
 from hpcsim.workload.pipeline_times import Laid, Resource, lay_first
 
-__all__ = ["Staged", "answer_of_pipelines", "closed_items", "energy_j", "in_words", "pipeline_items", "pipeline_notes", "pipeline_summary", "settle", "stage_rows", "with_keeping"]  # fmt: skip
+__all__ = ["Staged", "answer_of_pipelines", "closed_items", "energy_j", "in_words", "keeping_words", "pipeline_items", "pipeline_notes", "pipeline_summary", "repeats_words", "settle", "stage_rows", "with_keeping"]  # fmt: skip
 
 FloatArray = npt.NDArray[np.float64]
 _SLIGHT = 1e-5
@@ -357,8 +357,9 @@ def answer_of_pipelines(record: Record, summary: Mapping[str, Any]) -> str:
         text += f" At worst {lost} is lost, and {back}." if lost else f" {back[0].upper()}{back[1:]}."
     if "security_time_s" in summary:
         added, whole = summary["security_time_s"], sum(item.stop_s(record.end_s) - item.start_s for _, item, _ in _pipes(record))
-        usd = summary.get("security_cost_usd", 0.0)
-        worth = f" and {brief('cost_usd', usd)}" if usd >= 0.01 else ""
+        usd, logs = summary.get("security_cost_usd", 0.0), sum(rent for rent, stage in _kept_by_stage(record) if stage.kind == "audit")
+        rent = f" ({brief('cost_usd', logs)} of it rent of the logs)" if logs >= 0.01 else ""
+        worth = f" and {brief('cost_usd', usd)}{rent}" if usd >= 0.01 else ""
         text += (
             f" Security and governance add {readable(added, 'time', 3)}{worth}."
             if added > 1e-3 * whole
@@ -367,9 +368,46 @@ def answer_of_pipelines(record: Record, summary: Mapping[str, Any]) -> str:
     return text
 
 
+def _kept_by_stage(record: Record) -> list[tuple[float, StagePlan]]:
+    """Return the rent of what each stage of each run wrote [USD], nothing where it is not known, with the stage."""
+    return [
+        (float(usd), stage)
+        for _, item, staged in _pipes(record)
+        for usd, stage in zip(np.nan_to_num(_kept_usd(record, item, staged)), staged.laid.plan.stages, strict=True)
+    ]
+
+
+def keeping_words(record: Record, summary: Mapping[str, Any]) -> str:
+    """Return which parts of the bill are processing and keeping, in words; empty where keeping is less than a hundredth of it."""
+    rents = _kept_by_stage(record)
+    kept, whole = sum(usd for usd, _ in rents), summary.get("cost_usd", 0.0)
+    if not kept > 0.01 * whole:
+        return ""
+    by_stage: dict[str, float] = {}
+    for usd, stage in rents:
+        by_stage[stage.name] = by_stage.get(stage.name, 0.0) + usd
+    most = max(by_stage, key=lambda name: by_stage[name])
+    written = next(stage.written for _, stage in rents if stage.name == most)
+    assert written is not None
+    days = f"for {written.keep_s / 86400.0:,.4g} days" if written.keep_s is not None else "to the end"
+    share = f"{brief('cost_usd', by_stage[most])} of it for " if by_stage[most] < 0.9999 * kept else ""
+    tail = f"{share}what {most} wrote to {written.tier}, {days}"
+    return f" ({brief('cost_usd', whole - kept)} for processing, {brief('cost_usd', kept)} for keeping data: {tail})"
+
+
+def repeats_words(record: Record) -> str:
+    """Return how much of the time of all passes between the first and the last run of the pipeline that repeats longest; empty where none does."""
+    plans = [own.plan for own in _laid(record).values() if own.plan.times > 1 and own.plan.every_s]
+    if not plans:
+        return ""
+    plan = max(plans, key=lambda plan: (plan.times - 1) * plan.every_s)
+    return f"{readable((plan.times - 1) * plan.every_s, 'time', 3)} of it from the first to the last of {plan.times:,} runs of {plan.name}"
+
+
 def _of_one(record: Record, own: Laid) -> str:
     """Return how long a pipeline takes, alone and at most, and what bounds it alone."""
     runs = [item.end_s - item.start_s for _, item, _ in _pipes(record) if item.plan.name == own.plan.name and item.status == "finished"]
     most = max(runs, default=own.total_s)
     later = f" alone, {readable(most, 'time', 3)} at most," if most > own.total_s * 1.01 else ","
+    later = f" a run{later}" if own.plan.times > 1 else later
     return f" {own.plan.name[0].upper()}{own.plan.name[1:]} takes {readable(own.total_s, 'time', 3)}{later} bound by {in_words(own.narrowest)}."

@@ -10,6 +10,7 @@ import pytest
 import hpcsim
 from hpcsim.cost.laws import transfer
 from hpcsim.cost.storage import AES_BYTES_PER_S, TEXT_CODEC, compressed_rate
+from hpcsim.results.quantities import brief
 
 TIERS = {
     "lake": {"type": "object", "read": "10 GB/s", "write": "10 GB/s"},
@@ -263,6 +264,17 @@ def test_what_security_takes() -> None:
     assert found.summary["security_node_time_s"] == pytest.approx(400, rel=1e-9)
     log = 100 * 365 * 86400 / 2_629_746
     assert found.summary["security_cost_usd"] == pytest.approx(0.4 + log, rel=1e-3)
+    rent, rest = brief("cost_usd", log), brief("cost_usd", found.summary["cost_usd"] - log)
+    assert f"({rest} for processing, {rent} for keeping data: what log wrote to fast, for 365 days)" in found.answer
+    assert f"({rent} of it rent of the logs)" in found.answer
+
+
+def test_the_gap_between_two_runs_is_not_work() -> None:
+    stages = {"in": {"from": "lake"}, "out": {"kind": "archive", "to": "fast"}}
+    found = hpcsim.simulate(scenario({"p": {"data": "1 TB", "nodes": "a", "stages": stages, "every": "24 h", "times": 3}}))
+    assert found.answer.startswith("3 runs of p are done after 2.001 days, ")
+    assert ", 2 days of it from the first to the last of 3 runs of p" in found.answer
+    assert "P takes 100 s a run, bound by" in found.answer
 
 
 def test_twice_as_much_of_what_binds() -> None:
