@@ -77,9 +77,9 @@ NOT_PRICED = problem_kind("assume-price", "the catalog prices no {name!r} in thi
 
 NO_HEADWAY = problem_kind(
     "never-finishes",
-    "{name} makes no headway: something on its {nodes} nodes fails every {mtbf} on average, {work} of work lie between checkpoints, "
+    "{name} makes no headway: something on its {nodes} nodes fails every {mtbf} on average, {saved}, "
     "and to recover takes {recovery}: more than {most:,} failures are to be expected",
-    "checkpoint more often, recover faster, or take fewer or sounder nodes",
+    "{save}, recover faster, or take fewer or sounder nodes",
 )
 
 MOST_FAILURES = 1_000_000
@@ -274,14 +274,17 @@ def _headway(plan: TrainingPlan, faults: RunFaults, until_s: float | None, probl
 
 def never_finishes(plan: TrainingPlan, failures_per_s: float) -> Problem:
     """Return the problem of a run that failures keep from its end."""
+    work = readable(min(plan.checkpoint_interval_s, plan.work_s), "time", 3)
+    bare = f"save it with checkpoint: {{to: TIER}} in {plan.path}, TIER one of cluster.storage"
     return NO_HEADWAY(
         path=plan.path,
         name=plan.name,
         nodes=plan.nodes,
         mtbf=readable(1.0 / failures_per_s, "time", 3),
-        work=readable(min(plan.checkpoint_interval_s, plan.work_s), "time", 3),
+        saved=f"{work} of work lie between checkpoints" if plan.checkpoint_tier else f"none of its {work} of work is saved on the way",
         recovery=readable(plan.recovery_s, "time", 3),
         most=MOST_FAILURES,
+        save="checkpoint more often" if plan.checkpoint_tier else bare,
     )
 
 

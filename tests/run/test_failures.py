@@ -201,6 +201,8 @@ def test_a_run_that_never_ends_is_refused(verb: Any, mtbf: str, checkpoint: Any)
     (problem,) = caught.value.problems
     assert problem.code == "never-finishes"
     assert problem.path == "workload.training.run"
+    said = ("checkpoint: {to: TIER}" in str(problem), "is saved on the way" in str(problem), "checkpoint more often" in str(problem))
+    assert said == ((False, False, True) if checkpoint else (True, True, False))
 
 
 def test_a_horizon_ends_a_run_that_never_would() -> None:
