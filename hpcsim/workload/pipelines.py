@@ -366,7 +366,6 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
             return None
         if stage.cores is not None and stage.cores > group.cores:  # type: ignore[operator]
             p.problems.add(TOO_MANY_CORES(path=f"{p.path}.stages.{name}.cores", cores=stage.cores, have=group.cores, group=group.name))
-    moved = float(shuffled_bytes(into, nodes))
     return StagePlan(
         name=name,
         kind=stage.kind,
@@ -384,7 +383,7 @@ def _stage(p: _Planner, name: str, before: tuple[int, ...], at: int, amounts: _A
         flight_bytes=ways.sealed_bytes,
         flight_bytes_per_s=(cipher.core_bytes_per_s if cipher is not None else None) or 1.0,
         device_s=into / (nodes * stage.node_rate) if stage.node_rate else 0.0,
-        disk_s=2.0 * moved / (nodes * stage.spill) if stage.spill else 0.0,
+        disk_s=2.0 * into / (nodes * stage.spill) if stage.spill else 0.0,
         arrive_s=(into if stage.data is None else stage.data) / stage.arrives if stage.arrives else 0.0,
         answer_s=_answers(p, name, group, nodes, records, amounts.objects[at], ways.moves),
         first_s=ways.first_s,

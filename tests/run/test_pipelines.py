@@ -107,6 +107,15 @@ def test_a_shuffle_goes_through_the_ports() -> None:
         assert found["bound_by"].iloc[1] == ("network" if seconds else "nothing")
 
 
+def test_a_shuffle_that_spills_writes_and_reads_all_of_it() -> None:
+    """2 · 8 TB over the disks of n nodes at 1 GB/s each: 16,000 s / n, one node included; half the time on twice the nodes."""
+    fabric = {"fabric": {"topology": "single-switch", "link": "100 Gbit/s", "latency": "1 us"}, "nodes": {"n": {"count": 2, "cores": 1}}}
+    for count in (1, 2):
+        stages = {"in": {"kind": "collect", "arrives": "1 PB/s"}, "mix": {"kind": "shuffle", "spill": "1 GB/s"}}
+        row = hpcsim.estimate(scenario({"p": {"data": "8 TB", "count": count, "stages": stages}}, cluster=fabric)).stages.iloc[1]
+        assert (row["bound_by"], row["alone_s"]) == ("disk", pytest.approx(16_000 / count))
+
+
 def test_cables_side_by_side_are_told_apart() -> None:
     """Two leaves of four nodes and two cables up from each: a quarter of 8 TB goes from one leaf to the other, evenly or as a hash has it."""
     nodes = {"n": {"count": 8, "cores": 1}}
