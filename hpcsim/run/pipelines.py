@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,7 +118,7 @@ def _kept_usd(record: Record, item: Item, staged: Staged) -> FloatArray:
     """Return what it costs to keep what each stage of a run wrote; NaN where the rent is not known, shape (stages,)."""
     usd = np.zeros(len(staged.laid.plan.stages))
     for k, stage in enumerate(staged.laid.plan.stages):
-        if stage.written is not None and item.status == "finished":
+        if stage.written is not None and not math.isnan(staged.ends_s[k]):
             rent = _rent(record.bound.cluster.storage[stage.written.tier], record.bound.catalog)
             usd[k] = math.nan if rent is None else rent * _kept_byte_s(record, staged, k)
     return usd
@@ -161,7 +161,7 @@ def with_keeping(record: Record, done: Account) -> Account:
                 before, paid = asked.get(tier, (0.0, 0.0))
                 asked[tier] = before + part * number, paid + part * usd
         for k, (stage, usd) in enumerate(zip(staged.laid.plan.stages, _kept_usd(record, item, staged).tolist(), strict=True)):
-            if stage.written is not None and not math.isnan(usd) and item.status == "finished":
+            if stage.written is not None and not math.isnan(usd) and not math.isnan(staged.ends_s[k]):
                 byte_s, cost = amount.get(stage.written.tier, (0.0, 0.0))
                 amount[stage.written.tier] = byte_s + _kept_byte_s(record, staged, k), cost + usd
     if not amount and not asked:
@@ -243,53 +243,67 @@ def pipeline_summary(record: Record, done: Account, *, billable: bool) -> dict[s
     if not guarded:
         return found
     ways = Ways(record.bound.cluster)
-    plain = {name: lay_first(own.plan.without_security(), ways).total_s for name, own in guarded.items()}
-    whole = {name: lay_first(own.plan, ways).total_s for name, own in guarded.items()}
-    runs = {name: sum(1 for _, item, _ in pipes if item.plan.name == name) for name in guarded}
-    added = {name: more if (more := whole[name] - plain[name]) > _SLIGHT * whole[name] else 0.0 for name in guarded}
-    found["security_time_s"] = sum(runs[name] * added[name] for name in guarded)
+    both = {name: (lay_first(own.plan, ways), lay_first(own.plan.without_security(), ways)) for name, own in guarded.items()}
+    added = [_added_s(staged, record.end_s, *both[item.plan.name]) if item.plan.name in both else (0.0, 0.0) for _, item, staged in pipes]
+    found["security_time_s"] = sum(more for more, _ in added)
     found["security_node_time_s"] = sum(
         part * (stage.node_time_s if stage.private else stage.flight_core_s / (stage.group.cores or 1)) for stage, part in stages
     )
     if billable:
-        found["security_cost_usd"] = _security_usd(record, done, {name: added[name] / whole[name] for name in guarded if whole[name]})
+        found["security_cost_usd"] = _security_usd(record, done, [more / spent if spent else 0.0 for more, spent in added])
     return found
 
 
-def _security_usd(record: Record, done: Account, share: Mapping[str, float]) -> float:
-    """Return the bill of the time that security adds, and of keeping its logs."""
+def _added_s(staged: Staged, until_s: float, whole: Laid, plain: Laid) -> tuple[float, float]:
+    """Return the time that security adds to a run as far as it is done, and the time of what is done, both of the run alone [s]."""
+    more = whole.total_s - plain.total_s
+    part = staged.done_frac(until_s)
+    if more <= _SLIGHT * whole.total_s:
+        return 0.0, whole.total_s
+    if whole.plan.streaming:
+        return float(part.max()) * more, float(part.max()) * whole.total_s
+    return float(part @ (whole.alone_s - plain.alone_s)), float(part @ whole.alone_s)
+
+
+def _security_usd(record: Record, done: Account, share: Sequence[float]) -> float:
+    """Return the bill of the time that security adds, by its share in each run, and of keeping its logs."""
     first = len(record.batch.jobs) if record.batch else 0
     usd = 0.0
-    for number, item, staged in _pipes(record):
-        usd += float(done.job_usd[first + number]) * share.get(item.plan.name, 0.0)
+    for place, (number, item, staged) in enumerate(_pipes(record)):
+        usd += float(done.job_usd[first + number]) * share[place]
         kept = np.nan_to_num(_kept_usd(record, item, staged))
         usd += sum(float(kept[k]) for k, stage in enumerate(staged.laid.plan.stages) if stage.kind == "audit")
     return usd
 
 
 def _kept_at_end(record: Record, item: Item, staged: Staged) -> float:
-    """Return the raw bytes that a run wrote and that are still kept at the end."""
+    """Return the raw bytes that a run wrote, by stages that ended, and that are still kept at the end."""
     size = 0.0
     for k, stage in enumerate(staged.laid.plan.stages):
         w = stage.written
-        if w is not None and item.status == "finished" and (w.keep_s is None or float(staged.ends_s[k]) + w.keep_s > record.end_s):
+        end_s = float(staged.ends_s[k])
+        if w is not None and not math.isnan(end_s) and (w.keep_s is None or end_s + w.keep_s > record.end_s):
             size += w.size_bytes * w.factor
     return size
 
 
 def _recovery(record: Record, laid: Mapping[str, Laid]) -> dict[str, float]:
-    """Return worst recovery point and time over the pipelines that back up: period and transfer, or the longest that data stood without a copy."""
+    """Return worst recovery point and time over the pipelines that back up: period and transfer, or the longest that data stood without a copy.
+
+    A pipeline of which no backup was complete by the end has neither.
+    """
     points, times = [], []
     ways = Ways(record.bound.cluster) if any(own.plan.restore is not None for own in laid.values()) else None
     for name, own in laid.items():
         plan = own.plan
         if plan.restore is None or ways is None:
             continue
+        runs, whole = [item for _, item, _ in _pipes(record) if item.plan.name == name], _complete(record, name)
+        if not whole:
+            continue  # there is nothing to go back to
         times.append(lay_first(plan.restore, ways).total_s)
-        runs = sorted((item for _, item, _ in _pipes(record) if item.plan.name == name), key=lambda item: item.start_s)
-        whole = [item for item in runs if item.status == "finished"]
         gaps = [later.end_s - sooner.start_s for sooner, later in itertools.pairwise(whole)]
-        if whole and len(runs) > len(whole):
+        if len(runs) > len(whole):
             gaps.append(record.end_s - whole[-1].start_s)
         if plan.every_s:
             points.append(max([float(recovery_point_s(plan.every_s, own.total_s)), *gaps]))
@@ -313,6 +327,12 @@ def in_words(resource: Resource | None) -> str:
     return _AT[resource.kind].format(resource.name) if resource is not None else "nothing"
 
 
+def _complete(record: Record, name: str) -> list[Item]:
+    """Return the runs of a pipeline that were complete, in the order in which they began."""
+    whole = [item for _, item, _ in _pipes(record) if item.plan.name == name and item.status == "finished"]
+    return sorted(whole, key=lambda item: item.start_s)
+
+
 def pipeline_notes(record: Record) -> list[str]:
     """Say what decides each pipeline, how it would recover, and what is not priced."""
     notes = []
@@ -322,7 +342,9 @@ def pipeline_notes(record: Record) -> list[str]:
             f"Pipeline {name}: {readable(first.in_bytes, 'data size', 3)} in, {readable(last.out_bytes, 'data size', 3)} out; alone it takes "
             f"{readable(own.total_s, 'time', 3)}, bound by {in_words(own.narrowest)}{_twice(own)}."
         )
-        if own.plan.restore is not None:
+        if own.plan.restore is not None and not _complete(record, name):
+            notes.append(f"Pipeline {name}: no backup was complete by the end, so that there is nothing to restore.")
+        elif own.plan.restore is not None:
             notes.append(
                 f"Pipeline {name}: a restore reads the backup, undoes what was done on the way, and writes it back, alone on the same nodes; "
                 "the time to notice and to decide comes on top."

@@ -337,3 +337,32 @@ def test_runs_that_overlap_wait_for_nodes() -> None:
     table = hpcsim.simulate(scenario({"p": wide})).stages
     assert table["start_s"].tolist() == pytest.approx([0, 4, 16])
     assert np.diff(table["end_s"]).min() > 0
+
+
+def test_a_horizon_counts_what_is_done() -> None:
+    """Archive by 100 s, anonymise by 300, backup by 310: cut at 210 s, 110 s of the hiding are done, the archive is kept, and no backup is complete."""
+    stages = {
+        "in": {"kind": "archive", "from": "lake", "to": "fast"},
+        "hide": {"kind": "anonymise", "rate": "125 MB/s"},
+        "copy": {"kind": "backup", "to": "fast"},
+    }
+    cluster = {
+        "prices": {"a": {"hourly": "3.6 USD/h", "billing": "used"}},
+        "storage": {**TIERS, "fast": {**TIERS["fast"], "rent": "1 USD/GB/month"}},
+    }
+    pipe = {"data": "1 TB", "nodes": "a", "mode": "staged", "every": "1000 s", "times": 1, "stages": stages}
+    whole = hpcsim.simulate(scenario({"p": pipe}, cluster=cluster)).summary
+    assert whole["makespan_s"] == pytest.approx(310)
+    assert whole["security_time_s"] == pytest.approx(190)  # without hiding, what it reads takes 10 s all the same
+    assert whole["kept_bytes"] == pytest.approx(2e12)
+    assert whole["recovery_point_s"] == pytest.approx(1310)
+    cut = hpcsim.simulate(scenario({"p": pipe}, cluster=cluster, simulate={"until": "210 s"}))
+    assert cut.stages["written_bytes"].tolist() == pytest.approx([1e12, 0])
+    assert cut.summary["kept_bytes"] == pytest.approx(1e12)
+    assert cut.costs.set_index("item").loc["data kept", "usd"] == pytest.approx(1000 * 110 / 2_629_746)
+    assert cut.summary["security_time_s"] == pytest.approx(190 * 110 / 200)
+    assert cut.summary["security_cost_usd"] == pytest.approx(104.5 * 4 * 0.001, rel=1e-6)
+    assert not {"recovery_point_s", "recovery_time_s"} & set(cut.summary)
+    assert any("nothing to restore" in note for note in cut.notes)
+    streamed = hpcsim.simulate(scenario({"p": {**pipe, "mode": "streaming", "chunk": "1 MB"}}, simulate={"until": "50 s"})).summary
+    assert streamed["security_time_s"] == pytest.approx(25, rel=1e-3)  # a quarter of the 100 s that it adds to 100
