@@ -14,6 +14,7 @@ BAD_SUBMIT = problem_kind("explain-submit", "--submit is {given!r}", "processors
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     from hpcsim.cli import estimate
+    from hpcsim.cli.replay import reader_arguments
 
     estimate.add_arguments(parser)
     for action in parser._actions:
@@ -34,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     waits.add_argument("--memory-per-node", metavar="SIZE", help="memory of a node, such as '256 GB': jobs are held to what they ask for")
     waits.add_argument("--policy", default="easy", metavar="P", help="scheduling policy (default: easy)")
     waits.add_argument("--rack", type=int, metavar="NODES", help="nodes of one more rack (default: a tenth of the machine)")
-    waits.add_argument("--format-in", metavar="NAME", help="format of the log (default: found from the file)")
+    reader_arguments(waits)
     waits.add_argument("--draws", type=int, default=20, metavar="K", help="with --submit: drawn futures (default: 20)")
     waits.add_argument("--seed", type=int, default=0, metavar="S", help="with --submit: seed of the draws (default: 0)")
 
@@ -76,7 +77,7 @@ def _waits(what: str, args: argparse.Namespace) -> int:
     """Explain the waits of a log, or of a scenario's job."""
     from hpcsim.base.units import parse_quantity
     from hpcsim.cli.output import prepare_folder, print_results, write_results
-    from hpcsim.cli.replay import size_of
+    from hpcsim.cli.replay import reading_of, size_of
     from hpcsim.study.explain import explain_log
 
     submit = None
@@ -97,7 +98,7 @@ def _waits(what: str, args: argparse.Namespace) -> int:
         gpus_per_node=args.gpus_per_node,
         policy=args.policy,
         rack=args.rack,
-        trace_format=args.format_in,
+        **reading_of(args),
         draws=args.draws,
         seed=args.seed,
         placement=args.placement,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hpcsim.base.errors import problem_kind
 
@@ -18,7 +18,7 @@ BAD_COLUMNS = problem_kind(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("trace", metavar="TRACE", help="job log, plain or compressed")
-    parser.add_argument("--format-in", metavar="NAME", help="format of the log (default: found from the file)")
+    reader_arguments(parser)
     parser.add_argument(
         "--nodes", type=_nodes, required=True, metavar="N", help="nodes of the machine; 'smallest': the smallest that hold every job"
     )
@@ -40,22 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--order", choices=("batch", "event"), default="batch", help="a pass after all events of an instant, or after each (default: batch)"
-    )
-    parser.add_argument(
-        "--procs", choices=("requested", "allocated"), default="allocated", help="processors a job takes (default: allocated)"
-    )
-    parser.add_argument(
-        "--columns",
-        action="append",
-        default=[],
-        metavar="KEY=COLUMN[,…]",
-        help="for tables: which column holds what, such as 'run=duration [min]'",
-    )
-    parser.add_argument("--zone", default="UTC", metavar="ZONE", help="time zone of dates that state none (default: UTC)")
-    parser.add_argument(
-        "--dependencies",
-        choices=("follow", "ignore"),
-        help="whether jobs wait for those that the log names (default: follow, except in SWF)",
     )
     parser.add_argument(
         "--load", type=float, metavar="L", help="move submissions apart or together until this part of the machine is asked for"
@@ -80,11 +64,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="CSV of hourly prices and carbon intensities, for --policy shift; with --power, prices the electricity",
     )
+    parser.add_argument("--out", metavar="DIR", help="write jobs.csv, tables and report there (default: nothing is written)")
+    parser.add_argument("--no-charts", action="store_true", help="with --out: tables only")
+
+
+def reader_arguments(parser: argparse.ArgumentParser | argparse._ArgumentGroup) -> None:
+    """Declare how a log is read, for every command that reads one."""
+    parser.add_argument("--format-in", metavar="NAME", help="format of the log (default: found from the file)")
+    parser.add_argument(
+        "--columns",
+        action="append",
+        default=[],
+        metavar="KEY=COLUMN[,…]",
+        help="for tables: which column holds what, such as 'run=duration [min]'",
+    )
+    parser.add_argument("--zone", default="UTC", metavar="ZONE", help="time zone of dates that state none (default: UTC)")
+    parser.add_argument(
+        "--dependencies",
+        choices=("follow", "ignore"),
+        help="whether jobs wait for those that the log names (default: follow, except in SWF)",
+    )
+    parser.add_argument(
+        "--procs", choices=("requested", "allocated"), default="allocated", help="processors a job takes (default: allocated)"
+    )
     parser.add_argument("--whole-nodes", action="store_true", help="round a job's processors up to whole nodes")
     parser.add_argument("--cut", action="store_true", help="cut jobs at their requested time (default: they run on)")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="read no more than so many jobs")
-    parser.add_argument("--out", metavar="DIR", help="write jobs.csv, tables and report there (default: nothing is written)")
-    parser.add_argument("--no-charts", action="store_true", help="with --out: tables only")
+
+
+def reading_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what :func:`reader_arguments` say, as arguments of :func:`hpcsim.replay` and :func:`hpcsim.study.explain.explain_log`.
+
+    Raises
+    ------
+    InputError
+        A map of columns that is none.
+    """
+    return {
+        "trace_format": args.format_in,
+        "columns": column_map(args.columns),
+        "zone": args.zone,
+        "processors": args.procs,
+        "dependencies": None if args.dependencies is None else args.dependencies == "follow",
+        "whole_nodes": args.whole_nodes,
+        "cut": args.cut,
+        "max_jobs": args.max_jobs,
+    }
 
 
 def _policy_arguments(parser: argparse.ArgumentParser) -> None:
@@ -209,31 +234,24 @@ def run(args: argparse.Namespace) -> int:
         prepare_folder(args.out)
     results = replay(
         args.trace,
-        trace_format=args.format_in,
         nodes=args.nodes,
         cores_per_node=args.cores_per_node,
         gpus_per_node=args.gpus_per_node,
         placement=args.placement,
         locality=args.locality,
         memory_per_node=size_of(args.memory_per_node),
-        columns=column_map(args.columns),
-        zone=args.zone,
         load=args.load,
         shake_s=None if args.shake is None else parse_quantity(args.shake, "time"),
         seed=args.seed,
         power_w=power_of(args.power),
         hours=args.hourly,
-        dependencies=None if args.dependencies is None else args.dependencies == "follow",
         policies=policy_list(args.policy),
         give_up_s=None if args.give_up is None else parse_quantity(args.give_up, "time"),
         estimates=args.estimates,
         order=args.order,
-        processors=args.procs,
         elastic=args.elastic,
         stopping=stopping_of(args.stopping),
-        whole_nodes=args.whole_nodes,
-        cut=args.cut,
-        max_jobs=args.max_jobs,
+        **reading_of(args),
     )
     paths = write_results(results, args.out, charts=not args.no_charts) if args.out else []
     print_results(results, args, folder=args.out or "", files=len(paths))

@@ -216,6 +216,7 @@ def explain_log(
     placement: str | None = None,
     locality: Literal["any", "node"] | None = None,
     memory_per_node: int | None = None,
+    **reading: Any,
 ) -> Results:
     """Explain the waits of a job log on a machine, or the wait of one job of a scenario.
 
@@ -239,6 +240,8 @@ def explain_log(
         With ``submit``: drawn futures.
     placement, locality, memory_per_node
         As in :func:`hpcsim.replay`: with any of them jobs get nodes, and the reasons are told by resource.
+    reading : columns, zone, processors, dependencies, whole_nodes, cut, max_jobs
+        How the log is read, as in :func:`hpcsim.replay`.
 
     Raises
     ------
@@ -275,7 +278,14 @@ def explain_log(
         return explain_simulated_wait(simulate(scenario), job, policy=scenario.scheduler.policy)
     if nodes is None:
         raise NO_MACHINE.error(path="nodes")
-    setup = load_log(log, nodes=nodes, cores_per_node=cores_per_node, gpus_per_node=gpus_per_node, trace_format=trace_format)
+    setup = load_log(
+        log,
+        nodes=nodes,
+        cores_per_node=cores_per_node,
+        gpus_per_node=gpus_per_node,
+        trace_format=trace_format,
+        **reading,
+    )
     jobs, name = setup.trace.jobs, Path(setup.trace.file).name.partition(".")[0] or "replay"
     house, quality = None, list(setup.trace.quality)
     if placement or locality or memory_per_node:

@@ -160,12 +160,12 @@ def known_readers() -> Registry[TraceReader]:
 
 
 def format_of(path: str | Path) -> str:
-    """Return the name of the trace reader for a file: by the ending of its name, else by how its content begins.
+    """Return the name of the trace reader for a file: by the ending of its name, else by how its content begins; ``csv`` for a .csv of usual headings.
 
     Raises
     ------
     InputError
-        No reader claims it.
+        No reader claims it, or a .csv lacks headings that are understood.
 
     Examples
     --------
@@ -187,6 +187,11 @@ def format_of(path: str | Path) -> str:
             sniff = getattr(readers.get(known), "sniff", None)
             if text and sniff is not None and sniff(text):
                 return known
+        if text and name.endswith((".csv", ".tsv")):
+            from hpcsim.workload.readers.columns import check_headings
+
+            check_headings(text, str(path))
+            return "csv"
     raise NO_FORMAT.error(file=str(path), known=", ".join(readers.names()))
 
 

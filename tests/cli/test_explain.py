@@ -50,6 +50,16 @@ def test_a_run(hpcsim_command: Any, tmp_path: Path) -> None:
     assert "would save" in text
 
 
+def test_a_log_is_read_by_a_map_of_columns(hpcsim_command: Any, tmp_path: Path) -> None:
+    log = tmp_path / "log.csv"
+    log.write_text("when,took,cpus\n0,10,4\n1,10,4\n", encoding="utf-8")
+    assert hpcsim_command("explain", "log.csv", "--nodes", "4", "--job", "2").codes == ["trace-headings-unknown"]
+    text = hpcsim_command(
+        "explain", "log.csv", "--nodes", "4", "--job", "2", "--columns", "submit=when, run=took [min], processors=cpus"
+    ).out
+    assert "Job 2 asked for 4 of 4 processors and waited 9.983 min" in " ".join(text.split())
+
+
 def test_mistakes(hpcsim_command: Any) -> None:
     assert hpcsim_command("explain", "bubbles").codes == ["unknown-term"]
     assert hpcsim_command("explain", "nowhere.yaml").codes == ["file-missing"]

@@ -447,6 +447,22 @@ def test_columns_that_are_not_understood_are_named(tmp_path: Path) -> None:
     assert united.jobs.estimate_s.tolist() == [600, 3600]
 
 
+def test_a_csv_is_taken_for_a_table_where_its_headings_are_understood(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv.gz"
+    path.write_bytes(gzip.compress(b"Submit Time;elapsed;ncpus\n0;100;4\n"))
+    assert format_of(path) == "csv"
+    assert read_trace(path).jobs.processors.tolist() == [4]
+    path = tmp_path / "log.csv"
+    path.write_text("when,took,cpus\n0,100,4\n")
+    with pytest.raises(InputError) as caught:
+        read_trace(path)
+    assert caught.value.problems[0].code == "trace-headings-unknown"
+    assert "the headings are: when, took, cpus" in str(caught.value)
+    assert "--columns 'processors=cpus, submit=COLUMN, run=COLUMN'" in str(caught.value)
+    path.write_text(",".join(LAYOUTS[1].telling) + "\n")
+    assert format_of(path) == LAYOUTS[1].name
+
+
 def test_the_page_lists_the_usual_headings() -> None:
     page = (Path(__file__).parents[2] / "docs/models/logs.md").read_text(encoding="utf-8")
     rows = "; ".join(line for line in page.splitlines() if line.startswith("| `"))

@@ -15,6 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from hpcsim.workload.readers.moments import moments
 from hpcsim.workload.readers.rows import Rows
 from hpcsim.workload.readers.text import Words, decoded, table, unpacked
 
-__all__ = ["FIELDS", "LAYOUTS", "Layout", "TableReader", "write_csv"]
+__all__ = ["FIELDS", "LAYOUTS", "Layout", "TableReader", "check_headings", "usual_map", "write_csv"]
 
 UNKNOWN_FIELD = problem_kind("column-map-key", "a column map has no key {key!r}", "known: {known}")
 NO_COLUMN = problem_kind(
@@ -38,6 +39,11 @@ NO_COLUMN = problem_kind(
 )
 BAD_UNIT = problem_kind("column-map-unit", "{key}: {unit!r} is no unit of {dimension}", "for example {example}")
 NO_SUBMIT = problem_kind("column-map-needs", "the map names no column for {what}", "give {what}")
+NO_HEADINGS = problem_kind(
+    "trace-headings-unknown",
+    "no heading is understood as {what}; the headings are: {heading}",
+    "rename columns ({wanted}), or say which is which: --columns '{option}'",
+)
 TABLE_UNWRITABLE = problem_kind("trace-unwritable-csv", "the job log cannot be written: {why}", "check the folder and its permissions")
 
 FIELDS: Mapping[str, str] = {
@@ -311,6 +317,49 @@ def _columns(rows: Rows, words: Words, parts: Mapping[str, tuple[str, float, boo
     return dated
 
 
+def usual_map(heading: list[str]) -> dict[str, str]:
+    """Return the map of columns that usual headings stand for.
+
+    >>> usual_map(["Submit Time", "elapsed", "cores", "colour"])
+    {'submit': 'Submit Time', 'run': 'elapsed', 'processors': 'cores'}
+    """
+    lower = {column.lower().replace(" ", "_"): column for column in heading}
+    found = {key: next((lower[alias] for alias in aliases if alias in lower), None) for key, aliases in _ALIASES.items()}
+    return {key: column for key, column in found.items() if column is not None}
+
+
+def check_headings(opening: str, name: str) -> None:
+    """Refuse a table whose usual headings do not tell when jobs came, how long they ran and on what.
+
+    Parameters
+    ----------
+    opening : str
+        How the file begins.
+    name : str
+        Its name, for the message.
+
+    Raises
+    ------
+    InputError
+        Such headings are missing; the message names those there are and gives the option that maps them.
+    """
+    first = opening.lstrip("\ufeff").replace("\r", "\n").partition("\n")[0]
+    ways = [[cell.strip().strip('"') for cell in first.split(mark)] for mark in (",", ";", "\t", "|")]
+    heading = max(ways, key=lambda cells: (len(usual_map(cells)), len(cells)))
+    found = usual_map(heading)
+    has_run, has_submit = "run" in found or {"start", "end"} <= set(found), "submit" in found or {"start", "wait"} <= set(found)
+    has_size = bool({"processors", "nodes", "gpus"} & set(found))
+    missing = [key for key, there in (("submit", has_submit), ("run", has_run), ("processors", has_size)) if not there]
+    if missing:
+        raise NO_HEADINGS.error(
+            file=name,
+            what=" or ".join(missing),
+            heading=shorten(", ".join(heading), 200, placeholder=" …"),
+            wanted="; ".join(", ".join(_ALIASES[key][:3]) for key in missing),
+            option=", ".join([f"{key}={column}" for key, column in found.items()] + [f"{key}=COLUMN" for key in missing]),
+        )
+
+
 def _sized(parts: Mapping[str, Any]) -> None:
     if not {"submit", "start"} & set(parts) or ("submit" not in parts and "wait" not in parts):
         raise NO_SUBMIT.error(path="columns", what="submit, or start and wait")
@@ -388,9 +437,7 @@ class TableReader:
             return options.columns
         if self.layout is not None:
             return {key: text for key, text in self.layout.columns.items() if _split(key, text)[0] in heading}
-        lower = {column.lower().replace(" ", "_"): column for column in heading}
-        found = {key: next((lower[alias] for alias in aliases if alias in lower), None) for key, aliases in _ALIASES.items()}
-        return {key: column for key, column in found.items() if column is not None}
+        return usual_map(heading)
 
 
 for _layout in LAYOUTS:
