@@ -80,9 +80,11 @@ def _title(rows: list[dict[str, Any]], table: pd.DataFrame) -> str:
         key = "p95_ttft_s" if (part["measure"] == "tpot").any() else "p95_latency_s"
         what = "first tokens" if key == "p95_ttft_s" else "answers"
         late = row["late_frac"]
+        missing = row[key] is None or row[key] != row[key]
+        within = "not within the time simulated" if missing else f"within {brief('t_s', row[key])}"
         tail = f" ({100 * late:.3g} % past the deadline)" if late is not None and late == late else ""
-        parts.append(f"95 % of the {what} {'of ' + row['name'] + ' ' if len(rows) > 1 else ''}come within {brief('t_s', row[key])}{tail}")
-        if key == "p95_ttft_s" and row["p95_tpot_s"] == row["p95_tpot_s"]:
+        parts.append(f"95 % of the {what} {'of ' + row['name'] + ' ' if len(rows) > 1 else ''}come {within}{tail}")
+        if key == "p95_ttft_s" and row["p95_tpot_s"] is not None and row["p95_tpot_s"] == row["p95_tpot_s"]:
             parts[-1] += f", further ones every {brief('t_s', row['p95_tpot_s'])}"
     return "; ".join(parts)
 

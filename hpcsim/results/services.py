@@ -37,7 +37,12 @@ SERVICES = (
             ),
             _real("kept_load_per_s", "1/s", "Largest load at which every objective is expected to be kept."),
             *(
-                _real(f"p{q}_{key}_s", "s", f"{q} % of the requests: {text} at most.", null=True)
+                _real(
+                    f"p{q}_{key}_s",
+                    "s",
+                    f"{q} % of the requests that came: {text} at most; none where it was not reached before the end.",
+                    null=True,
+                )
                 for key, text in _OF.items()
                 for q in (50, 95, 99)
             ),
@@ -73,7 +78,7 @@ SERVICES = (
                 values=("ttft", "tpot", "latency"),
             ),
             _real("quantile_frac", "1", "Share of the requests."),
-            _real("time_s", "s", "What they stay within."),
+            _real("time_s", "s", "What they stay within; rows that were not reached before the end are left out."),
         ),
     ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from hpcsim.run.fabric import shape_note
 from hpcsim.run.pipelines import pipeline_notes
 from hpcsim.run.record import Record
+from hpcsim.run.serving import unanswered_notes
 from hpcsim.scheduling.policies import make_policy
 from hpcsim.workload.jobs import Finding
 
@@ -28,7 +29,7 @@ def notes_of(record: Record, missing: Sequence[str], *, powered: bool, billable:
     notes = [note for plan in bound.trainings for note in plan.notes]  # on which software all else rests
     notes += [*bound.scenario.notes, *bound.cluster.notes] + [note for task in bound.tasks for note in task.notes]
     notes += pipeline_notes(record)
-    notes += [note for plan in bound.services for note in plan.notes]
+    notes += [note for plan in bound.services for note in plan.notes] + unanswered_notes(record)
     notes += _failure_notes(record)
     notes += [*missing, *_dropped(record), *_size_notes(record), *record.notes]
     if record.network:

@@ -34,10 +34,11 @@ class Served:
     tokens : float
         Tokens of all answers.
     ttft_s, tpot_s, latency_s : array
-        Of the requests that were answered, as their users see them, or of equally likely requests; ``tpot_s`` NaN where one pass is the answer.
-        Empty where the load is above what can be served, in an estimate.
+        Of the requests that came, as their users see them, or of equally likely requests; ``tpot_s`` NaN where one pass is the answer.
+        Infinite where it did not come before the end: an unanswered request is later than any time, and so is its pace. Empty where the load is
+        above what can be served, in an estimate.
     in_flight : int
-        Requests that came and were not answered before the end: they count as late.
+        Requests that came and were not answered before the end.
     mean_wait_s, mean_queue : float
         From arrival at the place to the first pass; requests that wait, on average over the time of arrivals.
     mean_batch : float
@@ -65,23 +66,22 @@ class Served:
     decode_s: float
 
     def share(self, plan: ServingPlan) -> float:
-        """Return the share of the requests that keep every objective, latenesses counted as misses; NaN where nothing is known."""
+        """Return the share of the requests that are answered and keep every objective; NaN where nothing is known."""
         goals = plan.spec.objectives
         if not len(self.latency_s):
             return math.nan
-        kept = np.ones(len(self.latency_s), dtype=bool)
+        kept = np.isfinite(self.latency_s)
         for limit, times in ((goals.ttft, self.ttft_s), (goals.tpot, self.tpot_s), (goals.deadline, self.latency_s)):
             if limit is not None:
                 kept &= np.isnan(times) | (times <= limit * (1.0 + 1e-12))
-        return float(kept.sum()) / (len(kept) + self.in_flight)
+        return float(kept.mean())
 
     def late_frac(self, plan: ServingPlan) -> float:
         """Return the share of the answers that come after the deadline, or not at all; NaN without one."""
         limit = plan.spec.objectives.deadline
         if limit is None or not len(self.latency_s):
             return math.nan
-        late = int((self.latency_s > limit * (1.0 + 1e-12)).sum()) + self.in_flight
-        return late / (len(self.latency_s) + self.in_flight)
+        return float((self.latency_s > limit * (1.0 + 1e-12)).mean())
 
 
 def served_in_estimate(plan: ServingPlan, course: Course) -> Served:
@@ -115,10 +115,9 @@ def served_in_run(plan: ServingPlan, run: ServiceRun, until_s: float) -> Served:
     done = ~np.isnan(run.end_s)
     way = plan.service.way_s + run.requests.delay_s
     outputs = run.requests.outputs
-    ttft = (run.first_s - arrival + way)[done]
-    latency = (run.end_s - arrival + way)[done]
     decoded = (run.end_s - run.first_s)[done]
-    tpot = np.where(outputs[done] > 1, decoded / np.maximum(outputs[done] - 1, 1), np.nan)
+    tpot = np.where(outputs > 1, (run.end_s - run.first_s) / np.maximum(outputs - 1, 1), np.nan)
+    tpot[~done & (outputs > 1)] = np.inf
     started = ~np.isnan(run.start_s)
     wait = np.where(started, run.start_s, until_s) - arrival
     last = float(np.nanmax(run.end_s)) if done.any() else until_s
@@ -130,9 +129,9 @@ def served_in_run(plan: ServingPlan, run: ServiceRun, until_s: float) -> Served:
         finished=int(done.sum()),
         load_per_s=mean_load_per_s(plan.spec, run.requests.span_s),
         tokens=float(outputs[done].sum()),
-        ttft_s=ttft,
-        tpot_s=tpot,
-        latency_s=latency,
+        ttft_s=_or_never(run.first_s - arrival + way)[came],
+        tpot_s=tpot[came],
+        latency_s=_or_never(run.end_s - arrival + way)[came],
         in_flight=int((came & ~done).sum()),
         mean_wait_s=float(wait[started].mean()) if started.any() else math.nan,
         mean_queue=float(wait[came].sum()) / span,
@@ -142,6 +141,10 @@ def served_in_run(plan: ServingPlan, run: ServiceRun, until_s: float) -> Served:
         prefill_s=float((run.first_s - run.start_s)[done].mean()) if done.any() else math.nan,
         decode_s=float(decoded.mean()) if done.any() else math.nan,
     )
+
+
+def _or_never(times: Floats) -> Floats:
+    return np.where(np.isnan(times), np.inf, times)
 
 
 def stretches_of_run(plan: ServingPlan, run: ServiceRun, begin_s: float, end_s: float) -> list[tuple[str, float, float, float]]:

@@ -25,6 +25,7 @@ __all__ = [
     "service_rows",
     "service_summary",
     "services_of",
+    "unanswered_notes",
 ]
 
 QUANTILES = np.concatenate([np.arange(1, 100) / 100.0, [0.995, 0.999]])
@@ -37,6 +38,7 @@ def services_of(record: Record) -> list[tuple[Item, ServingPlan, Served]]:
 
 
 def _quantile(times: Any, q: float) -> float:
+    """Return what a share of the requests stay within: infinite where it falls among those that were not answered, NaN of none."""
     some = times[~np.isnan(times)]
     return float(np.quantile(some, q, method="inverted_cdf")) if len(some) else math.nan
 
@@ -54,7 +56,8 @@ def _figures(served: Served, plan: ServingPlan, span_s: float) -> dict[str, Any]
     found["kept_load_per_s"] = plan.kept_load_per_s
     for name in _TIMES:
         for q in (50, 95, 99):
-            found[f"p{q}_{name}_s"] = _quantile(_times(served, plan, name), q / 100)
+            reached = _quantile(_times(served, plan, name), q / 100)
+            found[f"p{q}_{name}_s"] = reached if math.isfinite(reached) else math.nan
     share = served.share(plan)
     rate = served.finished / span_s if span_s > 0 else math.nan
     found |= {
@@ -138,7 +141,7 @@ def latency_rows(record: Record) -> dict[str, list[Any]]:
             some = times[~np.isnan(times)]
             if len(some):
                 found = np.quantile(some, QUANTILES, method="inverted_cdf")
-                rows += [(plan.name, name, q, t) for q, t in zip(QUANTILES.tolist(), found.tolist(), strict=True)]
+                rows += [(plan.name, name, q, t) for q, t in zip(QUANTILES.tolist(), found.tolist(), strict=True) if math.isfinite(t)]
     return {key: [row[k] for row in rows] for k, key in enumerate(("name", "measure", "quantile_frac", "time_s"))}
 
 
@@ -195,10 +198,16 @@ def service_answer(plan: ServingPlan, served: Served, summary: Mapping[str, Any]
         return f"{text}, which can serve {plan.steady.capacity_per_s:.4g}: the queue grows without end"
     parts = []
     if plan.demand.steps:
-        parts.append(f"95 % get their first token within {readable(_quantile(served.ttft_s, 0.95), 'time', 3)}")
-        parts.append(f"further ones every {readable(_quantile(served.tpot_s, 0.95), 'time', 3)}")
+        first, further = (_quantile(times, 0.95) for times in (served.ttft_s, served.tpot_s))
+        parts.append(f"95 % get their first token {_within(first)}")
+        if math.isfinite(further):
+            parts.append(f"further ones every {readable(further, 'time', 3)}")
+        elif math.isfinite(first):
+            parts.append("and all further ones not within the time simulated")
     else:
-        parts.append(f"95 % get their answer within {readable(_quantile(served.latency_s, 0.95), 'time', 3)}")
+        parts.append(f"95 % get their answer {_within(_quantile(served.latency_s, 0.95))}")
+    if served.in_flight:
+        parts.append(f"{served.in_flight:,} of {served.requests:,} are unanswered at the end")
     late = served.late_frac(plan)
     goals = plan.spec.objectives
     if not math.isnan(late):
@@ -233,6 +242,20 @@ def service_machine(record: Record) -> str:
     held = sum(plan.nodes for _, plan, _ in services_of(record))
     idle = f", {held:,} of its {there:,} nodes in use," if held < there else ""
     return f"In {span} the machine{idle}"
+
+
+def _within(seconds: float) -> str:
+    return f"within {readable(seconds, 'time', 3)}" if math.isfinite(seconds) else "not within the time simulated"
+
+
+def unanswered_notes(record: Record) -> list[str]:
+    """Say of services whose requests are not all answered how these count."""
+    return [
+        f"{plan.name}: {served.in_flight:,} of {served.requests:,} requests were not answered before the end. They count as later than any time "
+        "(a first token that came counts), and quantiles that fall among them are left out."
+        for _, plan, served in services_of(record)
+        if served.in_flight
+    ]
 
 
 def _share(value: float) -> str:

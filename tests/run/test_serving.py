@@ -340,3 +340,16 @@ def test_a_range_that_ends_far_above_its_figure_is_told() -> None:
     notes = wide_notes({"p95_ttft_s": 0.1, "p99_ttft_s": 0.1}, {"p95_ttft_s": (0.05, 0.3), "p99_ttft_s": (0.05, 0.42)})
     assert [("95th" in note, "99th percentile (up to 4.2 times)" in note) for note in notes] == [(False, True)]
     assert wide_notes({"p95_ttft_s": 0.1}, {"p95_ttft_s": (0.05, 0.3)}) == []
+
+
+def test_unanswered_requests_are_later_than_any_time() -> None:
+    spec = {"load": "50/s", "prompt": 800, "output": 300, "replicas": 1, "objectives": {"deadline": "60 s"}}
+    results = hpcsim.simulate(scenario(spec, simulate={"until": "20 s"}))
+    row, came, done = results.summary, results.summary["requests"], results.summary["requests_finished"]
+    assert 0 < done < 0.5 * came
+    assert "p50_latency_s" not in row
+    assert "not within the time simulated" in results.answer
+    assert any(f"{came - done:,} of {came:,} requests were not answered" in note for note in results.notes)
+    assert row["goodput_frac"] == pytest.approx(done / came) == 1 - row["late_frac"]
+    latency = results.latencies[results.latencies["measure"] == "latency"]
+    assert latency["quantile_frac"].max() <= done / came
