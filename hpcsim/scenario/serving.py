@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import core_schema
 
 from hpcsim.base.errors import InputError, Problem, problem_kind
-from hpcsim.base.units import parse_count
+from hpcsim.base.units import DIMENSIONS, parse_count
 from hpcsim.scenario.fields import Count, Quantity, Share, Spec, fail
 from hpcsim.scenario.models import ModelSpec
 
@@ -40,7 +41,7 @@ def _replicas(value: object) -> int | None:
     return number
 
 
-_PER = re.compile(r"\s*([0-9][0-9._]*(?:[eE][+-]?[0-9]+)?)\s*/\s*([A-Za-z]+)\s*\Z")
+_PER = re.compile(r"\s*([-+]?[0-9][0-9._]*(?:[eE][+-]?[0-9]+)?)\s*/\s*([A-Za-z]+)\s*\Z")
 
 
 class Rate(Quantity):
@@ -52,7 +53,14 @@ class Rate(Quantity):
     def parse(self, value: object) -> float:
         """Return requests per second or raise InputError."""
         found = _PER.match(value) if isinstance(value, str) else None
-        return super().parse(f"{found[1]} 1/{found[2]}" if found else value)
+        read = f"{found[1]} 1/{found[2]}" if found else value
+        try:
+            return super().parse(read)
+        except InputError as error:
+            (problem,) = error.problems
+            words = problem.message.replace(repr(read), repr(value)).replace("a frequency", "a rate of requests")
+            hint = problem.hint.replace(DIMENSIONS["frequency"].example, "20/s")
+            raise InputError([dataclasses.replace(problem, message=words, hint=hint)]) from None
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "string", "description": "rate with its unit", "examples": ["20/s", "1200/min"]}

@@ -44,7 +44,7 @@ from hpcsim.workload.training import HOST_LOAD_FRAC, cost_fabric
 
 __all__ = ["MOST_REQUESTS", "ServingPlan", "check_room", "plan_serving"]
 
-NO_GROUP = problem_kind("serving-nodes", "{what}", "name the node group in {path}.nodes; groups with accelerators: {known}")
+NO_GROUP = problem_kind("serving-nodes", "{what}", "name the node group in {key}; groups with accelerators: {known}")
 NOT_SERVED = problem_kind("serving-model", "{model} cannot be served: {why}", "{hint}")
 BAD_SPLIT = problem_kind("serving-split", "{tp} devices cannot share {model}: {why}", "{hint}")
 TOO_LARGE = problem_kind(
@@ -223,11 +223,13 @@ def _group(spec: ServingSpec, cluster: Cluster, path: str) -> NodeGroup:
     if spec.nodes is not None:
         group = cluster.group(spec.nodes, f"{path}.nodes")
         if group not in able:
-            raise NO_GROUP.error(path=f"{path}.nodes", what=f"the nodes {group.name!r} have no accelerators", known=known)
+            raise NO_GROUP.error(
+                path=f"{path}.nodes", key=f"{path}.nodes", what=f"the nodes {group.name!r} have no accelerators", known=known
+            )
         return group
     if len(able) != 1:
         what = "no node group has accelerators" if not able else f"{len(able)} node groups have accelerators"
-        raise NO_GROUP.error(path=path, what=what, known=known)
+        raise NO_GROUP.error(path=path, key=f"{path}.nodes", what=what, known=known)
     return able[0]
 
 

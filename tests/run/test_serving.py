@@ -353,3 +353,21 @@ def test_unanswered_requests_are_later_than_any_time() -> None:
     assert row["goodput_frac"] == pytest.approx(done / came) == 1 - row["late_frac"]
     latency = results.latencies[results.latencies["measure"] == "latency"]
     assert latency["quantile_frac"].max() <= done / came
+
+
+@pytest.mark.parametrize("load", ["0/s", "20", "inf/s", "-1/s"])
+def test_a_load_that_is_none_is_told_in_its_own_words(load: str) -> None:
+    with pytest.raises(InputError) as caught:
+        hpcsim.load(scenario({"load": load}))
+    (problem,) = caught.value.problems
+    assert repr(load) in problem.message
+    assert "'20/s'" in problem.hint
+
+
+def test_nodes_without_accelerators_are_refused_where_they_are_named() -> None:
+    code, path, text = code_of({}, nodes={"count": 2, "cores": 8})
+    assert (code, path) == ("serving-nodes", "workload.serving.chat")
+    assert "in workload.serving.chat.nodes;" in text
+    code, path, text = code_of({"nodes": "gpu"}, nodes={"count": 2, "cores": 8})
+    assert (code, path) == ("serving-nodes", "workload.serving.chat.nodes")
+    assert "nodes.nodes" not in text
