@@ -73,7 +73,8 @@ def points_shown(results: Results, *, width: int, most: int = MOST_POINTS) -> tu
         means = means.sort_values(by, kind="stable")
     ranges = _range_words(results, metrics[0], words, axes) if metrics else {}
     shown = means.head(most)
-    head = [*_short(axes), *(label(key).replace("95th percentile", "95 %") for key in metrics)]
+    called = results.provenance.get("called") or {}
+    head = [*_short(axes), *(called.get(key, label(key)).replace("95th percentile", "95 %") for key in metrics)]
     cells = []
     for at, figures in zip(shown.index, shown.itertuples(index=False), strict=True):
         cells.append([*(at if isinstance(at, tuple) else (at,)), *(show(key, float(x)) for key, x in zip(metrics, figures, strict=True))])

@@ -103,7 +103,8 @@ def sweep_charts(table: pd.DataFrame, provenance: Mapping[str, Any] | None = Non
     shown = ranked[: min(most, MOST_OF_SERVICES) if served else most]
     if not served:
         shown = [metric for metric in metrics if metric in shown]
-    charts = [sweep_chart(table, axes, metric, twins=kept[metric]) for metric in shown]
+    called = (provenance or {}).get("called") or {}
+    charts = [sweep_chart(table, axes, metric, twins=kept[metric], called=called) for metric in shown]
     if len(ranked) > len(shown):
         more = len(ranked) - len(shown)
         text = f"{charts[-1].text} {more} more figure{'s that move are' if more > 1 else ' that moves is'} in sweep.csv."
@@ -127,7 +128,9 @@ def in_proportion(table: pd.DataFrame, one: str, other: str) -> bool:
 
 
 @drawn
-def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins: Sequence[str] = ()) -> Chart:
+def sweep_chart(
+    table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins: Sequence[str] = (), called: Mapping[str, str] | None = None
+) -> Chart:
     """Draw one metric over the first axis.
 
     Parameters
@@ -140,6 +143,8 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
         Column to draw; where a point was run with several seeds, their mean, with the span between the 10th and 90th percentile.
     twins : sequence of str
         Columns in proportion to it, to be named in the caption.
+    called : mapping of str to str, optional
+        What columns are called here, if not by their label.
     """
     idle = _without_effect(table, axes, metric)
     axes = [axis for axis in axes if axis not in idle]
@@ -149,13 +154,15 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
     if idle:
         rows = rows.drop_duplicates([*axes, "seed"] if "seed" in rows.columns else axes)
     name = f"sweep-{metric.replace('_', '-').replace('.', '-')}"
-    message = _title(rows, first, others, metric)
+    called = called or {}
+    said = called.get(metric, label(metric))
+    message = _title(rows, first, others, metric, said)
     figure, (ax,) = sheet(message)
     if not len(rows):
         note(ax, "No point has a value.")
         return Chart(name, message, "No point has a value.", figure)
     places, numeric = _places(rows[first])
-    divisor = value_axis(ax.yaxis, metric, float(rows[metric].abs().max()))
+    divisor = value_axis(ax.yaxis, metric, float(rows[metric].abs().max()), what=said)
     lines = list(rows.groupby(others, sort=False)) if others else [((), rows)]
     handles, labels, seeds = [], [], 1
     for i, (key, chosen) in enumerate(lines[:MOST_LINES]):
@@ -184,7 +191,6 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
     ax.grid(True)
     if others:
         legend(figure, handles, [f"{', '.join(names[path] for path in others)}: {labels[0]}", *labels[1:]])
-    said = label(metric)
     text = (
         f"{said[:1].upper()}{said[1:]} over {first}"
         + (f", a {'line' if numeric else 'colour'} per {', '.join(others)}" if others else "")
@@ -195,7 +201,7 @@ def sweep_chart(table: pd.DataFrame, axes: Sequence[str], metric: str, *, twins:
     if idle:
         text += f" It does not depend on {', '.join(idle)}."
     if twins:
-        text += f" In proportion to it: {', '.join(map(label, twins))}."
+        text += f" In proportion to it: {', '.join(called.get(twin, label(twin)) for twin in twins)}."
     if len(lines) > MOST_LINES:
         text += f" The first {MOST_LINES} of {len(lines)} are drawn."
     return Chart(name, message, text, figure)
@@ -252,11 +258,10 @@ def _word(value: Any) -> str:
     return f"{value:,.6g}"
 
 
-def _title(rows: pd.DataFrame, first: str, others: list[str], metric: str) -> str:
+def _title(rows: pd.DataFrame, first: str, others: list[str], metric: str, called: str) -> str:
     if not len(rows):
-        return f"No {label(metric)}"
-    text = label(metric)
-    text = text[:1].upper() + text[1:]
+        return f"No {called}"
+    text = called[:1].upper() + called[1:]
     if not others:
         means = rows.groupby(first, sort=rows[first].dtype.kind in "iuf")[metric].mean()
         values, places = [float(value) for value in means], [_word(at) for at in means.index]

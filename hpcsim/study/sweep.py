@@ -287,6 +287,7 @@ def _results(
     tables = {"sweep": table}
     if seeds > 1:
         tables["intervals"] = intervals(table, paths)
+    called: dict[str, Any] = {} if priced or "cost_usd" not in table else {"called": {"cost_usd": ELECTRICITY}}
     ranges = _ranges_of(outcomes)
     if len(ranges):
         tables["sweep_ranges"] = ranges
@@ -302,6 +303,7 @@ def _results(
         provenance=provenance(
             scenario_sha256=scenario.digest(),
             seed=scenario.simulate.seed,
+            **called,
             axes={path: list(dict.fromkeys(_cell(point.changes[path]) for point in points))[:1000] for path in paths},
         ),
     )
@@ -320,6 +322,8 @@ def _points(count: int) -> str:
 
 
 _HEADLINES = ("wall_clock_s", "mean_wait_s", "makespan_s", "cost_usd", "facility_energy_j")
+ELECTRICITY = "cost of electricity"
+"""What a cost without prices is."""
 _OF_SERVICES = ("cost_per_request_usd", "p95_ttft_s", "late_frac", "p95_latency_s")
 """The same of services, which last as long as they are told to."""
 
@@ -361,7 +365,7 @@ def _said(key: str, priced: bool) -> str:
     """Return what a figure is called; a cost without prices is that of electricity alone."""
     from hpcsim.results.quantities import label
 
-    return label(key) if priced or key != "cost_usd" else "cost of electricity"
+    return label(key) if priced or key != "cost_usd" else ELECTRICITY
 
 
 def _course(good: Any, path: str, key: str, ranges: Any) -> str:

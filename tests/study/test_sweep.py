@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 import hpcsim
 from hpcsim.base.errors import InputError
+from hpcsim.report.points import points_shown
+from hpcsim.report.sweep import axes_of, sweep_chart, sweep_charts
 from hpcsim.results.quantities import brief
 from hpcsim.study.points import Point, Task, _Bench
 from hpcsim.study.sweep import Axis, outcomes_of, parse_axis, rows_of
@@ -96,6 +98,10 @@ def test_a_turn_is_said_and_a_cost_without_prices_is_that_of_electricity() -> No
     result = hpcsim.sweep(data, {"workload.training.run.checkpoint.every": ["1 min", "1 h", "40 h"]}, mode="estimate")
     assert "the wall clock is least at 1 h, " in result.answer
     assert ". The cost of electricity is least at 1 h, " in result.answer
+    assert any("cost of electricity" in chart.text for chart in sweep_charts(result.sweep, result.provenance))
+    chart = sweep_chart(result.sweep, axes_of(result.sweep), "cost_usd", called=result.provenance["called"])
+    assert chart.title.startswith("Cost of electricity is least at 1 h, ")
+    assert "cost of electricity" in points_shown(result, width=120)[0][0]
     priced = {**BASE, "cluster": {**BASE["cluster"], "prices": {"cpu": {"hourly": "1 USD/h"}}}}
     assert "the cost goes from" in hpcsim.sweep(priced, {COUNT: [3, 4]}).answer
 
