@@ -40,7 +40,7 @@ def expected(watch, work_s=36000.0):
 
 @pytest.mark.parametrize("watch", [None, Watch(0.5, 0.8, 100.0, False)])
 def test_checkpoints_written_beside_the_work_meet_the_closed_form(watch):
-    runs = [go(seed, watch=watch, write_s=60.0, lag_s=1800.0) for seed in range(600)]
+    runs = [go(seed, watch=watch, write_s=60.0, lag_s=1800.0) for seed in range(400)]
     rate, known = GPU.per_s + SOFTWARE.per_s, GPU.per_s * watch.recall_frac if watch else 0.0
     down = (GPU.per_s * GPU.detect_s + SOFTWARE.per_s * SOFTWARE.detect_s) / rate
     found = exposed(
@@ -67,7 +67,7 @@ def test_a_checkpoint_that_is_safe_later_never_saves_time(part, write_s, alarms,
 @pytest.mark.parametrize("migrates", [False, True])
 def test_the_mean_of_many_runs_meets_the_closed_form(migrates):
     watch = Watch(0.7, 0.6, 200.0, migrates)
-    runs = [go(seed, watch=watch) for seed in range(600)]
+    runs = [go(seed, watch=watch) for seed in range(400)]
     walls = np.array([run.end_s for run in runs])
     found = expected(watch)
     assert walls.mean() == pytest.approx(float(found.wall_s), abs=4 * walls.std() / math.sqrt(len(walls)))

@@ -29,7 +29,7 @@ def scenario(folder: Path, rows: list[tuple[int, int, int]], **jobs: Any) -> hpc
     return hpcsim.load(text)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     rows=st.lists(st.tuples(st.integers(0, 500), st.integers(1, 900), st.integers(1, 8)), min_size=1, max_size=8),
     slices=st.integers(2, 7),
