@@ -82,7 +82,7 @@ NO_LOAD = problem_kind(
     "serving-no-load", "no request comes in the {time} that are run: the profile has no load in them", "a duration of a period, {period}"
 )
 
-MOST_REQUESTS = 1_000_000
+MOST_REQUESTS = 5_000_000
 """Requests of one service that are followed one by one."""
 _MOST_SLOTS = 1024
 _PASS_TOKENS, _CHUNK = 2048, 512
