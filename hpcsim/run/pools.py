@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,6 +28,12 @@ NO_CORES = problem_kind(
 )
 NO_DEVICES = problem_kind(
     "jobs-without-accelerators", "jobs count accelerators, but {group!r} has none", "set workload.jobs.unit to core or node"
+)
+LONGEST_ROUND_S = 3.2e9
+ROUND_TOO_LONG = problem_kind(
+    "search-too-long",
+    "with keep {keep} the last of {rounds} rounds takes over a hundred years",
+    "fewer rounds, a smaller keep, or a shorter run",
 )
 SLICES = problem_kind("jobs-slices", "slices are parts of accelerators, and {why}", "leave out workload.jobs.slices")
 NO_MEMORY = problem_kind(
@@ -151,6 +158,8 @@ def pool_of(spec: JobsSpec, groups: tuple[NodeGroup, ...], file: Path | None, pr
 def check_pool(bound: BoundJobs, scenario: Scenario, problems: Problems) -> None:
     """Note what several groups do not go together with, and a job that is larger than any group."""
     search = bound.spec.search
+    if search is not None and math.log(search.run) + (search.rounds - 1) * math.log(search.keep) > math.log(LONGEST_ROUND_S):
+        problems.add(ROUND_TOO_LONG(path="workload.jobs.search.rounds", keep=search.keep, rounds=search.rounds))
     wide = search.processors if search else bound.spec.synthetic.max_processors if bound.spec.synthetic else None
     if wide is not None and wide > bound.widest:
         one = bound.group.name if not bound.mixed else "all groups together" if bound.spec.span else "the largest group"

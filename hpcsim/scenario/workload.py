@@ -309,14 +309,6 @@ class SyntheticSpec(Spec):
         return _exactly_one(given, "jobs", "load")
 
 
-LONGEST_ROUND_S = 3.2e9
-ROUND_TOO_LONG = problem_kind(
-    "search-too-long",
-    "with keep {keep} the last of {rounds} rounds takes over a hundred years",
-    "fewer rounds, a smaller keep, or a shorter run",
-)
-
-
 class SearchSpec(Spec):
     """A hyper-parameter search by successive halving: many short trials, few long ones."""
 
@@ -330,13 +322,6 @@ class SearchSpec(Spec):
     spread: Annotated[float, Share(0, 2)] = Field(
         0.0, description="standard deviation of the logarithm of the trials' times: wide and deep networks take longer"
     )
-
-    @model_validator(mode="after")
-    def _length(self) -> Self:
-        """The last round ends within a lifetime."""
-        if self.run * float(self.keep) ** (self.rounds - 1) > LONGEST_ROUND_S:
-            fail(ROUND_TOO_LONG(keep=self.keep, rounds=self.rounds))
-        return self
 
 
 class SlackSpec(Spec):

@@ -66,4 +66,4 @@ def test_a_search_in_bad_form_is_refused() -> None:
         search(keep=1)
     assert caught.value.problems[0].path == "workload.jobs.search.keep"
     with pytest.raises(InputError, match="over a hundred years"):
-        search(keep=1000, rounds=20)
+        hpcsim.simulate(search(keep=1000, rounds=20))
