@@ -7,24 +7,18 @@ import pandas as pd
 from matplotlib.patches import Patch
 
 from hpcsim.report.style import PALETTE, WIDTH_IN, Chart, drawn, legend, sheet, value_axis, width_in, wrap
+from hpcsim.results.failures import TAKEN
 from hpcsim.results.quantities import brief
 
 __all__ = ["failures"]
 
-_PARTS = {
-    "lost_s": "work done again",
-    "recovery_s": "restart and reading",
-    "detection_s": "until noticed",
-    "wait_s": "wait for a node",
-    "alarms_s": "at alarms",
-}
 _MOST = 10
 
 
 def _ranked(table: pd.DataFrame) -> pd.DataFrame:
     """Return time by cause and part, most first, the least causes together."""
-    sums = table.groupby("cause", sort=False)[["failures", *_PARTS]].sum()
-    order = sums[list(_PARTS)].sum(axis=1).sort_values(ascending=False, kind="stable").index
+    sums = table.groupby("cause", sort=False)[["failures", *TAKEN]].sum()
+    order = sums[list(TAKEN)].sum(axis=1).sort_values(ascending=False, kind="stable").index
     sums = sums.loc[order]
     if len(sums) <= _MOST:
         return sums
@@ -42,7 +36,7 @@ def failures(table: pd.DataFrame) -> Chart:
         Table ``failures``; rows of the batch jobs are left out, whose lost time it does not have.
     """
     rows = _ranked(table[table["name"] != "jobs"])
-    total = rows[list(_PARTS)].sum(axis=1)
+    total = rows[list(TAKEN)].sum(axis=1)
     whole, worst = float(total.sum()), str(total.idxmax())
     several = len(rows) > 1 and whole > 0
     message = f"Failures take {brief('time_s', whole)}" + (f", {worst} most: {100 * float(total[worst]) / whole:.0f} %" if several else "")
@@ -50,12 +44,12 @@ def failures(table: pd.DataFrame) -> Chart:
     figure, (axes,) = sheet(message, height=1.5 + 0.32 * max(len(rows), 2))
     divisor = value_axis(axes.xaxis, "time_s", float(total.max()), what="time of the training runs")
     places, left, handles, named = np.arange(len(rows))[::-1], np.zeros(len(rows)), [], []
-    for face, part in zip(PALETTE, (part for part in _PARTS if rows[part].sum() > 0), strict=False):
+    for face, part in zip(PALETTE, (part for part in TAKEN if rows[part].sum() > 0), strict=False):
         width = rows[part].to_numpy(float) / divisor
         axes.barh(places, width, left=left, height=0.62, color=face, edgecolor="white", linewidth=0.6)
         left = left + width
         handles.append(Patch(color=face))
-        named.append(_PARTS[part])
+        named.append(TAKEN[part])
     words = [f"{count:,.3g} times" if count > 0 else "" for count in rows["failures"].to_numpy(float)]
     for place, end, word in zip(places, left, words, strict=True):
         axes.annotate(word, (float(end), float(place)), xytext=(4, 0), textcoords="offset points", va="center", fontsize=9.5)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from hpcsim.report.amounts import amount, deviation, named
 from hpcsim.report.points import points_shown
+from hpcsim.results.failures import TAKEN
 from hpcsim.results.quantities import label, show, show_range
 from hpcsim.results.record import Results, encode
 
@@ -120,11 +121,10 @@ def _failures(results: Results) -> str:
     """What failures took of the training runs, the worst causes first."""
     table = results.tables.get("failures")
     rows = [] if table is None else table[table["name"] != "jobs"].to_dict("records")
-    parts = ("lost_s", "detection_s", "wait_s", "recovery_s", "alarms_s")
     took: dict[str, tuple[float, float]] = {}
     for row in rows:
         times, seconds = took.get(row["cause"], (0.0, 0.0))
-        took[row["cause"]] = (times + row["failures"], seconds + sum(float(row[part]) for part in parts))
+        took[row["cause"]] = (times + row["failures"], seconds + sum(float(row[part]) for part in TAKEN))
     ranked = sorted(took.items(), key=lambda item: (-item[1][1], item[0]))
     total = sum(seconds for _, (_, seconds) in ranked)
     if total <= 0:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from hpcsim.results.columns import Table, real_column, text_column
 
-__all__ = ["FAILURES"]
+__all__ = ["FAILURES", "TAKEN"]
+
+TAKEN = {
+    "lost_s": "work done again",
+    "recovery_s": "restart and reading",
+    "detection_s": "until noticed",
+    "wait_s": "wait for a node",
+    "alarms_s": "at alarms",
+}
+"""Columns of the time that failures take of a training run, in words."""
 
 _FAILURES = Table(
     "failures",

@@ -8,6 +8,7 @@ from typing import Any
 
 from hpcsim.base.units import percent, readable
 from hpcsim.results.quantities import brief
+from hpcsim.run.failures import taken_s
 from hpcsim.run.pipelines import answer_of_pipelines, keeping_words, repeats_words
 from hpcsim.run.record import Item, Record
 from hpcsim.run.serving import service_answer, service_machine, services_of
@@ -49,8 +50,8 @@ def _failures(record: Record) -> str:
     """Return how much of one training run failures take, and which cause most."""
     if len(record.items) != 1 or not record.items[0].causes:
         return ""
-    item, parts = record.items[0], ("lost_s", "detection_s", "wait_s", "recovery_s", "acts_s")
-    took = {cause: sum(row.get(part, 0.0) for part in parts) for cause, row in item.causes}
+    item = record.items[0]
+    took = {cause: taken_s(row) for cause, row in item.causes}
     whole, span = sum(took.values()), item.stop_s(record.end_s) - item.start_s
     if not whole > 0.0005 * span:
         return ""

@@ -160,19 +160,23 @@ def _bound_on_makespan(batch: BatchRecord, begin_s: float) -> float:
 
 
 def _soonest_s(jobs: JobTable) -> npt.NDArray[np.float64]:
-    """Return when each job ends if it never waits for processors, only for the job that it comes after [s]."""
+    """Return when each job ends if it never waits for processors, only for the job that it comes after [s].
+
+    A job ends at max(e, x + r), x the end of the one before, r its run time, e its end without it. Such steps compose to one of their kind, so
+    chains of n jobs take lg n rounds.
+    """
     ends = np.asarray(jobs.submit_s + jobs.run_s, dtype=np.float64)
     if jobs.after is None:
         return ends
     order = np.argsort(jobs.job_id, kind="stable")
     at = np.clip(np.searchsorted(jobs.job_id[order], jobs.after), 0, len(order) - 1)
     before = order[at]
-    waits = (jobs.after >= 0) & (jobs.job_id[before] == jobs.after)
-    for _ in range(len(jobs)):
-        later = np.where(waits, np.maximum(jobs.submit_s, ends[before]), jobs.submit_s) + jobs.run_s
-        if np.array_equal(later, ends):
+    waits, took = (jobs.after >= 0) & (jobs.job_id[before] == jobs.after), np.asarray(jobs.run_s, dtype=np.float64)
+    for _ in range(len(jobs).bit_length()):
+        if not waits.any():
             break
-        ends = later
+        ends = np.where(waits, np.maximum(ends, ends[before] + took), ends)
+        took, waits, before = np.where(waits, took + took[before], took), waits & waits[before], before[before]
     return ends
 
 

@@ -21,7 +21,7 @@ from hpcsim.workload.training import TrainingPlan
 if TYPE_CHECKING:
     from hpcsim.catalog.economy import Reliability
 
-__all__ = ["Breakage", "RunFaults", "breakage_of", "expected_loss", "failure_rows", "node_figures", "tallied"]
+__all__ = ["Breakage", "RunFaults", "breakage_of", "counted", "expected_loss", "failure_rows", "node_figures", "taken_s", "tallied"]
 
 NO_RATE = problem_kind("failure-type-rate", "catalog entry {name!r} has no rate of node failures", "take one of {known}, or give mtbf")
 CAUSE_TWICE = problem_kind(
@@ -277,6 +277,11 @@ def tallied(faults: RunFaults, found: Exposure, *, spares: bool = True) -> list[
 
 
 _FIELDS = ("failures", "announced", "lost_s", "detection_s", "wait_s", "recovery_s", "acts_s", "repair_s")
+
+
+def taken_s(row: Mapping[str, float]) -> float:
+    """Return the time that a cause took of a run [s], from a row of :func:`counted` or :func:`tallied`."""
+    return sum(row.get(part, 0.0) for part in ("lost_s", "detection_s", "wait_s", "recovery_s", "acts_s"))
 
 
 def counted(faults: RunFaults, tallies: list[Tally]) -> list[tuple[str, dict[str, float]]]:

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 import hpcsim
 from hpcsim.base.errors import InputError
+from hpcsim.run.estimate import _soonest_s
 from hpcsim.workload.halving import halving_jobs, survivors
+from hpcsim.workload.job_table import JobTable
 
 
 @given(st.integers(1, 400), st.integers(2, 5), st.integers(1, 6), st.floats(0, 0.5), st.integers(0, 99))
@@ -57,6 +59,17 @@ def test_the_estimate_knows_that_rounds_follow_each_other() -> None:
     which = search(trials=4, rounds=3)
     both = hpcsim.estimate(which), hpcsim.simulate(which)
     assert both[0].summary["makespan_s"] == both[1].summary["makespan_s"] == 600.0 * 7
+
+
+@given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 20), st.integers(0, 30)), min_size=1, max_size=30))
+def test_ends_along_chains_are_those_of_one_job_after_the_other(rows: list[tuple[int, int, int]]) -> None:
+    after = [before if 0 < before <= k else -1 for k, (_, _, before) in enumerate(rows)]
+    submit, run, _ = zip(*rows, strict=True)
+    ends: dict[int, float] = {}
+    for k, before in enumerate(after):
+        ends[k + 1] = max(float(submit[k]), ends.get(before, 0.0)) + run[k]
+    jobs = JobTable.of(submit, run, [1] * len(rows), job_id=np.arange(1, len(rows) + 1), after=after)
+    assert _soonest_s(jobs).tolist() == list(ends.values())
 
 
 def test_a_search_in_bad_form_is_refused() -> None:
